@@ -1,0 +1,17 @@
+"""The native library: finds and loads `librecblr_plugins.so`.
+
+Imports neither torch, onnx nor any other part of recblr, so that every part can use it.
+"""
+
+from __future__ import annotations
+
+from ._library import ABI_VERSION, LIBRARY_NAME, PluginLibrary, PluginLibraryError, find_library, load_library
+
+__all__ = [
+    "ABI_VERSION",
+    "LIBRARY_NAME",
+    "PluginLibrary",
+    "PluginLibraryError",
+    "find_library",
+    "load_library",
+]

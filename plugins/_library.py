@@ -1,0 +1,71 @@
+"""Finds, loads and checks the one native library."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+LIBRARY_NAME = "librecblr_plugins.so"
+ABI_VERSION = 1
+ENVIRONMENT_VARIABLE = "RECBLR_PLUGINS_LIBRARY"
+
+
+class PluginLibraryError(RuntimeError):
+    """The native library is missing, cannot be loaded, or is of another ABI."""
+
+
+@dataclass(frozen=True)
+class PluginLibrary:
+    """A loaded library: its path, its version, and the ctypes handle."""
+
+    path: Path
+    version: str
+    handle: ctypes.CDLL
+
+
+def find_library() -> Path | None:
+    """Return the library's path, or None where it was not built.
+
+    `RECBLR_PLUGINS_LIBRARY` names a file that goes before the installed one.
+
+    Raises:
+        PluginLibraryError: the variable names a file that is not there.
+    """
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            raise PluginLibraryError(f"{ENVIRONMENT_VARIABLE} names {named!r}, which is no file: unset or correct it")
+        return path
+    # An editable install has two folders here: the sources', and the one the library is installed to.
+    folders = sys.modules[__package__].__path__
+    return next((path for folder in folders if (path := Path(folder) / LIBRARY_NAME).is_file()), None)
+
+
+@functools.cache
+def load_library() -> PluginLibrary:
+    """Load the library once for the process.
+
+    Raises:
+        PluginLibraryError: not built, not loadable, or of another ABI version.
+    """
+    path = find_library()
+    if path is None:
+        raise PluginLibraryError(
+            f"{LIBRARY_NAME} is not installed: install a C++ compiler and reinstall recblr, "
+            f"or name a built library in {ENVIRONMENT_VARIABLE}"
+        )
+    try:
+        handle = ctypes.CDLL(str(path))
+        handle.recblr_abi_version.restype = ctypes.c_int
+        handle.recblr_version.restype = ctypes.c_char_p
+        abi = int(handle.recblr_abi_version())
+    except (OSError, AttributeError) as error:
+        raise PluginLibraryError(f"{path} cannot be loaded as {LIBRARY_NAME}: {error}") from error
+    if abi != ABI_VERSION:
+        raise PluginLibraryError(f"{path} has ABI version {abi}, this recblr needs {ABI_VERSION}: reinstall recblr")
+    return PluginLibrary(path=path, version=handle.recblr_version().decode(), handle=handle)

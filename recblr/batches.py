@@ -1,0 +1,95 @@
+"""Ragged batches of a bounded number of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recblr.data import Sequences
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows for next-item training: items [N] int64, targets [N] int64, offsets [B+1] int64."""
+
+    items: Tensor
+    targets: Tensor
+    offsets: Tensor
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where training rows lie in the flat items: row w reads items[start:start+length] and predicts one further on.
+
+    Attributes:
+        start, length: int64 [W].
+    """
+
+    start: np.ndarray
+    length: np.ndarray
+
+
+def training_windows(sequences: Sequences, max_history: int | None) -> Windows:
+    """One window per sequence, or several of at most `max_history` inputs each, counted from the end.
+
+    Every position but a sequence's first is a target exactly once. Sequences of one item have none.
+    """
+    start, inputs = sequences.offsets[:-1], np.diff(sequences.offsets) - 1
+    start, inputs = start[inputs > 0], inputs[inputs > 0]
+    if max_history is None:
+        return Windows(start, inputs)
+    pieces = -(-inputs // max_history)
+    sequence = np.repeat(np.arange(len(inputs)), pieces)
+    nth_from_last = pieces[sequence] - 1 - (np.arange(len(sequence)) - (np.cumsum(pieces) - pieces)[sequence])
+    end = inputs[sequence] - nth_from_last * max_history
+    begin = np.maximum(end - max_history, 0)
+    return Windows(start[sequence] + begin, end - begin)
+
+
+def pack_rows(lengths: np.ndarray, max_tokens: int, max_rows: int | None = None) -> Iterator[slice]:
+    """Cut consecutive rows into batches of at most `max_tokens` tokens; a longer row is a batch of its own."""
+    ends = np.cumsum(lengths)
+    first = 0
+    while first < len(lengths):
+        base = ends[first] - lengths[first]
+        stop = max(int(np.searchsorted(ends, base + max_tokens, side="right")), first + 1)
+        if max_rows is not None:
+            stop = min(stop, first + max_rows)
+        yield slice(first, stop)
+        first = stop
+
+
+def gather_rows(items: np.ndarray, start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions [N] in `items` of the rows' tokens, one row after another, and offsets int64 [B+1]."""
+    offsets = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
+    return np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length), offsets
+
+
+def training_batches(
+    sequences: Sequences,
+    windows: Windows,
+    max_tokens: int,
+    generator: np.random.Generator,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[tuple[Batch, int]]:
+    """One epoch's batches in random order.
+
+    Args:
+        max_tokens: of a whole batch, over all processes.
+        rank, world_size: with several processes each gets every `world_size`-th row of a batch, possibly none.
+
+    Yields:
+        This process's batch, and the tokens of the whole batch.
+    """
+    order = generator.permutation(len(windows.start))
+    start, length = windows.start[order], windows.length[order]
+    for rows in pack_rows(length, max_tokens):
+        mine_start, mine_length = start[rows][rank::world_size], length[rows][rank::world_size]
+        place, offsets = gather_rows(sequences.items, mine_start, mine_length)
+        items, targets = (torch.from_numpy(sequences.items[place + shift]).long() for shift in (0, 1))
+        yield Batch(items, targets, torch.from_numpy(offsets)), int(length[rows].sum())

@@ -1,0 +1,74 @@
+"""recblr-evaluate: ranking quality of a model on held-out interactions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from recblr.cli.common import Command, require_extra, version_option
+from recblr.cli.options import data_options, data_settings
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--part", type=click.Choice(["test", "validation"]), default="test", help="Which held-out items.")
+@click.option("--mask-seen", is_flag=True, help="Leave items of a user's history out of the ranking.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the metrics there, too.")
+@click.option("--history-length", type=click.IntRange(min=1), help="For a bare state_dict of the authors' code.")
+@data_options(from_model=True)
+@version_option
+def main(
+    model: Path,
+    data: Path,
+    part: str,
+    mask_seen: bool,
+    json_file: Path | None,
+    history_length: int | None,
+    **given: Any,
+) -> None:
+    """Evaluate MODEL on the held-out items of DATA: HR, NDCG and MRR at 10 and 20 over the whole catalogue.
+
+    DATA is read, filtered and split as in training, unless options say otherwise.
+    """
+    require_extra("recblr-evaluate", "train", "torch", "pyarrow", "rich")
+    from rich.console import Console
+
+    from recblr.checkpoint import load_checkpoint
+    from recblr.cli.tables import metrics_table
+    from recblr.evaluation import evaluate, translate_targets
+    from recblr.files import check_writable, write_json
+    from recblr.preparation import DataSettings, prepare
+
+    if json_file is not None:
+        check_writable(json_file)
+    checkpoint = load_checkpoint(model, history_length=history_length)
+    trained = checkpoint.data.get("settings", DataSettings().to_dict())
+    chosen = data_settings(given)
+    settings = DataSettings.from_dict({**trained, **chosen, "columns": {**trained["columns"], **chosen["columns"]}})
+    prepared = prepare(data, settings)
+    targets = translate_targets(getattr(prepared.split, part), prepared.interactions, checkpoint.vocabulary)
+    result = evaluate(checkpoint.model, targets, mask_seen)
+    console = Console()
+    console.print(metrics_table({part: result.metrics}))
+    same = checkpoint.data.get("fingerprint") == prepared.interactions.fingerprint()
+    console.print(
+        f"{result.rows:,} users, {'seen items masked' if mask_seen else 'nothing masked'}"
+        + (f", {result.unknown_targets:,} with an item unknown to the model" if result.unknown_targets else "")
+        + ("" if same else "; not the data the model was trained on"),
+        highlight=False,
+    )
+    if json_file is not None:
+        report = {
+            **result.to_dict(),
+            "part": part,
+            "mask_seen": mask_seen,
+            "model": checkpoint.fingerprint(),
+            "data": prepared.interactions.fingerprint(),
+            "same_data_as_training": same,
+            "settings": settings.to_dict(),
+        }
+        write_json(json_file, json.loads(json.dumps(report)))

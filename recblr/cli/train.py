@@ -1,0 +1,84 @@
+"""recblr-train: from interactions to a trained model."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from recblr.cli.common import Command, require_extra, version_option
+from recblr.cli.options import data_options, data_settings
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The model file to write.")
+@data_options(from_model=False)
+@click.option("--dim", type=click.IntRange(min=1), default=64, help="Model width D.")
+@click.option("--layers", type=click.IntRange(min=1), default=2, help="Number of layers.")
+@click.option("--expansion", type=float, default=2.0, help="Inner width over model width.")
+@click.option("--conv-width", type=click.IntRange(min=1), default=4, help="Taps of the causal convolution.")
+@click.option("--dropout", type=float, default=0.2, help="Dropout probability.")
+@click.option("--initial-state", is_flag=True, help="Learn the state before a user's first item.")
+@click.option("--epochs", type=click.IntRange(min=1), default=200, help="At most so many epochs.")
+@click.option("--patience", type=click.IntRange(min=1), default=10, help="Stop after epochs without a better NDCG@10.")
+@click.option("--batch-tokens", type=click.IntRange(min=1), default=4096, help="Items per optimizer step.")
+@click.option("--learning-rate", type=float, default=1e-3, help="Adam's learning rate.")
+@click.option("--weight-decay", type=float, default=0.0, help="AdamW's weight decay.")
+@click.option("--max-history", type=click.IntRange(min=1), default=None, help="Train on windows of so many items.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16 is autocast.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides all randomness.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--resume", is_flag=True, help="Go on from OUTPUT.resume, which every epoch writes.")
+@version_option
+def main(data: Path, output: Path, device: str, resume: bool, **given: Any) -> None:
+    """Train RecBLR on the interactions in DATA (.parquet, .csv, .tsv, .inter).
+
+    Beside OUTPUT it writes a log (.log.jsonl), a plot (.png), and what --resume needs (.resume). Ctrl-C ends training
+    and keeps the best model so far. Under torchrun several processes train together.
+    """
+    require_extra("recblr-train", "train", "torch", "pyarrow", "rich", "matplotlib")
+    from recblr.cli.training_run import TrainingRun
+    from recblr.distributed import process_group
+    from recblr.preparation import DataSettings
+    from recblr.trainer import TrainingConfig
+
+    settings = data_settings(given)
+    run = TrainingRun(
+        data=data,
+        output=output,
+        data_settings=DataSettings.from_dict(settings),
+        model_settings={
+            name: given[name] for name in ("dim", "layers", "expansion", "conv_width", "dropout", "initial_state")
+        },
+        config=TrainingConfig(
+            **{
+                name: given[name]
+                for name in (
+                    "epochs",
+                    "patience",
+                    "batch_tokens",
+                    "learning_rate",
+                    "weight_decay",
+                    "max_history",
+                    "precision",
+                    "seed",
+                )
+            }
+        ),
+        device=device,
+        resume=resume,
+    )
+    with process_group(run.device) as processes, _interruptible():
+        run.execute(processes)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Any:
+    """End with the status that shells give to Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

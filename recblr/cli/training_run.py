@@ -1,0 +1,173 @@
+"""What recblr-train does, once its options are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from recblr.checkpoint import Checkpoint
+from recblr.cli.tables import metrics_table
+from recblr.config import RecBLRConfig
+from recblr.data import Summary, summary_table
+from recblr.distributed import Processes
+from recblr.errors import CheckpointError, ConfigError, RecblrError
+from recblr.evaluation import evaluate
+from recblr.files import check_writable
+from recblr.model import RecBLR
+from recblr.preparation import DataSettings, PreparedData, prepare
+from recblr.trainer import SELECTION_METRIC, EpochRecord, Trainer, TrainingConfig
+from recblr.training_log import plot_training, write_log
+
+
+class TrainingRun:
+    """One run of recblr-train.
+
+    Args:
+        data: the interactions.
+        output: the model file.
+        data_settings: how to read, filter and split.
+        model_settings: `RecBLRConfig` without the number of items.
+        config: training settings.
+        device: "auto", or as PyTorch names it.
+        resume: go on from the run's resume file.
+
+    Raises:
+        ConfigError: a device that is not there.
+        OutputError: the output cannot be written.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        output: Path,
+        data_settings: DataSettings,
+        model_settings: dict[str, Any],
+        config: TrainingConfig,
+        device: str = "auto",
+        resume: bool = False,
+    ) -> None:
+        self._data, self._output = data, output
+        self._data_settings, self._model_settings, self._config = data_settings, model_settings, config
+        self.device = _device(device)
+        self._resume_file = output.with_name(output.name + ".resume")
+        if resume and not self._resume_file.exists():
+            raise CheckpointError(f"{self._resume_file} does not exist: nothing to resume; leave --resume out")
+        self._resume = resume
+        check_writable(output)
+
+    def execute(self, processes: Processes) -> None:
+        """Train, evaluate on the test part, and write model, log and plot.
+
+        Raises:
+            RecblrError: data, settings or training that do not do; a better model than none stays in the output.
+            KeyboardInterrupt: passed on after the best model so far is written.
+        """
+        console = Console(quiet=not processes.is_first)
+        prepared = prepare(self._data, self._data_settings)
+        console.print(summary_table(Summary.of(prepared.interactions, prepared.report), self._data.name))
+        torch.manual_seed(self._config.seed)
+        model = RecBLR(RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings))
+        checkpoint = self._checkpoint(model, prepared)
+        trainer = Trainer(model, prepared.split, self._config, processes, self.device)
+        if self._resume:
+            trainer.resume(self._resume_file)
+            console.print(f"resuming after epoch {trainer.state.epoch}")
+        monitor = _Monitor(console, trainer, checkpoint, self._output)
+        try:
+            with monitor.progress:
+                best = trainer.fit(monitor, self._resume_file)
+        except (KeyboardInterrupt, RecblrError):
+            if processes.is_first:
+                kept = f"the best model so far is in {self._output}" if trainer.state.best else "no epoch was finished"
+                console.print(f"[bold]stopped: {kept}")
+            raise
+        if processes.is_first:
+            checkpoint.metrics = {
+                "validation": best.validation,
+                "test": evaluate(model, prepared.split.test).to_dict(),
+            }
+            checkpoint.save(self._output)
+            console.print(metrics_table(checkpoint.metrics))
+            console.print(f"wrote {self._output} (best epoch {best.epoch} of {trainer.state.epoch})")
+
+    def _checkpoint(self, model: RecBLR, prepared: PreparedData) -> Checkpoint:
+        return Checkpoint(
+            model=model,
+            vocabulary=prepared.vocabulary(),
+            data={
+                "name": self._data.name,
+                "fingerprint": prepared.interactions.fingerprint(),
+                "settings": self._data_settings.to_dict(),
+                "summary": Summary.of(prepared.interactions, prepared.report).to_dict(),
+            },
+            training=self._config.__dict__ | {"device": self.device.split(":")[0]},
+        )
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device {name!r} cannot be used ({reason}): give cpu, or cuda on a machine with a GPU"
+        ) from error
+    return name
+
+
+class _Monitor:
+    """Shows progress; saves the model whenever it is the best so far; keeps log and plot up to date."""
+
+    def __init__(self, console: Console, trainer: Trainer, checkpoint: Checkpoint, output: Path) -> None:
+        self._console, self._trainer, self._checkpoint, self._output = console, trainer, checkpoint, output
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._epoch: TaskID | None = None
+        self._all = self.progress.add_task("epochs", total=trainer.config.epochs, status="")
+
+    def epoch_started(self, epoch: int, tokens: int) -> None:
+        """See `recblr.trainer.Monitor`."""
+        self._epoch = self.progress.add_task(f"epoch {epoch}", total=tokens, status="")
+        self.progress.update(self._all, completed=epoch - 1)
+
+    def batch_done(self, tokens: int, loss: float) -> None:
+        """See `recblr.trainer.Monitor`."""
+        if self._epoch is not None:
+            self.progress.update(self._epoch, advance=tokens, status=f"loss {loss:.4f}")
+
+    def validating(self) -> None:
+        """See `recblr.trainer.Monitor`."""
+        if self._epoch is not None:
+            self.progress.update(self._epoch, status="validating")
+
+    def epoch_done(self, record: EpochRecord, model: RecBLR) -> None:
+        """See `recblr.trainer.Monitor`."""
+        if self._epoch is not None:
+            self.progress.remove_task(self._epoch)
+        if record.best:
+            self._checkpoint.training["best_epoch"] = record.epoch
+            self._checkpoint.metrics = {"validation": record.validation}
+            self._checkpoint.save(self._output)
+        write_log(self._output.with_suffix(".log.jsonl"), self._trainer.state.records)
+        plot_training(self._output.with_suffix(".png"), self._trainer.state.records)
+        self._console.print(
+            f"epoch {record.epoch:3}  loss {record.loss:.4f}  "
+            f"validation {SELECTION_METRIC} {record.validation[SELECTION_METRIC]:.4f}  "
+            f"hr@10 {record.validation['hr@10']:.4f}  {record.tokens / record.train_seconds:,.0f} tokens/s"
+            f"{'  best' if record.best else ''}",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -1,0 +1,71 @@
+"""The model's settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+from recblr.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RecBLRConfig:
+    """Settings of a RecBLR model; the defaults are the paper's.
+
+    Attributes:
+        n_items: V, the number of items in the catalogue (the embedding has one more row, for index 0).
+        dim: D, the model width.
+        layers: L.
+        expansion: H / D.
+        conv_width: K, taps of the causal convolution, the current item included.
+        dropout: probability, in training only.
+        initial_state: learn each layer's state before the first item; without it that state is zero.
+    """
+
+    n_items: int
+    dim: int = 64
+    layers: int = 2
+    expansion: float = 2.0
+    conv_width: int = 4
+    dropout: float = 0.2
+    initial_state: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("n_items", "dim", "layers", "conv_width"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{name} is {value!r}: give a whole number of at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout is {self.dropout!r}: give a probability from 0 up to, not including, 1")
+        if not self.inner_dim >= 1:
+            raise ConfigError(f"expansion is {self.expansion!r}: int(expansion * dim) must be at least 1")
+
+    @property
+    def inner_dim(self) -> int:
+        """H, the width of the recurrence."""
+        return int(self.expansion * self.dim)
+
+    @property
+    def state_size(self) -> int:
+        """S, floats per user: per layer K-1 past inputs of the convolution and h, then the query vector."""
+        return self.layers * self.conv_width * self.inner_dim + self.dim
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as a JSON-ready dict."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> Self:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ConfigError: an unknown name, or a value out of range.
+        """
+        unknown = settings.keys() - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise ConfigError(f"unknown model settings {sorted(unknown)}: the file is of a newer recblr; upgrade")
+        try:
+            return cls(**settings)
+        except TypeError as error:
+            raise ConfigError(f"model settings are incomplete: {error}") from error

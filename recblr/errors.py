@@ -1,0 +1,47 @@
+"""Errors meant for a person: each message says what is wrong, with the value, and what to do about it.
+
+Every error recblr raises on purpose is a `RecblrError`. The command-line tools print its message as one line and
+exit with status 1.
+"""
+
+from __future__ import annotations
+
+
+class RecblrError(Exception):
+    """Base of all errors that recblr raises on purpose."""
+
+
+class DataError(RecblrError):
+    """Interactions that cannot be read, or that are too few for what was asked."""
+
+
+class ConfigError(RecblrError, ValueError):
+    """A setting outside its range, or settings that contradict each other."""
+
+
+class CheckpointError(RecblrError):
+    """A file that is no readable model."""
+
+
+class TrainingError(RecblrError):
+    """Training that cannot go on, such as a loss that is not finite."""
+
+
+class ExportError(RecblrError):
+    """A model that cannot be exported, or whose export is not equal to it."""
+
+
+class BundleError(RecblrError):
+    """A bundle that is missing, incomplete, altered, or of another format version."""
+
+
+class RequestError(RecblrError, ValueError):
+    """A request an engine cannot answer: k out of range, a state of another shape, and the like."""
+
+
+class MissingExtraError(RecblrError, ImportError):
+    """An optional dependency that is not installed."""
+
+
+class OutputError(RecblrError):
+    """A file or folder that cannot be written."""

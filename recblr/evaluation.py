@@ -1,0 +1,148 @@
+"""Ranking quality over the full catalogue: HR, NDCG and MRR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recblr.batches import gather_rows, pack_rows
+from recblr.data import Interactions, Sequences, Targets
+from recblr.errors import DataError, TrainingError
+from recblr.model import RecBLR
+from recblr.vocabulary import ItemVocabulary
+
+CUTOFFS = (10, 20)
+# Bounds of one scoring run: tokens through the model, and float32 scores held at once (256 MB).
+_MAX_TOKENS = 32_768
+_MAX_SCORES = 64 * 2**20
+
+Scorer = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        metrics: {"hr@10": ..., "ndcg@10": ..., "mrr@10": ..., "hr@20": ..., ...}, means over rows, each from 0 to 1.
+        rows: users evaluated.
+        unknown_targets: rows whose true next item the model does not know; they count as misses.
+    """
+
+    metrics: dict[str, float]
+    rows: int
+    unknown_targets: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**self.metrics, "rows": self.rows, "unknown_targets": self.unknown_targets}
+
+
+def target_ranks(scores: Tensor, targets: Tensor) -> Tensor:
+    """Rank of each row's target, from 1; tied items all take the mean of the positions they share.
+
+    Args:
+        scores: [B, V+1]; column 0 must be -inf.
+        targets: [B] integers from 1 to V.
+
+    Returns:
+        float64 [B].
+
+    Raises:
+        TrainingError: a score is not a number.
+    """
+    if torch.isnan(scores).any():
+        raise TrainingError(
+            "the model's scores are not numbers (NaN): its weights are damaged or its training diverged"
+        )
+    own = scores.gather(1, targets[:, None])
+    higher = (scores > own).sum(dim=1)
+    equal = (scores == own).sum(dim=1)
+    return higher.double() + (equal.double() + 1) / 2
+
+
+def metrics_of_ranks(ranks: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[str, float]:
+    """HR, NDCG and MRR at each cutoff: means over `ranks` [R], which start at 1; inf is a miss."""
+    result = {}
+    for cutoff in cutoffs:
+        hit = ranks <= cutoff
+        result[f"hr@{cutoff}"] = float(np.mean(hit))
+        result[f"ndcg@{cutoff}"] = float(np.mean(np.where(hit, 1 / np.log2(ranks + 1), 0.0)))
+        result[f"mrr@{cutoff}"] = float(np.mean(np.where(hit, 1 / ranks, 0.0)))
+    return result
+
+
+def rank_targets(scorer: Scorer, targets: Targets, n_items: int, mask_seen: bool = False) -> np.ndarray:
+    """Rank of every row's target among all items, float64 [R].
+
+    Args:
+        scorer: (items [N] int64, offsets [B+1] int64) -> scores [B, V+1], column 0 at -inf.
+        targets: rows with their histories; a target of 0 is an item the model does not know, and ranks at inf.
+        mask_seen: leave the history's items out of the ranking (never the target itself).
+    """
+    histories, wanted = targets.histories, targets.targets
+    lengths = np.diff(histories.offsets)
+    ranks = np.full(len(lengths), np.inf)
+    max_rows = max(1, _MAX_SCORES // (n_items + 1))
+    by_length = np.argsort(lengths, kind="stable")
+    for rows in pack_rows(lengths[by_length], _MAX_TOKENS, max_rows):
+        index = by_length[rows]
+        index = index[wanted[index] > 0]
+        if not len(index):
+            continue
+        place, offsets = gather_rows(histories.items, histories.offsets[index], lengths[index])
+        items = torch.from_numpy(histories.items[place]).long()
+        target = torch.from_numpy(wanted[index]).long()
+        scores = scorer(items, torch.from_numpy(offsets))
+        if mask_seen:
+            row = torch.repeat_interleave(torch.arange(len(index)), torch.from_numpy(lengths[index]))
+            own = scores.gather(1, target[:, None])
+            scores[row, items] = -torch.inf
+            scores.scatter_(1, target[:, None], own)
+        ranks[index] = target_ranks(scores, target).cpu().numpy()
+    return ranks
+
+
+def model_scorer(model: RecBLR) -> Scorer:
+    """The scorer of a model, on the model's device, in evaluation mode."""
+    device = model.embedding.weight.device
+
+    @torch.inference_mode()
+    def score(items: Tensor, offsets: Tensor) -> Tensor:
+        model.eval()
+        query, _ = model.query(items.to(device), offsets.to(device))
+        return model.scores(query).float().cpu()
+
+    return score
+
+
+def evaluate(model: RecBLR, targets: Targets, mask_seen: bool = False) -> Evaluation:
+    """HR, NDCG and MRR at 10 and 20 over the full catalogue.
+
+    Raises:
+        DataError: no rows.
+        TrainingError: scores that are not numbers.
+    """
+    if not len(targets.targets):
+        raise DataError("no user is left to evaluate: give data with longer histories, or other split times")
+    ranks = rank_targets(model_scorer(model), targets, model.config.n_items, mask_seen)
+    return Evaluation(metrics_of_ranks(ranks), len(ranks), int(np.sum(targets.targets == 0)))
+
+
+def translate_targets(targets: Targets, interactions: Interactions, vocabulary: ItemVocabulary) -> Targets:
+    """The same rows in a model's indices.
+
+    Items the model does not know are dropped from histories; as targets they become 0.
+    """
+    table = np.concatenate([[0], [vocabulary.index(item_id) for item_id in interactions.item_ids.tolist()]]).astype(
+        np.int32
+    )
+    items = table[targets.histories.items]
+    known_before = np.concatenate([[0], np.cumsum(items > 0)])
+    histories = Sequences(items[items > 0], known_before[targets.histories.offsets])
+    return Targets(targets.users, histories, table[targets.targets])

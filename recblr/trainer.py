@@ -1,0 +1,281 @@
+"""Training: next-item cross-entropy at every position, early stopping, exact resumption, several processes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recblr.batches import Batch, training_batches, training_windows
+from recblr.checkpoint import load_tensors, save_tensors
+from recblr.data import Split
+from recblr.distributed import Processes
+from recblr.errors import CheckpointError, ConfigError, DataError, TrainingError
+from recblr.evaluation import evaluate
+from recblr.loss import chunked_cross_entropy
+from recblr.model import RecBLR
+
+SELECTION_METRIC = "ndcg@10"
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of a training run.
+
+    Attributes:
+        epochs: at most so many.
+        patience: stop after so many epochs without a better validation NDCG@10.
+        batch_tokens: tokens per optimizer step, over all processes.
+        learning_rate: of Adam.
+        weight_decay: of AdamW; 0 is Adam.
+        max_history: longer training sequences are cut into windows of so many items; None cuts nothing.
+        precision: "fp32", or "bf16" for autocast.
+        seed: decides initialisation, order and dropout.
+    """
+
+    epochs: int = 200
+    patience: int = 10
+    batch_tokens: int = 4096
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    max_history: int | None = None
+    precision: str = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "batch_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: give at least 1")
+        if self.max_history is not None and self.max_history < 1:
+            raise ConfigError(f"max_history is {self.max_history}: give at least 1")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise ConfigError(f"learning_rate is {self.learning_rate}: give a positive number")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise ConfigError(f"weight_decay is {self.weight_decay}: give 0 or a positive number")
+        if self.precision not in ("fp32", "bf16"):
+            raise ConfigError(f"precision is {self.precision!r}: give fp32 or bf16")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}: give 0 or more")
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch: mean training loss per token, validation metrics, and its speed."""
+
+    epoch: int
+    loss: float
+    validation: dict[str, float]
+    best: bool
+    tokens: int
+    train_seconds: float
+    validation_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dataclasses.asdict(self)
+
+
+class Monitor(Protocol):
+    """Told how training goes, in the first process only."""
+
+    def epoch_started(self, epoch: int, tokens: int) -> None:
+        """An epoch of so many tokens begins."""
+
+    def batch_done(self, tokens: int, loss: float) -> None:
+        """A batch of so many tokens is done, with its mean loss per token."""
+
+    def validating(self) -> None:
+        """The epoch's training is over."""
+
+    def epoch_done(self, record: EpochRecord, model: RecBLR) -> None:
+        """The epoch is over; `record.best` says whether `model` is the best so far."""
+
+
+@dataclass
+class TrainingState:
+    """What a run needs to go on exactly where it stopped."""
+
+    records: list[EpochRecord] = field(default_factory=list)
+    best_weights: dict[str, Tensor] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.records)
+
+    @property
+    def best(self) -> EpochRecord | None:
+        """The epoch with the best validation."""
+        return next((record for record in reversed(self.records) if record.best), None)
+
+
+class Trainer:
+    """Trains a model on one split.
+
+    Args:
+        model: trained in place; after `fit` it holds the best epoch's weights.
+        split: training sequences and validation targets.
+        config: settings.
+        processes: the process group, if several train together.
+        device: "cpu", "cuda", ...
+    """
+
+    def __init__(
+        self,
+        model: RecBLR,
+        split: Split,
+        config: TrainingConfig,
+        processes: Processes | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.model = model.to(device)
+        self.split = split
+        self.config = config
+        self.device = device
+        self.state = TrainingState()
+        self._processes = processes or Processes()
+        self._windows = training_windows(split.train, config.max_history)
+        self._tokens = int(self._windows.length.sum())
+        if not self._tokens:
+            raise DataError("no user has two training interactions: there is nothing to learn from; give more data")
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+
+    def fit(self, monitor: Monitor, resume_file: Path | None = None) -> EpochRecord:
+        """Train until the validation metric stops rising or the epochs are over.
+
+        Args:
+            monitor: told of progress; it may save the model.
+            resume_file: written after every epoch, for `resume`.
+
+        Returns:
+            The best epoch.
+
+        Raises:
+            TrainingError: a loss is not finite. The best weights so far are in the model.
+            KeyboardInterrupt: passed on, with the best weights so far in the model.
+        """
+        try:
+            while self.state.epoch < self.config.epochs and not self._out_of_patience():
+                record = self._epoch(self.state.epoch + 1, monitor)
+                if record.best:
+                    self.state.best_weights = copy.deepcopy(self.model.state_dict())
+                self.state.records.append(record)
+                if self._processes.is_first:
+                    monitor.epoch_done(record, self.model)
+                    if resume_file is not None:
+                        self._save(resume_file)
+        finally:
+            if self.state.best_weights is not None:
+                self.model.load_state_dict(self.state.best_weights)
+        assert self.state.best is not None  # the first epoch is always the best so far
+        return self.state.best
+
+    def resume(self, path: Path) -> None:
+        """Go on from what `fit` wrote to its resume file.
+
+        Raises:
+            CheckpointError: unreadable, or written with other settings.
+        """
+        content = load_tensors(path)
+        try:
+            if content["settings"] != self._settings():
+                changed = sorted(k for k, v in self._settings().items() if content["settings"].get(k) != v)
+                raise CheckpointError(
+                    f"{path} was written with other settings ({', '.join(changed)}): "
+                    "give the same ones, or start anew without --resume"
+                )
+            self.model.load_state_dict(content["weights"])
+            self._optimizer.load_state_dict(content["optimizer"])
+            self.state = TrainingState(
+                [EpochRecord(**record) for record in content["records"]], content["best_weights"]
+            )
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path} holds no training run: start anew without --resume") from error
+
+    def _save(self, path: Path) -> None:
+        content = {
+            "settings": self._settings(),
+            "weights": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "records": [record.to_dict() for record in self.state.records],
+            "best_weights": self.state.best_weights,
+        }
+        save_tensors(content, path)
+
+    def _settings(self) -> dict[str, Any]:
+        """All that must be equal in a resumed run; it may have more epochs or patience."""
+        settings = dataclasses.asdict(self.config) | self.model.config.to_dict() | {"training_tokens": self._tokens}
+        return {name: value for name, value in settings.items() if name not in ("epochs", "patience")}
+
+    def _out_of_patience(self) -> bool:
+        best = self.state.best
+        return best is not None and self.state.epoch - best.epoch >= self.config.patience
+
+    def _epoch(self, epoch: int, monitor: Monitor) -> EpochRecord:
+        processes, config = self._processes, self.config
+        # Every epoch's randomness follows from the seed and its number, so a resumed run repeats it.
+        torch.manual_seed(hash((config.seed, epoch, processes.rank)) % 2**63)
+        order = np.random.default_rng([config.seed, epoch])
+        if processes.is_first:
+            monitor.epoch_started(epoch, self._tokens)
+        started = time.perf_counter()
+        self.model.train()
+        total = 0.0
+        batches = training_batches(
+            self.split.train, self._windows, config.batch_tokens, order, processes.rank, processes.size
+        )
+        for number, (batch, tokens) in enumerate(batches, start=1):
+            loss = self._step(batch, tokens)
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} in epoch {epoch}, batch {number}: training stopped; lower --learning-rate "
+                    f"(now {config.learning_rate:g}) or use --precision fp32"
+                )
+            total += loss * tokens
+            if processes.is_first:
+                monitor.batch_done(tokens, loss)
+        trained = time.perf_counter()
+        if processes.is_first:
+            monitor.validating()
+        metrics = processes.broadcast(
+            lambda: evaluate(self.model, self.split.validation).metrics  # the same on every process, so done once
+        )
+        best = self.state.best
+        return EpochRecord(
+            epoch=epoch,
+            loss=total / self._tokens,
+            validation=metrics,
+            best=best is None or metrics[SELECTION_METRIC] > best.validation[SELECTION_METRIC],
+            tokens=self._tokens,
+            train_seconds=trained - started,
+            validation_seconds=time.perf_counter() - trained,
+        )
+
+    def _step(self, batch: Batch, tokens: int) -> float:
+        """One optimizer step; returns the whole batch's mean loss per token."""
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            hidden, _ = self.model(batch.items.to(self.device), batch.offsets.to(self.device))
+            loss = chunked_cross_entropy(hidden, self.model.embedding.weight, batch.targets.to(self.device)) / tokens
+        loss.backward()  # type: ignore[no-untyped-call]
+        value = self._processes.sum_gradients(self.model, loss.detach())
+        if math.isfinite(value):
+            self._optimizer.step()
+        return value
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.config.precision == "bf16"):
+            yield

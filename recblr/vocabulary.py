@@ -1,0 +1,164 @@
+"""Item vocabularies: the user's own item ids, the model's indices, and how popular each item is.
+
+Free of PyTorch: training, export and the runtime share it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from itertools import repeat
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Int64
+
+from recblr.array_types import ItemId, ItemsArray
+from recblr.errors import ConfigError
+
+CountsArray: TypeAlias = Int64[np.ndarray, "V"]
+
+_ID_TYPES: dict[str, type] = {"integer": int, "string": str}
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,100}\s*", re.ASCII)  # more digits than any id has, few enough for int()
+
+
+class ItemVocabulary:
+    """The item ids of a catalogue, all integers or all strings, in order of the model's indices 1..V.
+
+    Types are strict: an integer id is matched by Python and NumPy integers only, never by a bool, a float or
+    a string; a string id by `str` and `np.str_` only.
+    """
+
+    ids: list[int] | list[str]
+    counts: CountsArray
+
+    def __init__(self, ids: Sequence[int] | Sequence[str] | np.ndarray, counts: Sequence[int] | np.ndarray) -> None:
+        """Check and index the ids.
+
+        Args:
+            ids: [V] distinct item ids; that of index j stands at j - 1.
+            counts: [V] whole numbers >= 0, in the same order: how often the training data holds each item.
+
+        Raises:
+            ConfigError: no ids, ids of several or other types, an id twice, or counts that do not fit.
+        """
+        self.ids = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)  # type: ignore[assignment]
+        self.id_type = _id_type(self.ids)
+        self._index: dict[Any, int] = dict(zip(self.ids, range(1, len(self.ids) + 1), strict=True))
+        if len(self._index) != len(self.ids):
+            twice = next(item_id for j, item_id in enumerate(self.ids) if self._index[item_id] != j + 1)
+            raise ConfigError(f"item id {twice!r} occurs more than once: each item needs its own id")
+        self.counts = _checked_counts(counts, len(self.ids))
+
+    @property
+    def n_items(self) -> int:
+        """V."""
+        return len(self.ids)
+
+    def index(self, item_id: object) -> int:
+        """The model's index of one item id, 1..V; 0 for one it does not know."""
+        if self.id_type == "string":
+            known = isinstance(item_id, str)
+        elif isinstance(item_id, np.generic):
+            known = item_id.dtype.kind in "iu"
+        else:
+            known = isinstance(item_id, int) and not isinstance(item_id, bool)
+        return self._index.get(item_id, 0) if known else 0
+
+    def encode(self, item_ids: Iterable[object]) -> tuple[ItemsArray, int]:
+        """The model's indices of item ids.
+
+        Args:
+            item_ids: any number of ids; a NumPy array must have one dimension.
+
+        Returns:
+            int32 [n] the indices of the known ones, in order, and how many others were skipped.
+        """
+        if isinstance(item_ids, np.ndarray):
+            # `tolist` gives Python's own types, but makes integers of dates too.
+            item_ids = item_ids.tolist() if item_ids.dtype.kind not in "mM" else list(item_ids)
+        elif not isinstance(item_ids, list | tuple):
+            item_ids = list(item_ids)
+        if set(map(type, item_ids)) <= {_ID_TYPES[self.id_type]}:
+            indices: Iterable[int] = map(self._index.get, item_ids, repeat(0))
+        else:
+            indices = map(self.index, item_ids)
+        encoded = np.fromiter(indices, dtype=np.int32, count=len(item_ids))
+        known = encoded[encoded > 0]
+        return known, len(encoded) - len(known)
+
+    def decode(self, indices: ItemsArray) -> list[ItemId]:
+        """The item ids of indices 1..V."""
+        ids = self.ids
+        return [ids[j - 1] for j in indices.tolist()]
+
+    def parse(self, text: str) -> ItemId:
+        """An item id as typed in a shell.
+
+        Raises:
+            ConfigError: the ids are integers and `text` is none.
+        """
+        if self.id_type == "string":
+            return text
+        if not _INTEGER.fullmatch(text):
+            raise ConfigError(f"item id {text!r} is not an integer, as this model's ids are: check the ids")
+        return int(text)
+
+    def popular(self) -> ItemsArray:
+        """int32 [V] all indices, the most popular first, equally popular ones by index; read-only."""
+        return self._popular
+
+    @cached_property
+    def _popular(self) -> ItemsArray:
+        order = np.argsort(-self.counts, kind="stable").astype(np.int32) + np.int32(1)
+        order.flags.writeable = False
+        return order
+
+    def to_json(self) -> dict[str, Any]:
+        """The vocabulary as JSON-ready values."""
+        return {"id_type": self.id_type, "ids": list(self.ids), "counts": self.counts.tolist()}
+
+    @classmethod
+    def from_json(cls, value: object) -> ItemVocabulary:
+        """Inverse of `to_json`.
+
+        Raises:
+            ConfigError: `value` is no vocabulary.
+        """
+        if not isinstance(value, Mapping) or not {"id_type", "ids", "counts"} <= value.keys():
+            raise ConfigError("no item vocabulary: it needs id_type, ids and counts; write it again")
+        ids, counts = value["ids"], value["counts"]
+        if not isinstance(ids, list) or not isinstance(counts, list):
+            raise ConfigError("no item vocabulary: ids and counts must be lists; write it again")
+        vocabulary = cls(ids, counts)
+        if value["id_type"] != vocabulary.id_type:
+            raise ConfigError(f"id_type is {value['id_type']!r}, but the ids are {vocabulary.id_type}s")
+        return vocabulary
+
+
+def _id_type(ids: Sequence[object]) -> str:
+    types = set(map(type, ids))
+    for name, id_type in _ID_TYPES.items():
+        if types == {id_type}:
+            return name
+    if not ids:
+        raise ConfigError("a vocabulary without items: give at least one item id")
+    names = ", ".join(sorted(found.__name__ for found in types))
+    raise ConfigError(f"item ids of type {names}: give only Python integers, or only strings")
+
+
+def _checked_counts(counts: Sequence[int] | np.ndarray, n_items: int) -> CountsArray:
+    try:
+        array = np.asarray(counts)
+    except ValueError as error:  # nested lists of unequal lengths
+        raise ConfigError("item counts must be one list of whole numbers") from error
+    if array.shape != (n_items,) or array.dtype.kind not in "iu":
+        raise ConfigError(
+            f"item counts of shape {array.shape} and type {array.dtype}: give {n_items} whole numbers, one per item"
+        )
+    checked = array.astype(np.int64)
+    if checked.min() < 0:
+        raise ConfigError(f"an item count is {checked.min()}: counts are at least 0")
+    checked.flags.writeable = False
+    return checked

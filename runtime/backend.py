@@ -1,0 +1,53 @@
+"""What an engine asks of the library that runs its graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from recblr.array_types import (
+    ExcludeArray,
+    ItemsArray,
+    OffsetsArray,
+    StatesArray,
+    TopItemsArray,
+    TopScoresArray,
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that one run of a graph is given; larger requests are split, and their results do not change.
+
+    Attributes:
+        rows: B.
+        tokens: N; a longer row is fed in pieces, through its state.
+        exclusions: M, of several rows together; the list of one row is never split.
+    """
+
+    # Enough to keep every core busy, while memory stays bounded: the widest activation of the paper's model,
+    # [N, 2H] with H = 128, is 64 MiB.
+    rows: int = 256
+    tokens: int = 65_536
+    exclusions: int = 65_536
+
+
+class Backend(Protocol):
+    """Runs a bundle's graph. Calls from several threads at once must be safe."""
+
+    def run(
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
+    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
+        """Feed each row's items to its state and rank the catalogue.
+
+        Args:
+            items: int32 [N] indices 1..V, row after row; N may be 0.
+            offsets: int32 [B + 1] row b is `items[offsets[b]:offsets[b + 1]]`, possibly empty; B >= 1.
+            state_in: float32 [B, S]; the last D entries of a state are the row's query vector.
+            exclude: int32 [M, 2] pairs of (row, item) that must not be ranked; M may be 0.
+
+        Returns:
+            int32 [B, max_k] the items, best first, equal ones by index; float32 [B, max_k] their scores, -inf
+            where the row has no more items to rank; float32 [B, S] the new states.
+        """
+        ...

@@ -1,0 +1,73 @@
+"""recblr-recommend: recommendations for one history, in the shell."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from recblr.cli.common import Command, version_option
+from recblr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recblr.array_types import ItemId
+    from recblr.runtime import Ranking
+    from recblr.vocabulary import ItemVocabulary
+
+
+@click.command(cls=Command)
+@click.option("--engine", required=True, metavar="PATH", help="The bundle's folder, or a file in it.")
+@click.option("--history", default="", metavar="IDS", help="Item ids, oldest first: 1,2,3. None for a new user.")
+@click.option("-k", "--k", default=10, show_default=True, help="Number of results.")
+@click.option("--exclude", default="", metavar="IDS", help="Item ids to leave out besides those of the history.")
+@click.option("--include-seen", is_flag=True, help="Recommend items of the history, too.")
+@click.option(
+    "--separator",
+    default=",",
+    show_default=True,
+    help="Between item ids, for ids that hold commas themselves.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@version_option
+def main(engine: str, history: str, k: int, exclude: str, include_seen: bool, separator: str, as_json: bool) -> None:
+    """Recommend the best next items for one history."""
+    from recblr.runtime import load
+
+    if not separator:
+        raise ConfigError("--separator is empty: give at least one character")
+    loaded = load(engine)
+    vocabulary = loaded.bundle.vocabulary
+    items, excluded = (_parse(vocabulary, text, separator) for text in (history, exclude))
+    (ranking,) = loaded.recommend([items], k, exclude_seen=not include_seen, exclude=[excluded])
+    if as_json:
+        content = {
+            "items": ranking.items,
+            "scores": ranking.scores.tolist(),
+            "popular": ranking.popular,
+            "unknown": ranking.unknown,
+            "model": loaded.fingerprint,
+        }
+        click.echo(json.dumps(content, ensure_ascii=False))
+    else:
+        _print_table(ranking, len(items))
+
+
+def _parse(vocabulary: ItemVocabulary, text: str, separator: str) -> list[ItemId]:
+    return [vocabulary.parse(part) for part in text.split(separator)] if text.strip() else []
+
+
+def _print_table(ranking: Ranking, n_ids: int) -> None:
+    if ranking.unknown:
+        click.echo(f"{ranking.unknown} of {n_ids} item ids are unknown to the model and were skipped.", err=True)
+    if ranking.popular:
+        click.echo("Nothing is known of this user: the most popular items, with their counts.", err=True)
+    width = max([len("item"), *(len(str(item)) for item in ranking.items)])
+    click.echo(f"rank  {'item':<{width}}  {'count' if ranking.popular else 'score':>10}")
+    for rank, (item, score) in enumerate(zip(ranking.items, ranking.scores.tolist(), strict=True), start=1):
+        shown = f"{score:,.0f}" if ranking.popular else f"{score:.4f}"
+        click.echo(f"{rank:>4}  {item!s:<{width}}  {shown:>10}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""recblr-serve: answer HTTP requests from a bundle."""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+import click
+
+from recblr.cli.common import Command, require_extra, version_option
+from recblr.errors import RecblrError
+
+_GRACE_SECONDS = 30
+
+
+@click.command(cls=Command)
+@click.option("--engine", required=True, metavar="PATH", help="The bundle's folder, or a file in it.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 for any free one.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads per request.  [default: all CPUs]")
+@version_option
+def main(engine: str, host: str, port: int, threads: int | None) -> None:
+    """Serve a bundle's recommendations over HTTP.
+
+    POST /v1/recommend answers, GET /v2/health/ready tells when, and GET /docs shows the whole API. SIGTERM or
+    Ctrl-C ends it, once requests under way are answered.
+    """
+    require_extra("recblr-serve", "serve", "fastapi", "uvicorn", "swagger_ui_bundle")
+    import uvicorn
+
+    from recblr.runtime import load
+    from recblr.runtime.server import create_app
+
+    listener = _bind(host, port)  # before the engine loads, so that a wrong port shows at once
+    with listener:
+        loaded = load(engine, threads)
+        url = _url(listener)
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                if self.started:
+                    click.echo(f"Serving {loaded.n_items:,} items at {url} (API page: {url}/docs)")
+
+        server = Server(
+            uvicorn.Config(
+                create_app(loaded),
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
+        )
+        # Uvicorn raises the signal again at its end, for the handlers of before: with these the status is 0.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, server.handle_exit)
+        server.run(sockets=[listener])
+    if not server.started:
+        raise RecblrError("the server did not start: see the messages above")
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A socket bound to the address.
+
+    Raises:
+        RecblrError: no such address, or the port is taken or not allowed.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise RecblrError(f"cannot listen on {host}: {error}; check --host") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()  # a second process that tries the port from here on is told
+    except OSError as error:
+        listener.close()
+        raise RecblrError(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
+
+
+if __name__ == "__main__":
+    main()

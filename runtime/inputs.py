@@ -1,0 +1,133 @@
+"""From what callers give to what a graph takes: items, exclusions, k, states. Errors name the value."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection, Sequence
+from typing import Any, TypeAlias, TypeGuard
+
+import numpy as np
+
+from recblr.array_types import ItemId, ItemsArray, StatesArray
+from recblr.errors import RequestError
+from recblr.runtime.bundle import StateArray
+from recblr.vocabulary import ItemVocabulary
+
+ItemIds: TypeAlias = Sequence[ItemId] | np.ndarray
+RowsOfIds: TypeAlias = Sequence[ItemIds] | np.ndarray
+Exclude: TypeAlias = Sequence[ItemIds | None] | np.ndarray | None
+States: TypeAlias = StatesArray | Sequence[StateArray | None] | None
+
+
+def encode_rows(vocabulary: ItemVocabulary, rows: object, name: str) -> tuple[list[ItemsArray], list[int]]:
+    """Each row's known items, in order, and how many of its ids are unknown; `name` is for the errors.
+
+    Raises:
+        RequestError: not a sequence of sequences.
+    """
+    if not _is_sequence(rows):
+        raise RequestError(f"{name} is {_shown(rows)}: give one sequence of item ids per row")
+    items: list[ItemsArray] = []
+    unknown: list[int] = []
+    for b, row in enumerate(rows):
+        if not _is_sequence(row) or (isinstance(row, np.ndarray) and row.ndim != 1):
+            raise RequestError(f"{name}[{b}] is {_shown(row)}: give a sequence of item ids per row")
+        encoded, skipped = vocabulary.encode(row)
+        items.append(encoded)
+        unknown.append(skipped)
+    return items, unknown
+
+
+def encode_exclusions(
+    vocabulary: ItemVocabulary,
+    exclude: Exclude,
+    n_rows: int,
+    seen: Sequence[ItemsArray] | None = None,
+) -> list[ItemsArray]:
+    """Each row's items that must not be ranked: the known ones of `exclude`, and `seen`; sorted, unique.
+
+    Raises:
+        RequestError: not a sequence of `n_rows` sequences or Nones.
+    """
+    if exclude is None:
+        exclude = [None] * n_rows
+    if _is_sequence(exclude):
+        exclude = [() if row is None else row for row in exclude]
+    items, _ = encode_rows(vocabulary, exclude, "exclude")
+    if len(items) != n_rows:
+        raise RequestError(f"exclude has {len(items)} rows for {n_rows}: give one list per row, or None")
+    if seen is not None:
+        items = [np.concatenate(pair) for pair in zip(items, seen, strict=True)]
+    return [np.unique(row) if len(row) else row for row in items]
+
+
+def check_k(k: int, max_k: int, n_items: int) -> int:
+    """`k` as a Python int.
+
+    Raises:
+        RequestError: no whole number from 1 to `max_k` and `n_items`.
+    """
+    try:
+        number = operator.index(k)
+    except TypeError as error:
+        raise RequestError(f"k is {k!r}: give a whole number from 1 to {min(max_k, n_items)}") from error
+    if isinstance(k, bool) or number < 1:
+        raise RequestError(f"k is {k!r}: give a whole number from 1 to {min(max_k, n_items)}")
+    if number > n_items:
+        raise RequestError(f"k is {number}, but the catalogue has {n_items} items: ask for at most those")
+    if number > max_k:
+        raise RequestError(
+            f"k is {number}, but the bundle gives at most {max_k}: ask for fewer, or export with --max-k {number}"
+        )
+    return number
+
+
+def prepare_states(states: States, n_rows: int, initial_state: StateArray) -> StatesArray:
+    """A new float32 array [B, S]: the states given, and the initial state where one is None.
+
+    Raises:
+        RequestError: another number of rows, another size, other types, or values that are not finite.
+    """
+    size = len(initial_state)
+    prepared = np.empty((n_rows, size), np.float32)
+    if states is None:
+        prepared[:] = initial_state
+        return prepared
+    if not _is_sequence(states):
+        raise RequestError(f"states is {_shown(states)}: give an array [B, {size}], or one state or None per row")
+    if len(states) != n_rows:
+        raise RequestError(f"{len(states)} states for {n_rows} rows: give one per row, None for a new user")
+    if isinstance(states, np.ndarray) and states.dtype != object:
+        prepared[:] = _as_float32(states, (n_rows, size), "states")
+    else:
+        for b, state in enumerate(states):
+            prepared[b] = initial_state if state is None else _as_float32(state, (size,), f"states[{b}]")
+    finite = np.isfinite(prepared)
+    if not finite.all():
+        b, s = np.argwhere(~finite)[0].tolist()
+        raise RequestError(f"states[{b}][{s}] is {prepared[b, s]}, not a finite float32: use None for a new user")
+    return prepared
+
+
+def _as_float32(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # nested sequences of unequal lengths
+        raise RequestError(f"{name} is no array: give float32 of shape {shape}") from error
+    if array.dtype.kind not in "fiu":
+        raise RequestError(f"{name} has type {array.dtype}: give float32 of shape {shape}")
+    if array.shape != shape:
+        raise RequestError(f"{name} has shape {array.shape}, this model's states need {shape}: is it another model's?")
+    with np.errstate(over="ignore"):  # becomes inf, which the caller refuses
+        return array.astype(np.float32)
+
+
+def _is_sequence(value: object) -> TypeGuard[Collection[Any]]:
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Collection) and not isinstance(value, str | bytes | dict)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,158 @@
+"""Item vocabularies: strict types, order, popularity, and what is refused."""
+
+from __future__ import annotations
+
+import enum
+import json
+
+import numpy as np
+import pytest
+
+from recblr.errors import ConfigError
+from recblr.vocabulary import ItemVocabulary
+
+
+class Film(enum.IntEnum):
+    ALIEN = 20
+
+
+@pytest.fixture
+def numbers() -> ItemVocabulary:
+    return ItemVocabulary([1, 20, 0, -7, 2**63], [5, 9, 9, 0, 9])
+
+
+@pytest.fixture
+def words() -> ItemVocabulary:
+    return ItemVocabulary(["a", "1", "ü", ""], [1, 2, 3, 4])
+
+
+def test_encode_keeps_order_and_repeats_and_counts_the_unknown(numbers: ItemVocabulary) -> None:
+    items, unknown = numbers.encode([20, 99, 1, 20, -7, 2**63, 0, -1])
+    assert items.dtype == np.int32
+    assert items.tolist() == [2, 1, 2, 4, 5, 3]
+    assert unknown == 2
+
+
+def test_no_ids(numbers: ItemVocabulary) -> None:
+    for none in ([], (), np.array([]), np.array([], dtype=np.int64)):
+        items, unknown = numbers.encode(none)
+        assert (items.dtype, items.shape, unknown) == (np.int32, (0,), 0)
+
+
+@pytest.mark.parametrize("stranger", [True, 1.0, "1", None, np.float32(1), np.bool_(True), (1,), [1], b"1"])
+def test_an_integer_id_is_matched_by_integers_only(numbers: ItemVocabulary, stranger: object) -> None:
+    items, unknown = numbers.encode([20, stranger, 1])
+    assert items.tolist() == [2, 1]
+    assert unknown == 1
+    assert numbers.index(stranger) == 0
+
+
+@pytest.mark.parametrize("stranger", [1, True, None, b"a", ["a"], np.bytes_(b"a")])
+def test_a_string_id_is_matched_by_strings_only(words: ItemVocabulary, stranger: object) -> None:
+    items, unknown = words.encode(["1", stranger])
+    assert items.tolist() == [2]
+    assert unknown == 1
+
+
+def test_numpy_scalars_and_subclasses_match(numbers: ItemVocabulary, words: ItemVocabulary) -> None:
+    assert numbers.encode([np.uint8(20), np.int64(-7), Film.ALIEN, 1])[0].tolist() == [2, 4, 2, 1]
+    assert words.encode([np.str_("ü"), "a"])[0].tolist() == [3, 1]
+    assert numbers.index(np.timedelta64(1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.array([20, 1], dtype=np.int16), [2, 1]),
+        (np.array([2**63, 1], dtype=np.uint64), [5, 1]),
+        (np.array([20, True, 1.0], dtype=object), [2]),
+        (np.array([1.0, 20.0]), []),
+        (np.array([True, False]), []),
+        (np.array(["1"]), []),
+        (np.array([1, 20], dtype="timedelta64[ns]"), []),
+        (np.array([1, 20], dtype="datetime64[ns]"), []),
+    ],
+)
+def test_arrays(numbers: ItemVocabulary, array: np.ndarray, expected: list[int]) -> None:
+    items, unknown = numbers.encode(array)
+    assert items.tolist() == expected
+    assert unknown == len(array) - len(expected)
+
+
+def test_arrays_of_strings_and_iterators(words: ItemVocabulary) -> None:
+    assert words.encode(np.array(["ü", "zz", "a"]))[0].tolist() == [3, 1]
+    assert words.encode(letter for letter in "aü")[0].tolist() == [1, 3]
+
+
+def test_decode_is_the_inverse_of_encode(numbers: ItemVocabulary) -> None:
+    ids = [2**63, 1, 0]
+    decoded = numbers.decode(numbers.encode(ids)[0])
+    assert decoded == ids
+    assert all(type(item_id) is int for item_id in decoded)
+
+
+def test_popular_items_first_and_equal_ones_by_index(numbers: ItemVocabulary) -> None:
+    assert numbers.popular().tolist() == [2, 3, 5, 1, 4]
+    assert numbers.popular().dtype == np.int32
+    with pytest.raises(ValueError, match="read-only"):
+        numbers.popular()[0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        numbers.counts[0] = 1
+
+
+def test_parse(numbers: ItemVocabulary, words: ItemVocabulary) -> None:
+    assert numbers.parse(" -7 ") == -7
+    assert words.parse(" x") == " x"
+    for text in ("", "1.0", "a", "1_0", "1e3", "٣", "9" * 5000):
+        with pytest.raises(ConfigError, match="is not an integer"):
+            numbers.parse(text)
+
+
+def test_ids_from_arrays_become_python_values() -> None:
+    assert ItemVocabulary(np.array([3, 4]), np.array([1, 1])).to_json()["ids"] == [3, 4]
+    assert ItemVocabulary(np.array(["x", "y"], dtype=object), [1, 1]).id_type == "string"
+
+
+@pytest.mark.parametrize("name", ["numbers", "words"])
+def test_json_round_trip(name: str, request: pytest.FixtureRequest) -> None:
+    vocabulary: ItemVocabulary = request.getfixturevalue(name)
+    copy = ItemVocabulary.from_json(json.loads(json.dumps(vocabulary.to_json())))
+    assert copy.ids == vocabulary.ids
+    assert copy.counts.tolist() == vocabulary.counts.tolist()
+    assert copy.id_type == vocabulary.id_type
+
+
+@pytest.mark.parametrize(
+    ("ids", "counts", "reason"),
+    [
+        ([], [], "without items"),
+        ([1, "a"], [1, 1], "int, str"),
+        ([1, True], [1, 1], "bool, int"),
+        ([1.5], [1], "float"),
+        ([7, 8, 7], [1, 1, 1], "item id 7 occurs more than once"),
+        ([1, 2], [1], "give 2 whole numbers"),
+        ([1, 2], [1, -1], "an item count is -1"),
+        ([1, 2], [1.0, 2.0], "float64"),
+        ([1, 2], [[1], [2, 3]], "one list"),
+    ],
+)
+def test_what_is_no_vocabulary(ids: list[int], counts: list[int], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        ItemVocabulary(ids, counts)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "it needs id_type"),
+        ([], "it needs id_type"),
+        ({"ids": [1], "counts": [1]}, "it needs id_type"),
+        ({"id_type": "string", "ids": "ab", "counts": [1, 1]}, "must be lists"),
+        ({"id_type": "string", "ids": [1], "counts": [1]}, "id_type is 'string'"),
+        ({"id_type": "integer", "ids": [1, None], "counts": [1, 1]}, "NoneType"),
+        ({"id_type": "integer", "ids": [1], "counts": [None]}, "whole numbers"),
+    ],
+)
+def test_json_that_is_no_vocabulary(value: object, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        ItemVocabulary.from_json(value)

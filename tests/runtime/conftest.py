@@ -1,0 +1,183 @@
+"""A bundle of a toy model with the contract's graph, small enough to be computed by hand.
+
+A state holds the number of items so far and their embeddings' sum, which is the query. All numbers are small whole
+ones, so results are exact however a request is split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import recblr
+from recblr.files import write_json
+from recblr.runtime import Engine, Manifest, load
+from recblr.runtime.bundle import INITIAL_STATE_FILE, ITEMS_FILE, MODEL_FILE, file_entry, write_manifest
+from recblr.vocabulary import ItemVocabulary
+
+D = 4
+V = 9
+MAX_K = 8
+COUNTS = [3, 7, 7, 0, 5, 1, 1, 2, 4]
+NUMBERS = [10, 20, 30, 40, 50, 60, 70, 80, 2**63]
+WORDS = ["a", "b,c", "10", "ü", "e", "f", "g", "h", "i"]
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A bundle on the disk, and its model in NumPy."""
+
+    path: Path
+    ids: list[int] | list[str]
+    embeddings: np.ndarray
+
+    def query(self, history: Sequence[object]) -> np.ndarray:
+        known = [self.ids.index(item_id) + 1 for item_id in history if item_id in self.ids]
+        return self.embeddings[known].sum(axis=0) if known else np.zeros(D, np.float32)
+
+    def ranking(self, history: Sequence[object], k: int, exclude: Sequence[object] = ()) -> tuple[list, list[float]]:
+        scores = self.embeddings @ self.query(history)
+        left = [j for j in range(1, V + 1) if self.ids[j - 1] not in exclude]
+        best = sorted(left, key=lambda j: (-scores[j], j))[:k]
+        return [self.ids[j - 1] for j in best], scores[best].tolist()
+
+
+def _write_model(path: Path, embeddings: np.ndarray) -> None:
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    minus_inf = np.float32(-np.inf)
+    constants = {
+        "embeddings": embeddings,
+        "catalogue": np.ascontiguousarray(embeddings.T),
+        "no_token": np.zeros((1, D), np.float32),
+        "bias": np.array([minus_inf] + [0] * V, np.float32),
+        "minus_inf": np.array([minus_inf]),
+        "axis0": np.array(0, np.int64),
+        "columns": np.array([1], np.int64),
+        "zero": np.array([0], np.int64),
+        "one": np.array([1], np.int64),
+        "end": np.array([2**31], np.int64),
+        "last": np.array([-1], np.int64),
+        "k": np.array([MAX_K], np.int64),
+    }
+    node = helper.make_node
+    nodes = [
+        node("Gather", ["embeddings", "items"], ["tokens"]),
+        node("Concat", ["no_token", "tokens"], ["padded"], axis=0),
+        node("CumSum", ["padded", "axis0"], ["sums"]),
+        node("Slice", ["offsets", "one", "end"], ["stops"]),
+        node("Slice", ["offsets", "zero", "last"], ["starts"]),
+        node("Gather", ["sums", "stops"], ["sum_to_stop"]),
+        node("Gather", ["sums", "starts"], ["sum_to_start"]),
+        node("Sub", ["sum_to_stop", "sum_to_start"], ["row_sums"]),
+        node("Sub", ["stops", "starts"], ["lengths"]),
+        node("Cast", ["lengths"], ["float_lengths"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["float_lengths", "columns"], ["length_column"]),
+        node("Concat", ["length_column", "row_sums"], ["change"], axis=1),
+        node("Add", ["state_in", "change"], ["state_out"]),
+        node("Slice", ["state_out", "one", "end", "columns"], ["query"]),
+        node("MatMul", ["query", "catalogue"], ["raw"]),
+        node("Add", ["raw", "bias"], ["scores"]),
+        node("Cast", ["exclude"], ["pairs"], to=TensorProto.INT64),
+        node("Shape", ["exclude"], ["n_pairs"], end=1),
+        node("Expand", ["minus_inf", "n_pairs"], ["updates"]),
+        node("ScatterND", ["scores", "pairs", "updates"], ["allowed"]),
+        node("TopK", ["allowed", "k"], ["top_scores", "top"]),
+        node("Cast", ["top"], ["top_items"], to=TensorProto.INT32),
+    ]
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [
+            info("items", TensorProto.INT32, ["N"]),
+            info("offsets", TensorProto.INT32, ["B1"]),
+            info("state_in", TensorProto.FLOAT, ["B", 1 + D]),
+            info("exclude", TensorProto.INT32, ["M", 2]),
+        ],
+        [
+            info("top_items", TensorProto.INT32, ["B", MAX_K]),
+            info("top_scores", TensorProto.FLOAT, ["B", MAX_K]),
+            info("state_out", TensorProto.FLOAT, ["B", 1 + D]),
+        ],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def write_toy(folder: Path, ids: list[int] | list[str]) -> Toy:
+    """A bundle of the toy model with these item ids."""
+    embeddings = np.random.default_rng(7).integers(1, 6, size=(V + 1, D)).astype(np.float32)
+    embeddings[4] = embeddings[8]  # ties
+    folder.mkdir()
+    _write_model(folder / MODEL_FILE, embeddings)
+    write_json(folder / ITEMS_FILE, ItemVocabulary(ids, COUNTS).to_json())
+    np.save(folder / INITIAL_STATE_FILE, np.zeros(1 + D, np.float32))
+    manifest = Manifest(
+        created="2025-01-01T00:00:00+00:00",
+        fingerprint="sha256:toy",
+        model={"dim": D},
+        precision="fp32",
+        state_size=1 + D,
+        n_items=V,
+        max_k=MAX_K,
+        onnx={"opset": 18},
+        versions={"recblr": recblr.__version__},
+        files={name: file_entry(folder / name) for name in (MODEL_FILE, ITEMS_FILE, INITIAL_STATE_FILE)},
+        parity={},
+        metrics={"größte": 0.5},
+        data={},
+    )
+    write_manifest(folder, manifest)
+    return Toy(folder, ids, embeddings)
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """A bundle with integer item ids; tests must not change it."""
+    return write_toy(tmp_path_factory.mktemp("toy") / "bundle", NUMBERS)
+
+
+@pytest.fixture(scope="session")
+def text_toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """The same with string item ids."""
+    return write_toy(tmp_path_factory.mktemp("text_toy") / "bundle", WORDS)
+
+
+@pytest.fixture
+def new_toy(tmp_path: Path) -> Toy:
+    """A bundle of its own for a test that damages it."""
+    return write_toy(tmp_path / "bundle", NUMBERS)
+
+
+@pytest.fixture(scope="session")
+def engine(toy: Toy) -> Engine:
+    return load(toy.path, threads=1)
+
+
+@pytest.fixture(scope="session")
+def text_engine(text_toy: Toy) -> Engine:
+    return load(text_toy.path, threads=1)
+
+
+@pytest.fixture
+def rewrite_manifest() -> Callable[..., None]:
+    """Change fields of a bundle's manifest, as one who knows the checksum would."""
+    import json
+
+    from recblr.runtime.bundle import MANIFEST_FILE, manifest_checksum
+
+    def rewrite(folder: Path, **changes: object) -> None:
+        content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        content.update(changes)
+        content["checksum"] = manifest_checksum(content)
+        write_json(folder / MANIFEST_FILE, content)
+
+    return rewrite

@@ -1,0 +1,238 @@
+"""The engine: rankings equal the model's, whatever the form and the size of the request."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recblr.errors import ConfigError, RequestError
+from recblr.runtime import Engine, Limits, Ranking, load, open_bundle
+
+HISTORIES = [[10], [20, 30, 2**63], [], [40, 40, 80], [999], [10, 999, "10", 20], list(range(10, 90, 10))]
+
+
+class Recorder:
+    """A backend that notes what it is given, and hands it on."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.inner = engine._backend
+        self.runs: list[tuple[int, int, int]] = []
+
+    def run(self, items: np.ndarray, offsets: np.ndarray, state_in: np.ndarray, exclude: np.ndarray) -> Any:
+        assert [array.dtype for array in (items, offsets, state_in, exclude)] == ["i4", "i4", "f4", "i4"]
+        assert offsets[0] == 0
+        assert offsets[-1] == len(items)
+        self.runs.append((len(offsets) - 1, len(items), len(exclude)))
+        return self.inner.run(items, offsets, state_in, exclude)
+
+
+def equal(left: Sequence[Ranking], right: Sequence[Ranking]) -> bool:
+    def plain(rankings: Sequence[Ranking]) -> list[Any]:
+        return [(r.items, r.scores.tolist(), r.unknown, r.popular) for r in rankings]
+
+    return plain(left) == plain(right)
+
+
+def test_rankings_are_the_models(engine: Engine, toy: Any) -> None:
+    rankings = engine.recommend(HISTORIES, k=5)
+    assert len(rankings) == len(HISTORIES)
+    for history, ranking in zip(HISTORIES, rankings, strict=True):
+        if ranking.popular:
+            continue
+        items, scores = toy.ranking(history, 5, exclude=history)
+        assert ranking.items == items
+        assert ranking.scores.tolist() == scores
+        assert ranking.scores.dtype == np.float32
+        assert all(type(item) is int for item in ranking.items)
+    assert [ranking.popular for ranking in rankings] == [False, False, True, False, True, False, False]
+    assert [ranking.unknown for ranking in rankings] == [0, 0, 0, 0, 1, 2, 0]
+
+
+def test_equal_scores_keep_the_order_of_the_vocabulary(engine: Engine, toy: Any) -> None:
+    assert (toy.embeddings[4] == toy.embeddings[8]).all()
+    (ranking,) = engine.recommend([[10]], k=8)
+    place = ranking.items.index(40)
+    assert ranking.items[place + 1] == 80
+    assert ranking.scores[place] == ranking.scores[place + 1]
+
+
+def test_string_ids(text_engine: Engine, text_toy: Any) -> None:
+    known, unknown = text_engine.recommend([["b,c", "10"], [10]], k=3)
+    assert (known.items, known.scores.tolist()) == text_toy.ranking(["b,c", "10"], 3, exclude=["b,c", "10"])
+    assert known.unknown == 0
+    assert unknown.unknown == 1
+    assert unknown.popular
+
+
+def test_popular_items_for_users_of_whom_nothing_is_known(engine: Engine) -> None:
+    (ranking,) = engine.recommend([[7, True, 10.0]], k=4, exclude=[[30, 7]])
+    assert ranking.items == [20, 50, 2**63, 10]
+    assert ranking.scores.tolist() == [7, 5, 4, 3]
+    assert ranking.scores.dtype == np.float32
+    assert ranking.popular
+    assert ranking.unknown == 3
+
+
+def test_seen_items_and_exclusions(engine: Engine, toy: Any) -> None:
+    history = [10, 20, 10, 20]
+    (seen_too,) = engine.recommend([history], k=8, exclude_seen=False)
+    assert seen_too.items == toy.ranking(history, 8)[0]
+    assert {10, 20} & set(seen_too.items)
+    (both,) = engine.recommend([history], k=8, exclude=[[10, 30, 30, 12345, None]])
+    assert both.items == toy.ranking(history, 8, exclude=[10, 20, 30])[0]
+    first, second = engine.recommend([history, history], k=3, exclude_seen=False, exclude=[None, [20]])
+    assert first.items == toy.ranking(history, 3)[0]
+    assert second.items == toy.ranking(history, 3, exclude=[20])[0]
+
+
+def test_fewer_items_than_k_are_left(engine: Engine, toy: Any) -> None:
+    one_left, none_left, none_popular = engine.recommend([toy.ids[:8], toy.ids, []], k=3, exclude=[[], [], toy.ids])
+    assert one_left.items == [toy.ids[8]]
+    assert len(one_left.scores) == 1
+    assert none_left.items == []
+    assert none_left.scores.shape == (0,)
+    assert none_popular.items == []
+    assert none_popular.popular
+
+
+def test_forms_of_a_request(engine: Engine) -> None:
+    expected = engine.recommend([[10, 20], [30, 40]], k=3, exclude=[[50], [60]])
+    array = np.array([[10, 20], [30, 40]])
+    for histories in (((10, 20), (30, 40)), array, list(array), [np.uint8([10, 20]), [30, np.int64(40)]]):
+        for exclude in (([50], [60]), np.array([[50], [60]]), [{50}, np.array([60])]):
+            assert equal(engine.recommend(histories, k=np.int64(3), exclude=exclude), expected)
+
+
+def test_no_rows(engine: Engine) -> None:
+    assert engine.recommend([]) == []
+    assert engine.recommend(np.zeros((0, 4), np.int64), exclude=[]) == []
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(rows=1),
+        Limits(rows=3),
+        Limits(tokens=1),
+        Limits(tokens=3),
+        Limits(exclusions=1),
+        Limits(2, 4, 4),
+    ],
+)
+def test_results_do_not_depend_on_the_split(engine: Engine, limits: Limits) -> None:
+    rng = np.random.default_rng(3)
+    histories = [rng.choice([10, 20, 30, 77], size=length).tolist() for length in (0, 9, 1, 4, 3, 0, 7, 2)]
+    recorder = Recorder(engine)
+    split = Engine(engine.bundle, recorder, limits)
+    assert equal(split.recommend(histories, k=6), engine.recommend(histories, k=6))
+    assert len(recorder.runs) > 1
+    for rows, tokens, exclusions in recorder.runs:
+        assert rows <= limits.rows
+        assert tokens <= limits.tokens
+        assert exclusions <= limits.exclusions or rows == 1
+
+    states = engine.step(None, histories[::-1])[1]
+    kept = states.copy()
+    rankings, new_states = split.step(states, histories, k=6, exclude=histories)
+    expected, expected_states = engine.step(states, histories, k=6, exclude=histories)
+    assert equal(rankings, expected)
+    assert new_states.tolist() == expected_states.tolist()
+    assert states.tolist() == kept.tolist()
+
+
+def test_a_small_request_is_one_run_and_a_long_history_is_fed_in_pieces(engine: Engine, toy: Any) -> None:
+    recorder = Recorder(engine)
+    Engine(engine.bundle, recorder).recommend(HISTORIES, k=3)
+    assert recorder.runs == [(7, 18, 15)]
+
+    recorder = Recorder(engine)
+    (ranking,) = Engine(engine.bundle, recorder, Limits(tokens=4)).recommend([[10, 20, 30] * 4], k=3)
+    assert recorder.runs == [(1, 4, 0), (1, 4, 0), (1, 4, 3)]
+    assert ranking.items == toy.ranking([10, 20, 30] * 4, 3, exclude=[10, 20, 30])[0]
+
+
+def test_more_than_the_real_limits(engine: Engine, toy: Any) -> None:
+    rankings = engine.recommend([[10]] * 300 + [[20, 30] * 40_000], k=2)
+    assert len(rankings) == 301
+    assert equal(rankings[:1], rankings[299:300])
+    assert rankings[300].items == toy.ranking([20, 30] * 40_000, 2, exclude=[20, 30])[0]
+
+
+@pytest.mark.parametrize("k", [0, -1, 9, 10, 10**20, 2.0, "3", None, True])
+def test_k_out_of_range(engine: Engine, k: Any) -> None:
+    for ask in (lambda: engine.recommend([[10]], k=k), lambda: engine.step(None, [[10]], k=k)):
+        with pytest.raises(RequestError, match=rf"k is '?{k}"):
+            ask()
+
+
+def test_k_beyond_max_k_and_beyond_the_catalogue_say_which(engine: Engine) -> None:
+    with pytest.raises(RequestError, match="the bundle gives at most 8: ask for fewer, or export with --max-k 9"):
+        engine.recommend([[10]], k=9)
+    with pytest.raises(RequestError, match="the catalogue has 9 items"):
+        engine.recommend([[10]], k=10)
+
+
+@pytest.mark.parametrize(
+    ("histories", "reason"),
+    [
+        ("10,20", "histories is '10,20': give one sequence"),
+        ([10, 20], r"histories\[0\] is 10: give a sequence"),
+        (np.array([10, 20]), r"histories\[0\] is .*10"),
+        (np.array(10), "histories is "),
+        ([[10], "20"], r"histories\[1\] is '20'"),
+        ([[10], None], r"histories\[1\] is None"),
+        (np.zeros((1, 2, 2), int), r"histories\[0\] is "),
+        (None, "histories is None"),
+        ({"a": [1]}, "histories is "),
+    ],
+)
+def test_histories_of_another_form(engine: Engine, histories: Any, reason: str) -> None:
+    with pytest.raises(RequestError, match=reason):
+        engine.recommend(histories, k=3)
+
+
+def test_exclusions_of_another_form(engine: Engine) -> None:
+    with pytest.raises(RequestError, match="exclude has 2 rows for 1"):
+        engine.recommend([[10]], k=3, exclude=[[1], [2]])
+    with pytest.raises(RequestError, match=r"exclude\[0\] is 20"):
+        engine.recommend([[10]], k=3, exclude=[20])  # type: ignore[list-item]
+    with pytest.raises(RequestError, match="exclude is 20"):
+        engine.recommend([[10]], k=3, exclude=20)  # type: ignore[arg-type]
+
+
+def test_threads_may_share_an_engine(engine: Engine) -> None:
+    requests = [[HISTORIES[j], HISTORIES[-1 - j]] for j in range(len(HISTORIES))]
+    expected = [engine.recommend(request, k=4) for request in requests]
+    wrong: list[int] = []
+
+    def ask(seed: int) -> None:
+        for j in np.random.default_rng(seed).integers(len(requests), size=40).tolist():
+            if not equal(engine.recommend(requests[j], k=4), expected[j]):
+                wrong.append(j)
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_limits_of_an_engine(engine: Engine) -> None:
+    assert (engine.n_items, engine.max_k, engine.state_size, engine.fingerprint) == (9, 8, 5, "sha256:toy")
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+def test_threads_out_of_range(toy: Any, threads: Any) -> None:
+    with pytest.raises(ConfigError, match="threads is"):
+        load(toy.path, threads)
+
+
+def test_all_cpus_by_default(toy: Any) -> None:
+    engine = load(str(toy.path / "model.onnx"))
+    assert engine.bundle.path == open_bundle(toy.path).path
+    assert engine.recommend([[10]], k=1)[0].items == toy.ranking([10], 1, exclude=[10])[0]
