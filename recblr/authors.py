@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recblr.config import RecBLRConfig
-from recblr.errors import CheckpointError
+from recblr.errors import CheckpointError, first_line
 from recblr.model import RecBLR
 from recblr.ops.reference import SQRT_EPSILON
 
@@ -70,14 +70,12 @@ def read_authors_file(path: Path) -> dict[str, Any]:
             f"{path} wants to run {', '.join(refused)}: refused, and nothing in it was run; "
             "give a state_dict saved with torch.save(model.state_dict(), ...)"
         )
-    stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-        (type(name.rsplit(".", 1)[-1], (_Inert,), {}), name) for name in names
-    ]
+    stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(_Inert, name) for name in names]
     try:
         with torch.serialization.safe_globals(stand_ins):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise CheckpointError(
             f"{path} cannot be read safely ({reason}): save the model's state_dict instead"
         ) from error
@@ -108,8 +106,8 @@ def import_state_dict(state_dict: dict[str, Tensor], history_length: int | None)
             "a bare state_dict of the authors' model does not tell its MAX_ITEM_LIST_LENGTH, on which results depend: "
             "give it with --history-length (the paper uses 200 for ML-1M, 50 for the Amazon sets)"
         )
-    if history_length < 1:
-        raise CheckpointError(f"history length {history_length} is not possible: give MAX_ITEM_LIST_LENGTH, 1 or more")
+    if not isinstance(history_length, int) or history_length < 1:
+        raise CheckpointError(f"history length {history_length!r} is not possible: give MAX_ITEM_LIST_LENGTH, 1 or more")
     try:
         weights = {_rename(name): tensor.float() for name, tensor in state_dict.items()}
         weights = {name: w.squeeze(1) if name.endswith("conv_weight") else w for name, w in weights.items()}
@@ -119,9 +117,9 @@ def import_state_dict(state_dict: dict[str, Tensor], history_length: int | None)
             [_padded_state(weights, f"blocks.{n}.recurrent.", history_length) for n in range(config.layers)]
         )
         model.load_state_dict(weights)
-    except (KeyError, IndexError, RuntimeError, AttributeError) as error:
+    except (KeyError, IndexError, RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"these are not weights of the authors' RecBLR ({str(error).splitlines()[0]}): another model, or damaged"
+            f"these are not weights of the authors' RecBLR ({first_line(error)}): another model, or damaged"
         ) from error
     return model
 
@@ -138,7 +136,7 @@ def _rename(name: str) -> str:
 def _config_of(weights: dict[str, Tensor]) -> RecBLRConfig:
     rows, dim = weights["embedding.weight"].shape
     inner, conv_width = weights["blocks.0.recurrent.conv_weight"].shape
-    layers = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
+    layers = len({name.split(".")[1] for name in weights if name.startswith("blocks.")})
     expansion = inner / dim
     if int(expansion * dim) != inner:  # the quotient was rounded down
         expansion = float(np.nextafter(expansion, np.inf))
@@ -156,7 +154,7 @@ def _config_of(weights: dict[str, Tensor]) -> RecBLRConfig:
 def _padded_state(weights: dict[str, Tensor], prefix: str, history_length: int) -> Tensor:
     """The state [H] after the zeros that pad `history_length` to a power of two.
 
-    Each such step has the same a and b, so P of them give b (1 - a^P) / (1 - a).
+    Each such step has the same a and b, so P of them give b (1 - a^P) / (1 - a), or b P where a is 1.
     """
     padding = (1 << (history_length - 1).bit_length()) - history_length
     x = F.silu(weights[f"{prefix}conv_bias"].double())
@@ -164,4 +162,5 @@ def _padded_state(weights: dict[str, Tensor], prefix: str, history_length: int) 
     r, i = gates.sigmoid().chunk(2)
     log_a = -F.softplus(weights[f"{prefix}decay"].double()) * r
     b = torch.sqrt(-torch.expm1(2 * log_a) + SQRT_EPSILON) * i * x
-    return (b * torch.expm1(padding * log_a) / torch.expm1(log_a)).float()
+    total = torch.where(log_a < 0, torch.expm1(padding * log_a) / torch.expm1(log_a), padding)
+    return (b * total).float()

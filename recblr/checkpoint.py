@@ -19,7 +19,7 @@ import torch
 import recblr
 from recblr.authors import import_state_dict, is_authors_state_dict, read_authors_file
 from recblr.config import RecBLRConfig
-from recblr.errors import CheckpointError, ConfigError
+from recblr.errors import CheckpointError, ConfigError, first_line
 from recblr.files import replacing
 from recblr.model import RecBLR
 from recblr.vocabulary import ItemVocabulary
@@ -92,7 +92,7 @@ def save_tensors(content: dict[str, Any], path: Path) -> None:
         try:
             torch.save(content, temporary)
         except RuntimeError as error:  # PyTorch's zip writer hides what the system said
-            raise OSError(None, f"PyTorch could not write it ({str(error).splitlines()[0]})") from error
+            raise OSError(None, f"PyTorch could not write it ({first_line(error)})") from error
 
 
 def load_tensors(path: Path) -> Any:
@@ -175,7 +175,7 @@ def _from_content(path: Path, content: dict[str, Any]) -> Checkpoint:
             **{key: content[key] for key in ("data", "training", "metrics", "versions")},
         )
     except (KeyError, RuntimeError, TypeError, AttributeError, ConfigError) as error:
-        raise CheckpointError(f"{path} is damaged ({str(error).splitlines()[0]}): train or copy it again") from error
+        raise CheckpointError(f"{path} is damaged ({first_line(error)}): train or copy it again") from error
     if vocabulary.n_items != model.config.n_items:
         raise CheckpointError(
             f"{path} is damaged: {vocabulary.n_items} item ids for {model.config.n_items} items; train or copy it again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -36,9 +37,15 @@ class RecBLRConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"{name} is {value!r}: give a whole number of at least 1")
+        for name in ("expansion", "dropout"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+                raise ConfigError(f"{name} is {value!r}: give a number")
+        if not isinstance(self.initial_state, bool):
+            raise ConfigError(f"initial_state is {self.initial_state!r}: give true or false")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout is {self.dropout!r}: give a probability from 0 up to, not including, 1")
-        if not self.inner_dim >= 1:
+        if self.inner_dim < 1:
             raise ConfigError(f"expansion is {self.expansion!r}: int(expansion * dim) must be at least 1")
 
     @property

@@ -45,3 +45,8 @@ class MissingExtraError(RecblrError, ImportError):
 
 class OutputError(RecblrError):
     """A file or folder that cannot be written."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, short enough for a message of ours; never empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +82,8 @@ def rank_targets(scorer: Scorer, targets: Targets, n_items: int, mask_seen: bool
     """Rank of every row's target among all items, float64 [R].
 
     Args:
-        scorer: (items [N] int64, offsets [B+1] int64) -> scores [B, V+1], column 0 at -inf.
+        scorer: (items [N] int64, offsets [B+1] int64) -> scores [B, V+1], column 0 at -inf; they may be
+            written to.
         targets: rows with their histories; a target of 0 is an item the model does not know, and ranks at inf.
         mask_seen: leave the history's items out of the ranking (never the target itself).
     """
@@ -112,7 +114,7 @@ def model_scorer(model: RecBLR) -> Scorer:
     """The scorer of a model, on the model's device, in evaluation mode."""
     device = model.embedding.weight.device
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: the ranking writes into the scores
     def score(items: Tensor, offsets: Tensor) -> Tensor:
         model.eval()
         query, _ = model.query(items.to(device), offsets.to(device))
@@ -145,4 +147,4 @@ def translate_targets(targets: Targets, interactions: Interactions, vocabulary: 
     items = table[targets.histories.items]
     known_before = np.concatenate([[0], np.cumsum(items > 0)])
     histories = Sequences(items[items > 0], known_before[targets.histories.offsets])
-    return Targets(targets.users, histories, table[targets.targets])
+    return dataclasses.replace(targets, histories=histories, targets=table[targets.targets])

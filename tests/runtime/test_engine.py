@@ -108,8 +108,8 @@ def test_forms_of_a_request(engine: Engine) -> None:
 
 
 def test_no_rows(engine: Engine) -> None:
-    assert engine.recommend([]) == []
-    assert engine.recommend(np.zeros((0, 4), np.int64), exclude=[]) == []
+    assert engine.recommend([], k=3) == []
+    assert engine.recommend(np.zeros((0, 4), np.int64), k=3, exclude=[]) == []
 
 
 @pytest.mark.parametrize(

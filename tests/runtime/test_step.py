@@ -64,7 +64,7 @@ def test_new_users_among_known_ones(engine: Engine, toy: Any) -> None:
 
 def test_no_rows(engine: Engine) -> None:
     for states in (None, [], np.zeros((0, 5), np.float32)):
-        rankings, new_states = engine.step(states, [])
+        rankings, new_states = engine.step(states, [], k=3)
         assert rankings == []
         assert new_states.shape == (0, 5)
         assert new_states.dtype == np.float32
@@ -75,8 +75,8 @@ def test_no_rows(engine: Engine) -> None:
     [
         (np.zeros((1, 5), np.float32), "1 states for 2 rows"),
         ([None], "1 states for 2 rows"),
-        (np.zeros((2, 6), np.float32), r"states has shape \(2, 6\), this model needs \(2, 5\)"),
-        ([None, np.zeros(4)], r"states\[1\] has shape \(4,\), this model needs \(5,\)"),
+        (np.zeros((2, 6), np.float32), r"states has shape \(2, 6\), this model's states need \(2, 5\)"),
+        ([None, np.zeros(4)], r"states\[1\] has shape \(4,\), this model's states need \(5,\)"),
         (np.zeros((2, 5), bool), "states has type bool"),
         (np.zeros((2, 5), complex), "states has type complex128"),
         ([None, ["0"] * 5], r"states\[1\] has type <U1"),
@@ -95,6 +95,6 @@ def test_states_that_are_none(engine: Engine, states: Any, reason: str) -> None:
 
 
 def test_scores_that_are_not_numbers(engine: Engine) -> None:
-    state = np.array([[0, 3e38, -3e38, 3e38, -3e38]], np.float32)  # inf - inf
+    state = np.array([0, 3e38, 3e38, -3e38, -3e38], np.float32)  # inf - inf
     with pytest.raises(RequestError, match="row 1: the scores are not numbers"):
-        engine.step([None, state[0]], [[10], [10]], k=2)
+        engine.step([None, state], [[10], [10]], k=2)
