@@ -1,4 +1,4 @@
-"""Import of checkpoints made by the authors' implementation of RecBLR, bare or as RecBole saves them.
+"""Import of weights of the authors' implementation of RecBLR.
 
 That code left-pads the sequence to a power of two with zeros, and its convolution has a bias: on the padding the
 recurrence already moves. The state it reaches there is the same for every user, so it becomes the model's initial
@@ -8,9 +8,6 @@ state here, and results are equal.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recblr.config import RecBLRConfig
-from recblr.errors import CheckpointError, first_line
+from recblr.errors import CheckpointError, short_reason
 from recblr.model import RecBLR
 from recblr.ops.reference import SQRT_EPSILON
 
@@ -37,53 +34,6 @@ _BLOCK_NAMES = {
     "ffn.layer_norm": "feed_forward_norm",
 }
 _MARK = "recurrent_layers.0.behavior_modeling.Lambda"
-
-
-class _Inert:
-    """Stands for an object of a RecBole class: keeps its attributes, and has no behaviour."""
-
-    def __init__(self, *_arguments: object) -> None:
-        pass
-
-
-def _is_expected_name(name: str) -> bool:
-    """Whether a class named in a checkpoint may be stood in for: RecBole's, its YAML loader's, the model's own."""
-    return name.startswith(("recbole.", "yaml.")) or name.rsplit(".", 1)[-1] == "RecBLR"
-
-
-def read_authors_file(path: Path) -> dict[str, Any]:
-    """Read a checkpoint as RecBole saves it, without RecBole and without running anything in it.
-
-    Returns:
-        {"state_dict": ..., "history_length": MAX_ITEM_LIST_LENGTH, or None where its settings don't say}.
-
-    Raises:
-        CheckpointError: unreadable, or it names code other than RecBole's classes.
-    """
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception as error:  # whatever a damaged archive provokes
-        raise CheckpointError(f"{path} is no model file, or a truncated one: copy it again") from error
-    refused = sorted(name for name in names if not _is_expected_name(name))
-    if refused:
-        raise CheckpointError(
-            f"{path} wants to run {', '.join(refused)}: refused, and nothing in it was run; "
-            "give a state_dict saved with torch.save(model.state_dict(), ...)"
-        )
-    stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(_Inert, name) for name in names]
-    try:
-        with torch.serialization.safe_globals(stand_ins):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = first_line(error)
-        raise CheckpointError(
-            f"{path} cannot be read safely ({reason}): save the model's state_dict instead"
-        ) from error
-    if not isinstance(content, dict) or "state_dict" not in content:
-        raise CheckpointError(f"{path} holds no state_dict: give a checkpoint of the authors' implementation")
-    settings = getattr(content.get("config"), "final_config_dict", None)
-    length = settings.get("MAX_ITEM_LIST_LENGTH") if isinstance(settings, dict) else None
-    return {"state_dict": content["state_dict"], "history_length": length}
 
 
 def is_authors_state_dict(content: object) -> bool:
@@ -107,7 +57,9 @@ def import_state_dict(state_dict: dict[str, Tensor], history_length: int | None)
             "give it with --history-length (the paper uses 200 for ML-1M, 50 for the Amazon sets)"
         )
     if not isinstance(history_length, int) or history_length < 1:
-        raise CheckpointError(f"history length {history_length!r} is not possible: give MAX_ITEM_LIST_LENGTH, 1 or more")
+        raise CheckpointError(
+            f"history length {history_length!r} is not possible: give MAX_ITEM_LIST_LENGTH, 1 or more"
+        )
     try:
         weights = {_rename(name): tensor.float() for name, tensor in state_dict.items()}
         weights = {name: w.squeeze(1) if name.endswith("conv_weight") else w for name, w in weights.items()}
@@ -119,7 +71,7 @@ def import_state_dict(state_dict: dict[str, Tensor], history_length: int | None)
         model.load_state_dict(weights)
     except (KeyError, IndexError, RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"these are not weights of the authors' RecBLR ({first_line(error)}): another model, or damaged"
+            f"these are not weights of the authors' RecBLR ({short_reason(error)}): another model, or damaged"
         ) from error
     return model
 

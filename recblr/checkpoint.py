@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
+import warnings
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +17,12 @@ import numpy as np
 import torch
 
 import recblr
-from recblr.authors import import_state_dict, is_authors_state_dict, read_authors_file
+from recblr.authors import import_state_dict, is_authors_state_dict
 from recblr.config import RecBLRConfig
-from recblr.errors import CheckpointError, ConfigError, first_line
+from recblr.errors import CheckpointError, short_reason
 from recblr.files import replacing
 from recblr.model import RecBLR
+from recblr.recbole_file import read_recbole_file
 from recblr.vocabulary import ItemVocabulary
 
 FORMAT = "recblr-model"
@@ -88,11 +89,13 @@ def save_tensors(content: dict[str, Any], path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         try:
-            torch.save(content, temporary)
-        except RuntimeError as error:  # PyTorch's zip writer hides what the system said
-            raise OSError(None, f"PyTorch could not write it ({first_line(error)})") from error
+            torch.save(content, file)
+        except RuntimeError as error:  # PyTorch's zip writer fails once more, over what the system said
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_tensors(path: Path) -> Any:
@@ -102,14 +105,16 @@ def load_tensors(path: Path) -> Any:
         CheckpointError: missing, unreadable, truncated, or holding anything else.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what makes it fail, which is handled below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist: check the path") from error
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({short_reason(error)}): check the file") from error
+    except Exception as error:  # whatever a damaged or hostile file provokes
         if zipfile.is_zipfile(path):
-            return read_authors_file(path)
+            return read_recbole_file(path)
         raise CheckpointError(
             f"{path} is no model file, or a truncated one: give a model.pt of recblr-train or a checkpoint of the "
             "authors' implementation"
@@ -145,7 +150,12 @@ def load_checkpoint(
             f"{path} holds no RecBLR model: give a model.pt of recblr-train or a checkpoint of the authors' "
             "implementation"
         )
-    model = import_state_dict(state_dict, history_length or content.get("history_length"))
+    known_length = content.get("history_length")
+    if None not in (known_length, history_length) and known_length != history_length:
+        raise CheckpointError(
+            f"{path} was trained with a history length of {known_length}, not {history_length}: leave the option out"
+        )
+    model = import_state_dict(state_dict, known_length if history_length is None else history_length)
     n_items = model.config.n_items
     if item_ids is not None and len(item_ids) != n_items:
         raise CheckpointError(
@@ -174,8 +184,8 @@ def _from_content(path: Path, content: dict[str, Any]) -> Checkpoint:
             vocabulary=vocabulary,
             **{key: content[key] for key in ("data", "training", "metrics", "versions")},
         )
-    except (KeyError, RuntimeError, TypeError, AttributeError, ConfigError) as error:
-        raise CheckpointError(f"{path} is damaged ({first_line(error)}): train or copy it again") from error
+    except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({short_reason(error)}): train or copy it again") from error
     if vocabulary.n_items != model.config.n_items:
         raise CheckpointError(
             f"{path} is damaged: {vocabulary.n_items} item ids for {model.config.n_items} items; train or copy it again"

@@ -47,6 +47,7 @@ class OutputError(RecblrError):
     """A file or folder that cannot be written."""
 
 
-def first_line(error: BaseException) -> str:
-    """What another library's error says, short enough for a message of ours; never empty."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def short_reason(error: BaseException) -> str:
+    """What another library's error says, as one line of at most 160 characters for a message of ours; never empty."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return reason if len(reason) <= 160 else f"{reason[:157]}..."

@@ -33,6 +33,9 @@ MAX_HISTORIES = 1_024
 MAX_IDS = 1_000_000
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
+# Most clients read an answer only once they have sent all, so this many times the limit is read and thrown away.
+_DISCARDED_BODIES = 4
+
 _DESCRIPTION = """The best next items for users, given their histories.
 
 One request holds at most {histories:,} histories, {ids:,} item ids in all, and {mebibytes} MiB.
@@ -137,15 +140,20 @@ def _add_docs(app: FastAPI) -> None:
 
 
 async def _read_body(request: Request) -> bytes:
-    """The body, read no further than its limit."""
+    """The body; one beyond the limit is never held in memory."""
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
-        raise _BodyTooLargeError
-    body = bytearray()
+    size = int(announced) if announced.isdecimal() else 0
+    too_large = size > MAX_BODY_BYTES
+    body, received = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise _BodyTooLargeError
+        received += len(chunk)
+        too_large = too_large or received > MAX_BODY_BYTES
+        if not too_large:
+            body += chunk
+        elif received > _DISCARDED_BODIES * MAX_BODY_BYTES:
+            break
+    if too_large:
+        raise _BodyTooLargeError
     return bytes(body)
 
 

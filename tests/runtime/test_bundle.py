@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def _replace(folder: Path, rewrite_manifest: Callable[..., None], name: str, wri
     rewrite_manifest(folder, files={**files, name: file_entry(folder / name)})
 
 
-def test_an_intact_bundle(toy):
+def test_an_intact_bundle(toy: Any) -> None:
     bundle = open_bundle(toy.path)
     assert bundle.path == toy.path
     assert bundle.manifest.state_size == 5
@@ -36,18 +37,18 @@ def test_an_intact_bundle(toy):
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "items.json"])
-def test_a_file_of_the_bundle_stands_for_it(toy, name: str):
+def test_a_file_of_the_bundle_stands_for_it(toy: Any, name: str) -> None:
     assert open_bundle(str(toy.path / name)).path == toy.path
 
 
-def test_another_file_in_the_folder_does_not(new_toy):
+def test_another_file_in_the_folder_does_not(new_toy: Any) -> None:
     other = new_toy.path / "other.onnx"
     other.write_bytes(b"")
     with pytest.raises(BundleError, match=r"other\.onnx is not one of the files of the bundle beside it"):
         open_bundle(other)
 
 
-def test_nothing_there(tmp_path: Path):
+def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="nowhere does not exist"):
         open_bundle(tmp_path / "nowhere")
     with pytest.raises(BundleError, match="is no bundle, it holds no manifest.json"):
@@ -62,7 +63,7 @@ def test_nothing_there(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["model.onnx", "items.json", "initial_state.npy"])
 @pytest.mark.parametrize("damage", ["missing", "truncated", "altered", "longer"])
-def test_a_damaged_file_is_named(new_toy, name: str, damage: str):
+def test_a_damaged_file_is_named(new_toy: Any, name: str, damage: str) -> None:
     path = new_toy.path / name
     content = path.read_bytes()
     if damage == "missing":
@@ -83,7 +84,7 @@ def test_a_damaged_file_is_named(new_toy, name: str, damage: str):
     assert "\n" not in str(caught.value)
 
 
-def test_an_altered_manifest(new_toy):
+def test_an_altered_manifest(new_toy: Any) -> None:
     path = new_toy.path / "manifest.json"
     path.write_text(path.read_text().replace('"max_k": 8', '"max_k": 9'))
     with pytest.raises(BundleError, match="manifest.json was altered, its checksum does not match"):
@@ -92,7 +93,7 @@ def test_an_altered_manifest(new_toy):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
-def test_a_manifest_that_is_no_json(new_toy, content: bytes):
+def test_a_manifest_that_is_no_json(new_toy: Any, content: bytes) -> None:
     (new_toy.path / "manifest.json").write_bytes(content)
     with pytest.raises(BundleError, match="manifest.json is damaged, it holds no JSON"):
         open_bundle(new_toy.path)
@@ -100,7 +101,7 @@ def test_a_manifest_that_is_no_json(new_toy, content: bytes):
 
 
 @pytest.mark.parametrize("content", [[], None, {"format": "other"}])
-def test_json_that_is_no_manifest(new_toy, content: object):
+def test_json_that_is_no_manifest(new_toy: Any, content: object) -> None:
     (new_toy.path / "manifest.json").write_text(json.dumps(content))
     with pytest.raises(BundleError, match="is not a bundle's manifest"):
         open_bundle(new_toy.path)
@@ -125,15 +126,17 @@ def test_json_that_is_no_manifest(new_toy, content: object):
     ],
 )
 def test_a_manifest_that_does_not_fit(
-    new_toy, rewrite_manifest: Callable[..., None], changes: dict[str, object], reason: str
-):
+    new_toy: Any, rewrite_manifest: Callable[..., None], changes: dict[str, object], reason: str
+) -> None:
     rewrite_manifest(new_toy.path, **changes)
     with pytest.raises(BundleError, match=reason):
         open_bundle(new_toy.path)
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "..", ".", "", "a/b", "a\0b"])
-def test_a_manifest_never_reaches_outside_its_folder(new_toy, rewrite_manifest, name: str):
+def test_a_manifest_never_reaches_outside_its_folder(
+    new_toy: Any, rewrite_manifest: Callable[..., None], name: str
+) -> None:
     files = json.loads((new_toy.path / "manifest.json").read_text())["files"]
     rewrite_manifest(new_toy.path, files={**files, name: {"sha256": "0" * 64, "bytes": 1}})
     with pytest.raises(BundleError, match="is not a plain file name"):
@@ -141,7 +144,7 @@ def test_a_manifest_never_reaches_outside_its_folder(new_toy, rewrite_manifest, 
 
 
 @pytest.mark.parametrize("entry", [None, {}, {"sha256": "zz", "bytes": 1}, {"sha256": "0" * 64}])
-def test_a_file_without_hash(new_toy, rewrite_manifest, entry: object):
+def test_a_file_without_hash(new_toy: Any, rewrite_manifest: Callable[..., None], entry: object) -> None:
     files = json.loads((new_toy.path / "manifest.json").read_text())["files"]
     rewrite_manifest(new_toy.path, files={**files, "model.onnx": entry})
     with pytest.raises(BundleError, match=r"no sha256 and size of model\.onnx"):
@@ -159,7 +162,9 @@ def test_a_file_without_hash(new_toy, rewrite_manifest, entry: object):
         ("model.onnx", b"\x00\x01garbage", "cannot load .*model.onnx"),
     ],
 )
-def test_hashes_alone_make_no_bundle(new_toy, rewrite_manifest, name: str, content: bytes, reason: str):
+def test_hashes_alone_make_no_bundle(
+    new_toy: Any, rewrite_manifest: Callable[..., None], name: str, content: bytes, reason: str
+) -> None:
     _replace(new_toy.path, rewrite_manifest, name, lambda path: path.write_bytes(content))
     with pytest.raises(BundleError, match=reason) as caught:
         load(new_toy.path)
@@ -174,13 +179,15 @@ def test_hashes_alone_make_no_bundle(new_toy, rewrite_manifest, name: str, conte
         (np.array([0, 0, 0, 0, 1], np.float32), "ends in a query vector that is not zero"),
     ],
 )
-def test_an_initial_state_that_is_none(new_toy, rewrite_manifest, state: np.ndarray, reason: str):
+def test_an_initial_state_that_is_none(
+    new_toy: Any, rewrite_manifest: Callable[..., None], state: np.ndarray, reason: str
+) -> None:
     _replace(new_toy.path, rewrite_manifest, "initial_state.npy", lambda path: np.save(path, state))
     with pytest.raises(BundleError, match=reason):
         open_bundle(new_toy.path)
 
 
-def test_a_graph_with_other_inputs(new_toy, rewrite_manifest):
+def test_a_graph_with_other_inputs(new_toy: Any, rewrite_manifest: Callable[..., None]) -> None:
     onnx = pytest.importorskip("onnx")
 
     def rename(path: Path) -> None:
@@ -194,7 +201,7 @@ def test_a_graph_with_other_inputs(new_toy, rewrite_manifest):
         load(new_toy.path)
 
 
-def test_a_folder_that_may_not_be_read(new_toy, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_that_may_not_be_read(new_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path, *_args: object) -> bytes:
         raise PermissionError(13, "Permission denied")
 
@@ -203,12 +210,12 @@ def test_a_folder_that_may_not_be_read(new_toy, monkeypatch: pytest.MonkeyPatch)
         open_bundle(new_toy.path)
 
 
-def test_a_moved_bundle_is_still_one(new_toy, tmp_path: Path):
+def test_a_moved_bundle_is_still_one(new_toy: Any, tmp_path: Path) -> None:
     shutil.move(new_toy.path, tmp_path / "elsewhere")
     assert open_bundle(tmp_path / "elsewhere").vocabulary.ids == new_toy.ids
 
 
-def test_manifests_are_written_whole_or_not_at_all(new_toy):
+def test_manifests_are_written_whole_or_not_at_all(new_toy: Any) -> None:
     manifest = open_bundle(new_toy.path).manifest
     before = (new_toy.path / "manifest.json").read_bytes()
     for broken in (
@@ -224,7 +231,7 @@ def test_manifests_are_written_whole_or_not_at_all(new_toy):
     assert os.listdir(new_toy.path).count("manifest.json") == 1
 
 
-def test_checksum_and_entry(tmp_path: Path):
+def test_checksum_and_entry(tmp_path: Path) -> None:
     checksum = manifest_checksum({"b": 1, "a": "ü"})
     assert checksum == manifest_checksum({"a": "ü", "checksum": "whatever", "b": 1})
     assert checksum != manifest_checksum({"a": "ü", "b": 2})

@@ -95,6 +95,11 @@ def test_states_that_are_none(engine: Engine, states: Any, reason: str) -> None:
 
 
 def test_scores_that_are_not_numbers(engine: Engine) -> None:
-    state = np.array([0, 3e38, 3e38, -3e38, -3e38], np.float32)  # inf - inf
-    with pytest.raises(RequestError, match="row 1: the scores are not numbers"):
-        engine.step([None, state], [[10], [10]], k=2)
+    class Broken:
+        def run(self, items: Any, offsets: Any, state_in: Any, exclude: Any) -> tuple[Any, Any, Any]:
+            scores = np.array([[3, 2, 1], [2, np.nan, np.nan]], np.float32)
+            return np.array([[1, 2, 3]] * 2, np.int32), scores, state_in + np.float32(1)
+
+    broken = Engine(engine.bundle, Broken())
+    with pytest.raises(RequestError, match="row 1: the scores are not numbers; was its state made by model sha256:toy"):
+        broken.step(None, [[10], [10]], k=2)

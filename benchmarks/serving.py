@@ -1,0 +1,144 @@
+"""Serving speed on this CPU: ONNX Runtime against PyTorch eager, and one step against the whole history.
+
+    python benchmarks/serving.py [DATA]
+
+Without DATA the lengths of histories are those of a log-normal distribution like MovieLens's.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from machine import machine_info, write_result
+
+import recblr.runtime
+from recblr.checkpoint import Checkpoint
+from recblr.config import RecBLRConfig
+from recblr.export.bundle_writer import export_bundle
+from recblr.model import RecBLR
+from recblr.preparation import DataSettings, prepare
+from recblr.vocabulary import ItemVocabulary
+
+N_ITEMS = 3416
+K = 10
+HISTORY_LENGTHS = (10, 100, 1_000, 10_000)
+
+
+def interleaved(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median milliseconds of each function, called in turn so that the machine's drift meets all alike."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for repeat in range(repeats + 3):
+        for name, function in functions.items():
+            started = time.perf_counter()
+            function()
+            if repeat >= 3:  # the first calls warm up
+                times[name].append((time.perf_counter() - started) * 1e3)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def history_lengths(data: Path | None, rows: int, generator: np.random.Generator) -> tuple[np.ndarray, str]:
+    """Lengths of `rows` histories, and where they are from."""
+    if data is None:
+        return np.clip(generator.lognormal(4.5, 1.0, rows), 5, 2000).astype(int), "log-normal, median 90"
+    lengths = prepare(data, DataSettings()).split.test.histories.lengths
+    return generator.choice(lengths, rows), data.name
+
+
+def engine_against_pytorch(engine: Any, model: RecBLR, data: Path | None) -> tuple[list[dict[str, Any]], str]:
+    """The whole of `recommend` against the model and its top-k in PyTorch eager, for 1 and 32 users."""
+    generator = np.random.default_rng(0)
+    rows_measured = []
+    for users in (1, 32):
+        batches, source = [], ""
+        for _ in range(8):
+            lengths, source = history_lengths(data, users, generator)
+            batches.append([generator.integers(1, N_ITEMS + 1, length).tolist() for length in lengths])
+        turn = {"engine": 0, "pytorch": 0}
+
+        def next_batch(who: str, batches: list[Any] = batches, turn: dict[str, int] = turn) -> Any:
+            turn[who] += 1
+            return batches[turn[who] % len(batches)]
+
+        def engine_run(next_batch: Any = next_batch) -> object:
+            return engine.recommend(next_batch("engine"), k=K, exclude_seen=False)
+
+        @torch.inference_mode()
+        def pytorch_run(next_batch: Any = next_batch) -> object:
+            histories = next_batch("pytorch")
+            items = torch.tensor([item for history in histories for item in history])
+            offsets = torch.tensor([0, *map(len, histories)]).cumsum(0)
+            query, _ = model.query(items, offsets)
+            return model.scores(query).topk(K)
+
+        medians = interleaved({"engine": engine_run, "pytorch": pytorch_run}, 40)
+        rows_measured.append({"users": users, "ms": medians, "ratio": medians["pytorch"] / medians["engine"]})
+    return rows_measured, source
+
+
+def step_against_recommend(engine: Any) -> list[dict[str, Any]]:
+    """One new item on a stored state against the whole history, over lengths of history."""
+    generator = np.random.default_rng(1)
+    histories = {n: generator.integers(1, N_ITEMS + 1, n).tolist() for n in HISTORY_LENGTHS}
+    states = {n: engine.step(None, [history], k=K)[1] for n, history in histories.items()}
+    steps = interleaved(
+        {str(n): lambda state=state: engine.step(state, [[7]], k=K) for n, state in states.items()},  # type: ignore[misc]
+        400,
+    )
+    return [
+        {
+            "history": n,
+            "step_ms": steps[str(n)],
+            "recommend_ms": interleaved(
+                {"all": lambda history=history: engine.recommend([history], k=K, exclude_seen=False)},  # type: ignore[misc]
+                10,
+            )["all"],
+        }
+        for n, history in histories.items()
+    ]
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True), required=False)
+def main(data: Path | None) -> None:
+    """Measure and write benchmarks/results/serving.json."""
+    torch.manual_seed(0)
+    model = RecBLR(RecBLRConfig(n_items=N_ITEMS)).eval()
+    vocabulary = ItemVocabulary(list(range(1, N_ITEMS + 1)), np.ones(N_ITEMS, dtype=np.int64))
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / "bundle"
+        export_bundle(Checkpoint(model, vocabulary), bundle)
+        engine = recblr.runtime.load(bundle)
+        against_pytorch, lengths = engine_against_pytorch(engine, model, data)
+        steps = step_against_recommend(engine)
+    slowest, fastest = (f(row["step_ms"] for row in steps) for f in (max, min))
+    result = {
+        "machine": machine_info(("recblr", "torch", "onnxruntime-gpu", "numpy")),
+        "model": model.config.to_dict(),
+        "k": K,
+        "lengths": lengths,
+        "onnxruntime_against_pytorch": against_pytorch,
+        "step_against_recommend": steps,
+        "step_spread": slowest / fastest,
+    }
+    path = write_result("serving", result)
+    for row in against_pytorch:
+        ms = row["ms"]
+        click.echo(
+            f"{row['users']:3} users: ONNX Runtime {ms['engine']:8.2f} ms, PyTorch {ms['pytorch']:8.2f} ms, "
+            f"ratio {row['ratio']:.1f}"
+        )
+    for row in steps:
+        click.echo(f"history {row['history']:6}: step {row['step_ms']:.3f} ms, recommend {row['recommend_ms']:9.2f} ms")
+    click.echo(f"slowest step / fastest step {slowest / fastest:.2f}, written to {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Installation: a wheel in an environment of its own, an editable install, a machine without a compiler."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("recblr/model.py", "recblr/runtime/engine.py", "recblr/export/cli.py", "recblr/plugins/_library.py")
+LIBRARY = "recblr/plugins/librecblr_plugins.so"
+
+pytestmark = pytest.mark.slow
+
+
+def pip(*arguments: object) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def build_wheel(folder: Path, *options: str) -> Path:
+    pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, *options, ROOT)
+    return next(folder.glob("recblr-*.whl"))
+
+
+def environment_python(folder: Path) -> Path:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    return folder / "bin" / "python"
+
+
+def run(python: Path, code: str, cwd: Path) -> str:
+    result = subprocess.run([str(python), "-c", code], cwd=cwd, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_wheel_holds_the_four_rooms_and_no_sources_of_the_library(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {*ROOMS, LIBRARY, "recblr/py.typed"} <= set(names)
+    assert [name for name in names if name.endswith((".cpp", ".cu", "CMakeLists.txt"))] == []
+    assert {name.split("/")[0] for name in names} == {"recblr", re.sub(r"-cp.*|-py.*", ".dist-info", wheel.name)}
+
+
+def test_the_base_install_needs_no_torch_and_the_extras_are_complete(wheel):
+    archive = zipfile.ZipFile(wheel)
+    metadata = Parser().parsestr(archive.read(next(n for n in archive.namelist() if n.endswith("METADATA"))).decode())
+    requirements = metadata.get_all("Requires-Dist") or []
+    base = [requirement for requirement in requirements if "extra ==" not in requirement]
+    assert any(requirement.startswith("onnxruntime-gpu") for requirement in base)
+    assert not any(requirement.startswith(("torch", "onnx>", "pyarrow", "recblr")) for requirement in base)
+    extras = {"train", "export", "serve", "tensorrt", "tensorrt-rtx", "pycuda", "all", "dev"}
+    assert set(metadata.get_all("Provides-Extra") or []) == extras
+
+
+def test_a_wheel_install_serves_without_torch(wheel, tmp_path):
+    python = environment_python(tmp_path / "venv")
+    pip("--python", python, "install", "--quiet", wheel)
+    code = "import importlib.util as u, recblr.runtime as r; print(r.__file__, u.find_spec('torch') is None)"
+    where, no_torch = run(python, code, tmp_path).split()
+    assert Path(where).is_relative_to(tmp_path)
+    assert no_torch == "True"
+    assert run(python, "import recblr.plugins as p; print(p.load_library().version)", tmp_path) == "0.1.0"
+    bin_folder = python.parent
+    trained = subprocess.run(
+        [bin_folder / "recblr-train", "x.csv", "-o", "m.pt"], capture_output=True, text=True, check=False
+    )
+    assert trained.returncode == 1
+    assert trained.stderr.count("\n") == 1
+    assert "pip install 'recblr[train]'" in trained.stderr
+    shown = subprocess.run([bin_folder / "recblr-recommend", "--help"], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0
+
+
+def test_an_editable_install_uses_the_source_folders(tmp_path):
+    python = environment_python(tmp_path / "venv")
+    pip(
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--config-settings",
+        f"build-dir={tmp_path / 'build'}",
+        "-e",
+        ROOT,
+    )
+    code = "import recblr.plugins as p, importlib.util as u; print(p.__file__); print(p.load_library().path)"
+    source, library = run(python, code, tmp_path).splitlines()
+    assert Path(source) == ROOT / "plugins" / "__init__.py"
+    assert Path(library).is_relative_to(tmp_path)
+    rooms = "import importlib.util as u\nfor room in ('runtime', 'export'): print(u.find_spec(f'recblr.{room}').origin)"
+    assert run(python, rooms, tmp_path).splitlines() == [str(ROOT / r / "__init__.py") for r in ("runtime", "export")]
+
+
+def test_without_a_compiler_the_wheel_is_built_without_the_library(tmp_path):
+    # NOTFOUND is what CMake's search leaves behind on a machine without a compiler.
+    wheel = build_wheel(tmp_path, "--config-settings", "cmake.define.CMAKE_CXX_COMPILER=NOTFOUND")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert set(ROOMS) <= names
+    assert LIBRARY not in names
+    python = environment_python(tmp_path / "venv")
+    pip("--python", python, "install", "--quiet", "--no-deps", wheel)
+    assert run(python, "import recblr.plugins as p; print(p.find_library())", tmp_path) == "None"
+
+
+def test_torch_is_pinned_for_the_set_up_and_a_range_for_users():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert "torch>=2.9" in project["optional-dependencies"]["train"]
+    assert re.search(r"^torch==[\d.]+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
