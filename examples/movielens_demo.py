@@ -59,7 +59,9 @@ def main() -> int:
     except (DemoError, subprocess.CalledProcessError) as error:
         console.print(f"[red]demo stopped:[/red] {error}", highlight=False)
         return 1
-    console.print("\nThe server is stopped. Model, bundle and training plot are in .demo/; see README.md for what next.")
+    console.print(
+        "\nThe server is stopped. Model, bundle and training plot are in .demo/; see README.md for what next."
+    )
     return 0
 
 

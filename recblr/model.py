@@ -205,5 +205,5 @@ class RecBLR(nn.Module):
         has_items = offsets.diff() > 0
         # One row more, so that there is something to index where no row has any items.
         extended = torch.cat([x, x.new_zeros(1, x.shape[1])])
-        index = torch.where(has_items, offsets[1:] - 1, x.shape[0])
-        return torch.where(has_items[:, None], extended[index], otherwise.to(x.dtype))
+        index = torch.where(has_items, offsets[1:].long() - 1, x.shape[0])
+        return torch.where(has_items[:, None], extended.index_select(0, index), otherwise.to(x.dtype))
