@@ -1,12 +1,16 @@
-"""Writes a bundle: graph, vocabulary, initial state, manifest; checked before it takes its place."""
+"""From a checkpoint to a bundle, whole and checked, or nothing."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 
 import recblr
@@ -15,7 +19,7 @@ from recblr.errors import ExportError
 from recblr.export.functions import OPSET
 from recblr.export.graph import build_graph
 from recblr.export.parity import check_parity
-from recblr.files import replacing_directory, write_json
+from recblr.files import replacing_directory, write_text
 from recblr.runtime.bundle import (
     INITIAL_STATE_FILE,
     ITEMS_FILE,
@@ -29,67 +33,61 @@ from recblr.runtime.bundle import (
 DEFAULT_MAX_K = 100
 
 
-def export_bundle(checkpoint: Checkpoint, path: Path, max_k: int = DEFAULT_MAX_K) -> Manifest:
-    """Export a model to a bundle, and check that it computes what the model computes.
+def export_bundle(checkpoint: Checkpoint, path: str | Path, max_k: int = DEFAULT_MAX_K) -> dict[str, Any]:
+    """Write a bundle: the graph, checked and compared with PyTorch, the item vocabulary, and the manifest.
 
     Args:
-        checkpoint: the model and its vocabulary.
-        path: the folder to make; a bundle that is there is replaced, anything else refused.
-        max_k: the most results per row; a smaller catalogue lowers it.
+        checkpoint: its model is put into evaluation mode.
+        path: the folder to make; an existing bundle is replaced, and anything else that is there is left alone. On a
+            failure it stays as it was.
+        max_k: the most results per row; in a smaller catalogue, as many as it has items.
+
+    Returns:
+        The manifest's fields, as in `recblr.runtime.Manifest`.
 
     Raises:
-        ExportError: `max_k` below 1, or a graph that is not valid or not equal to the model. No bundle is left.
-        OutputError: the folder cannot be written, or holds something else.
+        ConfigError: `max_k` out of range.
+        ExportError: the graph is not valid, or differs from PyTorch beyond tolerance.
+        OutputError: `path` holds something else, or cannot be written.
     """
-    if max_k < 1:
-        raise ExportError(f"max k is {max_k}: give at least 1")
-    model = checkpoint.model.cpu().eval()
-    config = model.config
-    max_k = min(max_k, config.n_items)
+    path = Path(path).resolve()  # of a link, the folder it points to is replaced
+    model, vocabulary = checkpoint.model.eval(), checkpoint.vocabulary
     fingerprint = checkpoint.fingerprint()
-    with replacing_directory(path, may_replace=is_bundle) as folder:
-        graph = build_graph(model, max_k, {"recblr.fingerprint": fingerprint, "recblr.version": recblr.__version__})
-        _save(graph, folder / MODEL_FILE)
-        write_json(folder / ITEMS_FILE, checkpoint.vocabulary.to_json())
-        np.save(folder / INITIAL_STATE_FILE, model.initial_state().detach().numpy())
+    with replacing_directory(path, is_bundle) as folder:
+        graph = build_graph(model, max_k, fingerprint)
+        _check(graph)
+        (folder / MODEL_FILE).write_bytes(graph.SerializeToString(deterministic=True))
+        parity = check_parity(model, folder / MODEL_FILE, max_k)
+        write_text(folder / ITEMS_FILE, json.dumps(vocabulary.to_json(), ensure_ascii=False))
+        np.save(folder / INITIAL_STATE_FILE, model.initial_state().detach().numpy().astype(np.float32))
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             fingerprint=fingerprint,
-            model=config.to_dict(),
+            model=model.config.to_dict(),
             precision="fp32",
-            state_size=config.state_size,
-            n_items=config.n_items,
-            max_k=max_k,
+            state_size=model.config.state_size,
+            n_items=model.config.n_items,
+            max_k=min(max_k, model.config.n_items),
             onnx={"opset": OPSET},
             versions={
                 "recblr": recblr.__version__,
-                "torch": str(torch.__version__),
+                "torch": torch.__version__,
                 "onnx": onnx.__version__,
-                "model": checkpoint.versions,
+                "onnxscript": version("onnxscript"),
+                "onnxruntime": onnxruntime.__version__,
             },
             files={name: file_entry(folder / name) for name in (MODEL_FILE, ITEMS_FILE, INITIAL_STATE_FILE)},
-            parity=check_parity(model, folder / MODEL_FILE, max_k),
+            parity=parity,
             metrics=checkpoint.metrics,
             data=checkpoint.data,
         )
         write_manifest(folder, manifest)
-    return manifest
+    return dict(vars(manifest))
 
 
-def _save(graph: onnx.ModelProto, path: Path) -> None:
-    """Write the graph and check the file.
-
-    Raises:
-        ExportError: too large for one file, or not valid ONNX.
-    """
+def _check(graph: onnx.ModelProto) -> None:
     try:
-        onnx.save(graph, path)
-        onnx.checker.check_model(path, full_check=True)
+        onnx.checker.check_model(graph, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(
-            f"the exported graph is not valid ONNX ({str(error).splitlines()[0]}): report this"
-        ) from error
-    except ValueError as error:  # protobuf's limit
-        raise ExportError(
-            f"the model does not fit into one ONNX file of 2 GB ({error}): use a smaller --dim, or fewer items"
-        ) from error
+        reason = str(error).strip().splitlines()[0]
+        raise ExportError(f"the exported graph is not valid ONNX ({reason}): try another version of torch") from error

@@ -1,137 +1,181 @@
-"""The inference graph: items and states in, the best items and new states out."""
+"""The ONNX graph of a model: PyTorch's exporter with the sequence operations as nodes, and their local functions."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import onnx
 import torch
 from torch import Tensor, nn
 
+import recblr
 from recblr import ops
-from recblr.array_types import Exclude, Items, Offsets, States
+from recblr.array_types import Exclude, Items, Offsets, Queries, Scores, States
+from recblr.errors import ConfigError, ExportError
 from recblr.export.functions import LAST_OVERLOAD, OPSET, local_functions
 from recblr.export.symbolic_ops import DOMAIN, GATED_SCAN, LAST_ONLY, SymbolicOps
 from recblr.model import RecBLR
 
-INPUTS = ("items", "offsets", "state_in", "exclude")
-OUTPUTS = ("top_items", "top_scores", "state_out")
-# The first IR version in which functions have overloads.
-_IR_VERSION = 10
+INPUT_NAMES = ("items", "offsets", "state_in", "exclude")
+OUTPUT_NAMES = ("top_items", "top_scores", "state_out")
+LARGEST_MAX_K = 3840  # TensorRT's TopK takes no more, and one file serves every engine
+FINGERPRINT_KEY = "recblr.fingerprint"
+
+_IR_VERSION = 10  # the first with overloads of functions
+_LARGEST_FILE = 2**31 - 1  # of protobuf
+_FILE_MARGIN = 2**20  # for all but the weights
+
+_DESCRIPTION = """\
+RecBLR: the best next items for users given by their state and their new items.
+items: row after row; row b is items[offsets[b]:offsets[b + 1]], possibly empty.
+exclude: pairs of (row, item) that are not ranked.
+top_items, top_scores: best first; -inf where a row has no more items to rank.
+state_out: goes with the row's next items as state_in; its last entries are the row's query vector."""
+
+# What the exporter says of packages and optimisations that do not matter here.
+_CHATTY_LOGGERS = (
+    "torch.onnx._internal.exporter._registration",
+    "onnxscript.optimizer._constant_folding",
+    "onnx_ir._convenience",
+)
 
 
 class InferenceModel(nn.Module):
-    """What the exported graph computes.
+    """What a bundle's graph computes: new states, and the k best items that are not excluded."""
 
-    Args:
-        model: in evaluation mode.
-        max_k: k; no more than the catalogue has items.
-    """
-
-    def __init__(self, model: RecBLR, max_k: int) -> None:
-        super().__init__()
-        self.model = model
-        self.max_k = max_k
-
-    def forward(self, items: Items, offsets: Offsets, state_in: States, exclude: Exclude) -> tuple[Tensor, ...]:
-        """Rank the catalogue for each row.
+    def __init__(self, model: RecBLR, k: int) -> None:
+        """Wrap `model`, which is put into evaluation mode.
 
         Args:
-            items: int32 [N].
+            model: on the CPU.
+            k: results per row, at most V.
+        """
+        super().__init__()
+        self.model = model
+        self.k = k
+        self.eval()
+
+    def forward(
+        self, items: Items, offsets: Offsets, state_in: States, exclude: Exclude
+    ) -> tuple[Tensor, Tensor, States]:
+        """As `recblr.runtime.Backend.run`.
+
+        Args:
+            items: int32 [N] 1..V.
             offsets: int32 [B+1].
             state_in: float32 [B, S].
-            exclude: int32 [M, 2], pairs of (row, item) that must not be recommended.
+            exclude: int32 [M, 2] pairs of (row, item).
 
         Returns:
-            top_items int32 [B, k], top_scores float32 [B, k], best first, and state_out float32 [B, S].
+            int32 [B, k] items and float32 [B, k] scores, best first; float32 [B, S] new states.
         """
         query, state_out = self.model.query(items, offsets, state_in)
-        scores = self.model.scores(query)
-        row, item = exclude.long().unbind(dim=1)
-        scores = scores.index_put((row, item), scores.new_full((), -torch.inf))
-        top_scores, top_items = scores.topk(self.max_k, dim=1)
+        top_scores, top_items = self.rankable(query, exclude).topk(self.k)
         return top_items.int(), top_scores, state_out
 
+    def rankable(self, queries: Queries, exclude: Exclude) -> Scores:
+        """Every item's score [B, V+1]; -inf for item 0 and what is excluded."""
+        rows, items = exclude.long().unbind(1)
+        return self.model.scores(queries).index_put((rows, items), queries.new_tensor(-torch.inf))
 
-def build_graph(model: RecBLR, max_k: int, metadata: dict[str, str]) -> onnx.ModelProto:
-    """The model as ONNX: nodes `recblr::CausalConv1d` and `recblr::GatedScan`, and a local function for each.
+
+def build_graph(model: RecBLR, max_k: int, fingerprint: str) -> onnx.ModelProto:
+    """The model as an ONNX file for every engine.
 
     Args:
-        model: in evaluation mode, on the CPU.
-        max_k: results per row.
-        metadata: kept in the file's metadata.
+        model: on the CPU; it is put into evaluation mode.
+        max_k: results per row; in a smaller catalogue, as many as it has items.
+        fingerprint: of the model, for the file's metadata.
+
+    Returns:
+        A graph with the inputs and outputs of `InferenceModel.forward`, any N, B >= 1 and M; its nodes of domain
+        "recblr" have a local function each.
+
+    Raises:
+        ConfigError: `max_k` out of range.
+        ExportError: the weights exceed what an ONNX file holds, or the convolution has one tap only.
     """
-    config = model.config
-    n_rows = 3  # any size but 0 and 1, which the tracer takes for constants
-    example = (
-        torch.tensor([1, 1, 1, 1, 1], dtype=torch.int32),
-        torch.tensor([0, 2, 4, 5], dtype=torch.int32),
-        torch.zeros(n_rows, config.state_size),
-        torch.zeros(2, 2, dtype=torch.int32),
-    )
-    dynamic = torch.export.Dim.DYNAMIC
-    with ops.use(SymbolicOps()), _quiet(), torch.no_grad():
+    if isinstance(max_k, bool) or not isinstance(max_k, int) or not 1 <= max_k <= LARGEST_MAX_K:
+        raise ConfigError(f"max-k is {max_k!r}: give a whole number from 1 to {LARGEST_MAX_K}")
+    if model.config.conv_width == 1:  # its past has no entries, and an ONNX Reshape cannot infer B beside a 0
+        raise ExportError("a model with conv_width 1 cannot be exported: train with a conv_width of at least 2")
+    size = sum(weight.nbytes for weight in model.parameters())
+    if size > _LARGEST_FILE - _FILE_MARGIN:
+        raise ExportError(
+            f"the weights take {size / 2**30:.1f} GiB, an ONNX file holds 2: train with a smaller dimension or fewer "
+            "items (a larger --min-item-interactions)"
+        )
+    graph = _trace(InferenceModel(model, min(max_k, model.config.n_items)))
+    _strip_origins(graph)
+    for node in graph.graph.node:
+        if (node.domain, node.op_type) == (DOMAIN, GATED_SCAN):
+            last_only = next(attribute.i for attribute in node.attribute if attribute.name == LAST_ONLY)
+            node.overload = LAST_OVERLOAD if last_only else ""
+    graph.functions.extend(local_functions())
+    graph.ir_version = max(graph.ir_version, _IR_VERSION)
+    graph.graph.name = "recblr"
+    graph.producer_name = "recblr"
+    graph.producer_version = recblr.__version__
+    graph.doc_string = _DESCRIPTION
+    onnx.helper.set_model_props(graph, {FINGERPRINT_KEY: fingerprint})
+    return graph
+
+
+def _trace(inference: InferenceModel) -> onnx.ModelProto:
+    # Sizes of 0 and 1 would be taken for constants, so none is either.
+    rows = 3
+    example = {
+        "items": torch.ones(5, dtype=torch.int32),
+        "offsets": torch.tensor([0, 2, 3, 5], dtype=torch.int32),
+        "state_in": inference.model.initial_state().detach().repeat(rows, 1),
+        "exclude": torch.ones(2, 2, dtype=torch.int32),
+    }
+    tokens_dim, rows_dim, exclusions_dim = map(torch.export.Dim, ("tokens", "rows", "exclusions"))
+    with torch.no_grad(), ops.use(SymbolicOps()), _quiet():
         program = torch.onnx.export(
-            InferenceModel(model, max_k).eval(),
-            example,
-            dynamo=True,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
+            inference,
+            kwargs=example,
+            input_names=INPUT_NAMES,
+            output_names=OUTPUT_NAMES,
             dynamic_shapes={
-                "items": {0: dynamic},
-                "offsets": {0: dynamic},
-                "state_in": {0: dynamic},
-                "exclude": {0: dynamic},
+                "items": {0: tokens_dim},
+                "offsets": {0: rows_dim + 1},
+                "state_in": {0: rows_dim},
+                "exclude": {0: exclusions_dim},
             },
             opset_version=OPSET,
+            dynamo=True,
             verbose=False,
         )
-    assert program is not None
-    proto = program.model_proto
-    _name_dimensions(proto)
-    for node in proto.graph.node:
-        if node.op_type == GATED_SCAN and any(a.name == LAST_ONLY and a.i for a in node.attribute):
-            node.overload = LAST_OVERLOAD
-    proto.functions.extend(local_functions())
-    proto.ir_version = max(proto.ir_version, _IR_VERSION)
-    if not any(opset.domain == DOMAIN for opset in proto.opset_import):
-        proto.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
-    onnx.helper.set_model_props(proto, metadata)
+    if program is None:
+        raise ExportError("PyTorch's exporter returned nothing: install another version of torch")
+    proto: onnx.ModelProto = program.model_proto
     return proto
 
 
-def _name_dimensions(proto: onnx.ModelProto) -> None:
-    """Call the dynamic dimensions of inputs and outputs what they are."""
-    names = {
-        "items": ("tokens",),
-        "offsets": ("rows_plus_1",),
-        "state_in": ("rows", None),
-        "exclude": ("exclusions", None),
-        "top_items": ("rows", None),
-        "top_scores": ("rows", None),
-        "state_out": ("rows", None),
-    }
-    for value in (*proto.graph.input, *proto.graph.output):
-        for dimension, name in zip(value.type.tensor_type.shape.dim, names[value.name], strict=True):
-            if name is not None:
-                dimension.dim_param = name
-
-
-@contextlib.contextmanager
+@contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress report and its advice to developers from the user's terminal."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    """Keep from the terminal what the exporter says to its developers."""
+    loggers = [logging.getLogger(name) for name in _CHATTY_LOGGERS]
     levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
+    try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
-        try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)
             yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _strip_origins(proto: onnx.ModelProto) -> None:
+    """Take out where in which source file each node came from: it names folders of this machine."""
+    graph = proto.graph
+    del proto.metadata_props[:]
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,7 +98,7 @@ def save_tensors(content: dict[str, Any], path: Path) -> None:
 
 
 def load_tensors(path: Path) -> Any:
-    """`torch.load` of tensors and plain values only.
+    """`torch.load` of tensors and plain values only; what it refuses must be a file of RecBole's.
 
     Raises:
         CheckpointError: missing, unreadable, truncated, or holding anything else.
@@ -111,14 +110,9 @@ def load_tensors(path: Path) -> Any:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist: check the path") from error
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({short_reason(error)}): check the file") from error
-    except Exception as error:  # whatever a damaged or hostile file provokes
-        if zipfile.is_zipfile(path):
-            return read_recbole_file(path)
-        raise CheckpointError(
-            f"{path} is no model file, or a truncated one: give a model.pt of recblr-train or a checkpoint of the "
-            "authors' implementation"
-        ) from error
+        raise CheckpointError(f"{path} cannot be read ({error.strerror or error}): check the path") from error
+    except Exception:  # whatever a damaged or hostile file provokes
+        return read_recbole_file(path)
 
 
 def load_checkpoint(

@@ -117,12 +117,12 @@ def replacing_directory(path: Path, may_replace: Callable[[Path], bool]) -> Iter
         yield temporary
         for file in temporary.iterdir():
             _sync(file)
-        if path.exists():
-            path.rename(previous)
         try:
+            if path.exists():
+                path.rename(previous)
             temporary.rename(path)
-        except OSError:
-            if previous.exists():
+        except BaseException:  # Ctrl-C too: what stays in `previous` is removed below
+            if previous.exists() and not path.exists():
                 previous.rename(path)
             raise
         _sync(path.parent)

@@ -48,8 +48,9 @@ def chunked_cross_entropy(
 ) -> Tensor:
     """Sum over tokens of -log softmax(hidden @ weight.T)[target], with item 0 left out of the softmax.
 
-    Memory beyond inputs and their gradients is at most about 3 * `chunk_bytes` (or three rows of V+1 floats, if one row
-    is larger), whatever N and V: a chunk's logits, their low-precision copy under autocast, and a temporary.
+    Memory beyond the inputs is at most about 3 * `chunk_bytes` (or three rows of V+1 floats, if one row is larger),
+    whatever N and V - a chunk's logits, their low-precision copy under autocast, and a temporary - and two copies each
+    of the gradients and of `weight`.
 
     Args:
         hidden: [N, D].

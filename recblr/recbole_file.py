@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recblr.errors import CheckpointError, short_reason
+from recblr.errors import CheckpointError
 
 _DTYPES = {
     "torch.FloatStorage": torch.float32,
@@ -97,8 +97,8 @@ def read_recbole_file(path: Path) -> dict[str, Any]:
         ) from None
     except Exception as error:  # whatever a damaged archive provokes
         raise CheckpointError(
-            f"{path} is no model file, or a damaged one ({short_reason(error)}): give a model.pt of recblr-train or a "
-            "checkpoint of the authors' implementation"
+            f"{path} is no model file, or a damaged one: give a model.pt of recblr-train or a checkpoint of the "
+            "authors' implementation"
         ) from error
     settings = getattr(content.get("config"), "final_config_dict", None)
     length = settings.get("MAX_ITEM_LIST_LENGTH") if isinstance(settings, dict) else None

@@ -40,15 +40,15 @@ def require_extra(tool: str, extra: str, *modules: str) -> None:
         raise MissingExtraError(f"{tool} needs {', '.join(missing)}: pip install 'recblr[{extra}]'")
 
 
-def existing_path(_context: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+def existing_path(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Path | None:
     """Click callback: the value as a path that must exist.
 
     Raises:
-        RecblrError: nothing is there.
+        click.ClickException: nothing is there.
     """
     if value is None:
         return None
     path = Path(value)
     if not path.exists():
-        raise click.BadParameter(f"{value} does not exist: check the path", param=parameter)
+        raise click.ClickException(f"{value} does not exist: check the path")
     return path

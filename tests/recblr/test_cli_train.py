@@ -84,6 +84,22 @@ def test_evaluate_masks_seen_items_and_the_validation_part(trained, small_csv, t
     assert {name: validation[name] for name in expected} == pytest.approx(expected)
 
 
+def test_a_split_by_time_is_remembered(tmp_path):
+    data = tmp_path / "data.csv"
+    rows = [f"{user},{(user * 7 + time) % 15},{time}" for time in range(20) for user in range(30)]
+    data.write_text("\n".join(["user_id,item_id,timestamp", *rows]))
+    split = ["--validation-time", 14, "--test-time", 17]
+    result = run(train_main, data, "-o", tmp_path / "m.pt", "--epochs", 1, *split, *SMALL)
+    assert result.exit_code == 0, result.output
+    assert run(evaluate_main, tmp_path / "m.pt", data, "--json", tmp_path / "metrics.json").exit_code == 0
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    expected = load_checkpoint(tmp_path / "m.pt").metrics["test"]
+    assert report["settings"]["test_time"] == 17
+    assert {name: report[name] for name in expected} == pytest.approx(expected)
+    counts = load_checkpoint(tmp_path / "m.pt").vocabulary.counts
+    assert counts.sum() == 30 * 14
+
+
 def test_resume_goes_on(small_csv, tmp_path):
     output = tmp_path / "m.pt"
     assert run(train_main, small_csv, "-o", output, "--epochs", 1, *SMALL).exit_code == 0

@@ -1,0 +1,145 @@
+"""Files and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from recblr.errors import OutputError
+from recblr.files import check_writable, replacing, replacing_directory, write_json, write_text
+
+
+def fill(folder: Path, text: str) -> None:
+    (folder / "a.txt").write_text(text)
+
+
+def test_text_and_json_are_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    write_text(tmp_path / "a.txt", "grüße\n")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "grüße\n"
+    write_json(tmp_path / "a.json", {"ü": [1, None]})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"ü": [1, None]}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.txt"]
+
+
+def test_files_get_the_usual_permissions(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    write_text(tmp_path / "ours", "")
+    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_a_failure_keeps_the_old_file(tmp_path: Path, failure: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def write() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise failure
+
+    with pytest.raises(failure):
+        write()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_check_writable(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new.txt")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OutputError, match="create its folder first"):
+        check_writable(tmp_path / "none" / "new.txt")
+    with pytest.raises(OutputError, match="name a file"):
+        check_writable(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="one part of the path is a file"):
+        check_writable(tmp_path / "file" / "new.txt")
+
+
+@pytest.mark.parametrize("existing", ["nothing", "an empty folder", "a bundle"])
+def test_folders_are_made_whole(tmp_path: Path, existing: str) -> None:
+    path = tmp_path / "bundle"
+    if existing != "nothing":
+        path.mkdir()
+    if existing == "a bundle":
+        fill(path, "old")
+        (path / "stale.txt").touch()
+    with replacing_directory(path, may_replace=lambda found: found == path) as temporary:
+        fill(temporary, "new")
+    assert [p.name for p in path.iterdir()] == ["a.txt"]
+    assert (path / "a.txt").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_a_failure_keeps_the_old_folder(tmp_path: Path, failure: type[BaseException]) -> None:
+    path = tmp_path / "bundle"
+    path.mkdir()
+    fill(path, "old")
+
+    def write() -> None:
+        with replacing_directory(path, may_replace=lambda _: True) as temporary:
+            fill(temporary, "half")
+            raise failure
+
+    with pytest.raises(failure):
+        write()
+    assert (path / "a.txt").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
+def test_a_failure_amid_the_exchange_keeps_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
+) -> None:
+    path = tmp_path / "bundle"
+    path.mkdir()
+    fill(path, "old")
+    rename = Path.rename
+
+    def fails_for_the_new_one(self: Path, target: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise failure
+        return rename(self, target)
+
+    def write() -> None:
+        with replacing_directory(path, may_replace=lambda _: True) as temporary:
+            fill(temporary, "new")
+
+    monkeypatch.setattr(Path, "rename", fails_for_the_new_one)
+    with pytest.raises((OutputError, failure)):
+        write()
+    assert (path / "a.txt").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    fill(tmp_path / "thesis", "years of work")
+    (tmp_path / "file").write_text("x")
+
+    def write(path: Path) -> None:
+        with replacing_directory(path, may_replace=lambda _: False) as temporary:
+            fill(temporary, "new")
+
+    for path in (tmp_path / "thesis", tmp_path / "file"):
+        with pytest.raises(OutputError, match="exists and is not a bundle"):
+            write(path)
+    with pytest.raises(OutputError, match="create its folder first"):
+        write(tmp_path / "none" / "bundle")
+    assert (tmp_path / "thesis" / "a.txt").read_text() == "years of work"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "thesis"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_closed_folders(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="choose a place you may write to"):
+        check_writable(tmp_path / "new.txt")
+    with pytest.raises(OutputError, match="choose a place you may write to"):
+        write_text(tmp_path / "new.txt", "x")
+    tmp_path.chmod(0o700)
