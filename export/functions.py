@@ -17,12 +17,10 @@ import onnx
 import onnx.parser
 from onnx import FunctionProto
 
-from recblr.export.symbolic_ops import CAUSAL_CONV1D, DOMAIN, GATED_SCAN
+from recblr.export.symbolic_ops import CAUSAL_CONV1D, DOMAIN, GATED_SCAN, LAST_ONLY
 from recblr.ops.reference import SQRT_EPSILON
 
 OPSET = 18
-# The overload of GatedScan for last_only = 1.
-LAST_OVERLOAD = "last"
 
 # Padding is used for rows of at most so many tokens, and where T (B + _STEP_COST) <= 2 N: the factor 2 is the cost of
 # a token in chunks, _STEP_COST that of a step, in tokens; both were measured with ONNX Runtime.
@@ -272,12 +270,11 @@ def _recurrence(name: str, *, every_step: bool) -> str:
 """
 
 
-def _gated_scan(*, last_only: bool) -> str:
-    outputs = "last_h" if last_only else "h, last_h"
-    # With t = tanh(u / 2), -expm1(u) = 2 t / (t - 1): no cancellation near u = 0, no overflow far from it.
-    # Sigmoid as 1 / (1 + exp(-x)): engines' own is exact to an absolute error only, and a small r would be lost.
-    return f"""{_HEADER}
-{GATED_SCAN} <last_only: int = {int(last_only)}> (x, gates, z, decay, offsets_in, h0) => (y, last_h) {{
+# With t = tanh(u / 2), -expm1(u) = 2 t / (t - 1): no cancellation near u = 0, no overflow far from it.
+# Sigmoid as 1 / (1 + exp(-x)): engines' own is exact to an absolute error only, and a small r would be lost.
+# The condition is a constant of each node, so that engines drop the other branch when they load the file.
+_GATED_SCAN = f"""{_HEADER}
+{GATED_SCAN} <{LAST_ONLY}: int = 0> (x, gates, z, decay, offsets_in, h0) => (y, last_h) {{
     offsets = Cast <to: int = 7> (offsets_in)
     float_one = Constant <value_float: float = 1.0> ()
     two = Constant <value_float: float = 2.0> ()
@@ -299,10 +296,20 @@ def _gated_scan(*, last_only: bool) -> str:
     root = Sqrt (square)
     beta = Mul (root, i)
     b = Mul (beta, x)
-    {outputs} = {DOMAIN}.Recurrence{"Last" if last_only else ""} (alpha, b, offsets, h0)
     z_gate = Sigmoid (z)
     gate = Mul (z, z_gate)
-    y = Mul (gate, {"last_h" if last_only else "h"})
+    last_only = Constant <value_int: int = @{LAST_ONLY}> ()
+    is_last_only = Cast <to: int = 9> (last_only)
+    y, last_h = If <
+        then_branch: graph = last_position () => (float[rows, width] y_last, float[rows, width] h_last) {{
+            h_last = {DOMAIN}.RecurrenceLast (alpha, b, offsets, h0)
+            y_last = Mul (gate, h_last)
+        }},
+        else_branch: graph = all_positions () => (float[n, width] y_all, float[rows, width] h_end) {{
+            h_all, h_end = {DOMAIN}.Recurrence (alpha, b, offsets, h0)
+            y_all = Mul (gate, h_all)
+        }}
+    > (is_last_only)
 }}
 """
 
@@ -310,19 +317,14 @@ def _gated_scan(*, last_only: bool) -> str:
 def local_functions() -> list[FunctionProto]:
     """The functions of `recblr::CausalConv1d` and `recblr::GatedScan`, and those that they call.
 
-    GatedScan comes twice: overload "" for every position, and `LAST_OVERLOAD` for last_only = 1, whose z and y are
-    [B, H] and which never forms h at every position. A call names the overload it means; its attribute `last_only`
-    says the same to engines with kernels of their own.
+    With last_only = 1, GatedScan never forms h at every position.
     """
-    texts = [_TOKEN_ROWS, _CAUSAL_CONV1D]
+    texts = [_TOKEN_ROWS, _CAUSAL_CONV1D, _GATED_SCAN]
     for every_step, suffix in ((True, ""), (False, "Last")):
         texts += [
             _padded(f"Padded{suffix}", products=False, every_step=every_step),
             _padded(f"PaddedWithProducts{suffix}", products=True, every_step=every_step),
             _chunked(f"Chunked{suffix}", every_step=every_step),
             _recurrence(f"Recurrence{suffix}", every_step=every_step),
-            _gated_scan(last_only=not every_step),
         ]
-    functions: list[FunctionProto] = [onnx.parser.parse_function(text) for text in texts]
-    functions[-1].overload = LAST_OVERLOAD
-    return functions
+    return [onnx.parser.parse_function(text) for text in texts]

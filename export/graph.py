@@ -15,8 +15,8 @@ import recblr
 from recblr import ops
 from recblr.array_types import Exclude, Items, Offsets, Queries, Scores, States
 from recblr.errors import ConfigError, ExportError
-from recblr.export.functions import LAST_OVERLOAD, OPSET, local_functions
-from recblr.export.symbolic_ops import DOMAIN, GATED_SCAN, LAST_ONLY, SymbolicOps
+from recblr.export.functions import OPSET, local_functions
+from recblr.export.symbolic_ops import SymbolicOps
 from recblr.model import RecBLR
 
 INPUT_NAMES = ("items", "offsets", "state_in", "exclude")
@@ -110,10 +110,6 @@ def build_graph(model: RecBLR, max_k: int, fingerprint: str) -> onnx.ModelProto:
         )
     graph = _trace(InferenceModel(model, min(max_k, model.config.n_items)))
     _strip_origins(graph)
-    for node in graph.graph.node:
-        if (node.domain, node.op_type) == (DOMAIN, GATED_SCAN):
-            last_only = next(attribute.i for attribute in node.attribute if attribute.name == LAST_ONLY)
-            node.overload = LAST_OVERLOAD if last_only else ""
     graph.functions.extend(local_functions())
     graph.ir_version = max(graph.ir_version, _IR_VERSION)
     graph.graph.name = "recblr"

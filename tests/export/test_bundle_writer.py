@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -138,6 +139,14 @@ def _disk_is_full(*_arguments: object, **_options: object) -> NoReturn:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _not_permitted(*_arguments: object, **_options: object) -> NoReturn:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _interrupted(*_arguments: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def _graph_is_invalid(*_arguments: object, **_options: object) -> NoReturn:
     raise onnx.checker.ValidationError("no such operator\nand so on")
 
@@ -149,13 +158,8 @@ FAILURES: dict[str, tuple[Any, str, Any, type[Exception], str]] = {
     "full disk, items": (bundle_writer, "write_text", _disk_is_full, OutputError, "No space left"),
     "full disk, state": (bundle_writer.np, "save", _disk_is_full, OutputError, "No space left"),
     "full disk, rename": (Path, "rename", _disk_is_full, OutputError, "No space left"),
-    "interrupt": (
-        bundle_writer,
-        "write_manifest",
-        lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
-        KeyboardInterrupt,
-        "",
-    ),
+    "no permission": (tempfile, "mkdtemp", _not_permitted, OutputError, "choose a place you may write to"),
+    "interrupt": (bundle_writer, "write_manifest", _interrupted, KeyboardInterrupt, "^$"),
 }
 
 
@@ -186,7 +190,7 @@ def test_missing_parent_folder(checkpoint: Checkpoint, tmp_path: Path) -> None:
         export_bundle(checkpoint, tmp_path / "nowhere" / "bundle")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.usefixtures("bound_by_permissions")
 def test_no_write_permission(checkpoint: Checkpoint, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:

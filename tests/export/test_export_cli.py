@@ -155,7 +155,7 @@ def test_full_disk(model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.usefixtures("bound_by_permissions")
 def test_no_write_permission(model_path: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:

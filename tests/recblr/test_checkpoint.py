@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -164,7 +163,7 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "missing.pt")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.usefixtures("bound_by_permissions")
 def test_a_file_that_may_not_be_read(saved: Path) -> None:
     saved.chmod(0)
     with pytest.raises(CheckpointError, match="cannot be read .*Permission denied"):
@@ -265,7 +264,7 @@ def test_saving_over_a_folder(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.parent.iterdir() if p.name.startswith(f".{tmp_path.name}")] == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.usefixtures("bound_by_permissions")
 def test_saving_where_one_may_not(tmp_path: Path) -> None:
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o500)
