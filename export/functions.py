@@ -234,21 +234,10 @@ def _chunked(name: str, *, every_step: bool) -> str:
 """
 
 
-def _recurrence(name: str, *, every_step: bool) -> str:
-    """h_t = a_t h_{t-1} + b_t, padded or in chunks. Inputs a, b, offsets, h0; outputs h, last_h."""
-    level = "" if every_step else "Last"
-    outputs = ["h", "last_h"] if every_step else ["last_h"]
-
-    def branch(kind: str) -> str:
-        names = [f"{output}_{kind.lower()}" for output in outputs]
-        declared = ", ".join(f"float[n, width] {output}" for output in names)
-        return (
-            f"{kind.lower()} () => ({declared}) "
-            f"{{ {', '.join(names)} = {DOMAIN}.{kind}{level} (a, b, offsets, longest, h0) }}"
-        )
-
-    return f"""{_HEADER}
-{name} (a, b, offsets, h0) => ({", ".join(outputs)}) {{
+# The tokens of the longest row, a scalar of at least 1, and whether to pad. It is apart from its use because engines
+# join equal expressions of the graph itself, but not those within an If.
+_PLAN = f"""{_HEADER}
+Plan (offsets) => (longest, pad) {{
     {_CONSTANTS}
     {_ROWS}
     longest_or_zero = ReduceMax <keepdims: int = 0> (lengths)
@@ -262,6 +251,25 @@ def _recurrence(name: str, *, every_step: bool) -> str:
     is_dense = LessOrEqual (padded_cost, chunked_cost)
     scalar_is_dense = Squeeze (is_dense)
     pad = Or (is_short, scalar_is_dense)
+}}
+"""
+
+
+def _recurrence(name: str, *, every_step: bool) -> str:
+    """h_t = a_t h_{t-1} + b_t, padded or in chunks. Inputs a, b, offsets, longest, pad, h0; outputs h, last_h."""
+    level = "" if every_step else "Last"
+    outputs = ["h", "last_h"] if every_step else ["last_h"]
+
+    def branch(kind: str) -> str:
+        names = [f"{output}_{kind.lower()}" for output in outputs]
+        declared = ", ".join(f"float[n, width] {output}" for output in names)
+        return (
+            f"{kind.lower()} () => ({declared}) "
+            f"{{ {', '.join(names)} = {DOMAIN}.{kind}{level} (a, b, offsets, longest, h0) }}"
+        )
+
+    return f"""{_HEADER}
+{name} (a, b, offsets, longest, pad, h0) => ({", ".join(outputs)}) {{
     {", ".join(outputs)} = If <
         then_branch: graph = {branch("Padded")},
         else_branch: graph = {branch("Chunked")}
@@ -298,15 +306,16 @@ _GATED_SCAN = f"""{_HEADER}
     b = Mul (beta, x)
     z_gate = Sigmoid (z)
     gate = Mul (z, z_gate)
+    longest, pad = {DOMAIN}.Plan (offsets)
     last_only = Constant <value_int: int = @{LAST_ONLY}> ()
     is_last_only = Cast <to: int = 9> (last_only)
     y, last_h = If <
         then_branch: graph = last_position () => (float[rows, width] y_last, float[rows, width] h_last) {{
-            h_last = {DOMAIN}.RecurrenceLast (alpha, b, offsets, h0)
+            h_last = {DOMAIN}.RecurrenceLast (alpha, b, offsets, longest, pad, h0)
             y_last = Mul (gate, h_last)
         }},
         else_branch: graph = all_positions () => (float[n, width] y_all, float[rows, width] h_end) {{
-            h_all, h_end = {DOMAIN}.Recurrence (alpha, b, offsets, h0)
+            h_all, h_end = {DOMAIN}.Recurrence (alpha, b, offsets, longest, pad, h0)
             y_all = Mul (gate, h_all)
         }}
     > (is_last_only)
@@ -319,7 +328,7 @@ def local_functions() -> list[FunctionProto]:
 
     With last_only = 1, GatedScan never forms h at every position.
     """
-    texts = [_TOKEN_ROWS, _CAUSAL_CONV1D, _GATED_SCAN]
+    texts = [_TOKEN_ROWS, _CAUSAL_CONV1D, _PLAN, _GATED_SCAN]
     for every_step, suffix in ((True, ""), (False, "Last")):
         texts += [
             _padded(f"Padded{suffix}", products=False, every_step=every_step),

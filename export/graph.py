@@ -24,7 +24,6 @@ OUTPUT_NAMES = ("top_items", "top_scores", "state_out")
 LARGEST_MAX_K = 3840  # TensorRT's TopK takes no more, and one file serves every engine
 FINGERPRINT_KEY = "recblr.fingerprint"
 
-_IR_VERSION = 10  # the first with overloads of functions
 _LARGEST_FILE = 2**31 - 1  # of protobuf
 _FILE_MARGIN = 2**20  # for all but the weights
 
@@ -111,7 +110,6 @@ def build_graph(model: RecBLR, max_k: int, fingerprint: str) -> onnx.ModelProto:
     graph = _trace(InferenceModel(model, min(max_k, model.config.n_items)))
     _strip_origins(graph)
     graph.functions.extend(local_functions())
-    graph.ir_version = max(graph.ir_version, _IR_VERSION)
     graph.graph.name = "recblr"
     graph.producer_name = "recblr"
     graph.producer_version = recblr.__version__

@@ -12,29 +12,6 @@ from recblr.array_types import Channels, ConvTail, ConvWeight, Gates, Hidden, In
 SQRT_EPSILON = 1e-8
 
 
-class ReferenceOps:
-    """`recblr.ops.SequenceOps`, by the functions of this module."""
-
-    def causal_conv1d(
-        self, x: Inner, weight: ConvWeight, bias: Channels, offsets: Offsets, tail: ConvTail
-    ) -> tuple[Inner, ConvTail]:
-        """See `recblr.ops.SequenceOps.causal_conv1d`."""
-        return causal_conv1d_ref(x, weight, bias, offsets, tail)
-
-    def gated_scan(
-        self,
-        x: Inner,
-        gates: Gates,
-        z: Inner | Hidden,
-        decay: Channels,
-        offsets: Offsets,
-        h0: Hidden,
-        last_only: bool = False,
-    ) -> tuple[Inner | Hidden, Hidden]:
-        """See `recblr.ops.SequenceOps.gated_scan`."""
-        return gated_scan_ref(x, gates, z, decay, offsets, h0, last_only)
-
-
 def row_of_token(offsets: Offsets, n_tokens: int) -> Tensor:
     """The row that each token belongs to, int64 [N]."""
     rows = torch.arange(len(offsets) - 1, device=offsets.device)
@@ -120,3 +97,10 @@ def linear_recurrence_ref(a: Inner, b: Inner, offsets: Offsets, h0: Hidden) -> t
         lengths > 0, place[offsets[1:] - 1] if n_tokens else lengths, n_tokens + torch.arange(len(h0), device=a.device)
     )
     return all_h[place], all_h[last]
+
+
+class ReferenceOps:
+    """`recblr.ops.SequenceOps`, by the functions of this module."""
+
+    causal_conv1d = staticmethod(causal_conv1d_ref)
+    gated_scan = staticmethod(gated_scan_ref)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from recblr.export.functions import LAST_OVERLOAD, OPSET, local_functions
+from recblr.export.functions import OPSET, local_functions
 from recblr.ops.reference import causal_conv1d_ref, gated_scan_ref
 
 WIDTH = 6
@@ -66,7 +66,6 @@ def conv(request: pytest.FixtureRequest) -> tuple[int, Run]:
 def _scan(last_only: bool) -> Run:
     names = ["x", "gates", "z", "decay", "offsets", "h0"]
     node = helper.make_node("GatedScan", names, ["y", "last_h"], domain="recblr", last_only=int(last_only))
-    node.overload = LAST_OVERLOAD if last_only else ""
     shapes = [["N", WIDTH], ["N", 2 * WIDTH], ["Z", WIDTH], [WIDTH], ["B1"], ["B", WIDTH]]
     inputs = dict(zip(names, shapes, strict=True))
     return _session(node, inputs, {"y": ["Z", WIDTH], "last_h": ["B", WIDTH]})

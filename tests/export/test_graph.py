@@ -86,13 +86,14 @@ def test_inputs_and_outputs(proto: onnx.ModelProto) -> None:
     }
 
 
-def test_custom_nodes_name_their_functions(proto: onnx.ModelProto) -> None:
+def test_custom_nodes_and_their_functions(proto: onnx.ModelProto) -> None:
     nodes = [node for node in proto.graph.node if node.domain == "recblr"]
-    scans = {node.overload: {a.name: a.i for a in node.attribute} for node in nodes if node.op_type == "GatedScan"}
     assert [node.op_type for node in nodes] == ["CausalConv1d", "GatedScan"] * 2
-    assert scans == {"": {"last_only": 0}, "last": {"last_only": 1}}
-    functions = {(function.domain, function.name, function.overload) for function in proto.functions}
-    assert {(node.domain, node.op_type, node.overload) for node in nodes} <= functions
+    assert [[(a.name, a.i) for a in node.attribute] for node in nodes] == [[], [("last_only", 0)], [], [("last_only", 1)]]
+    functions = [(function.domain, function.name) for function in proto.functions]
+    assert {(node.domain, node.op_type) for node in nodes} <= set(functions)
+    # Overloads would be shorter, but ONNX Runtime before 1.2x takes the first of that name without a word.
+    assert len(set(functions)) == len(functions)
 
 
 def test_the_main_graph_has_no_shapes_that_depend_on_data(proto: onnx.ModelProto) -> None:
