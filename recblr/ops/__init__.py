@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Protocol
 
 from recblr.array_types import Channels, ConvTail, ConvWeight, Gates, Hidden, Inner, Offsets
-from recblr.ops.reference import ReferenceOps
+from recblr.ops.default import DefaultOps
 
 __all__ = ["SequenceOps", "causal_conv1d", "gated_scan", "use"]
 
@@ -72,7 +72,7 @@ class SequenceOps(Protocol):
         ...
 
 
-_in_use: ContextVar[SequenceOps] = ContextVar("sequence_ops", default=ReferenceOps())  # noqa: B039 - stateless
+_in_use: ContextVar[SequenceOps] = ContextVar("sequence_ops", default=DefaultOps())  # noqa: B039 - stateless
 
 
 @contextmanager

@@ -1,0 +1,65 @@
+"""The C ABI's structures for ctypes. `include/recblr/plugins.h` says what each field means."""
+
+from __future__ import annotations
+
+import ctypes
+
+OK = 0
+FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
+
+_Pointer = ctypes.c_void_p
+
+
+class GatedScan(ctypes.Structure):
+    """`recblr_gated_scan`."""
+
+    _fields_ = (
+        ("n_tokens", ctypes.c_int64),
+        ("n_rows", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("dtype", ctypes.c_int32),
+        ("last_only", ctypes.c_int32),
+        ("n_threads", ctypes.c_int32),
+        ("offsets", _Pointer),
+        ("x", _Pointer),
+        ("gates", _Pointer),
+        ("z", _Pointer),
+        ("decay", _Pointer),
+        ("h0", _Pointer),
+        ("h", _Pointer),
+        ("y", _Pointer),
+        ("last_h", _Pointer),
+        ("grad_y", _Pointer),
+        ("grad_last_h", _Pointer),
+        ("grad_x", _Pointer),
+        ("grad_gates", _Pointer),
+        ("grad_z", _Pointer),
+        ("grad_decay", _Pointer),
+        ("grad_h0", _Pointer),
+    )
+
+
+class CausalConv1d(ctypes.Structure):
+    """`recblr_causal_conv1d`."""
+
+    _fields_ = (
+        ("n_tokens", ctypes.c_int64),
+        ("n_rows", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("taps", ctypes.c_int64),
+        ("dtype", ctypes.c_int32),
+        ("n_threads", ctypes.c_int32),
+        ("offsets", _Pointer),
+        ("x", _Pointer),
+        ("weight", _Pointer),
+        ("bias", _Pointer),
+        ("tail", _Pointer),
+        ("y", _Pointer),
+        ("new_tail", _Pointer),
+        ("grad_y", _Pointer),
+        ("grad_new_tail", _Pointer),
+        ("grad_x", _Pointer),
+        ("grad_weight", _Pointer),
+        ("grad_bias", _Pointer),
+        ("grad_tail", _Pointer),
+    )

@@ -1,0 +1,23 @@
+// Compiled once per instruction set, with RECBLR_ISA its namespace.
+#include "cpu_kernels.h"
+
+#include <algorithm>
+#include <cmath>
+
+// Within the namespace, so that no function compiled for one set is taken for another's by the linker.
+#define RECBLR_SCALAR_NAMESPACE RECBLR_ISA
+#include "scalar_math.h"
+
+namespace recblr {
+namespace RECBLR_ISA {
+
+namespace {
+
+inline float softplus(float x) { return x > 20.0f ? x : std::log1p(std::exp(x)); }
+
+}  // namespace
+
+#include "cpu_kernels.inc"
+
+}  // namespace RECBLR_ISA
+}  // namespace recblr
