@@ -24,6 +24,7 @@ from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
 from recblr.export.bundle_writer import export_bundle
 from recblr.model import RecBLR
+from recblr.plugins import find_library
 from recblr.preparation import DataSettings, prepare
 from recblr.vocabulary import ItemVocabulary
 
@@ -122,6 +123,7 @@ def main(data: Path | None) -> None:
     result = {
         "machine": machine_info(("recblr", "torch", "onnxruntime-gpu", "numpy")),
         "model": model.config.to_dict(),
+        "pytorch_ops": "native" if find_library() is not None else "reference",
         "k": K,
         "lengths": lengths,
         "onnxruntime_against_pytorch": against_pytorch,

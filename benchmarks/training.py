@@ -23,6 +23,7 @@ from recblr.config import RecBLRConfig
 from recblr.data import Sequences, leave_one_out, synthetic_interactions
 from recblr.loss import chunked_cross_entropy
 from recblr.model import RecBLR
+from recblr.plugins import find_library
 from recblr.preparation import DataSettings, prepare
 
 MAX_HISTORY = 200
@@ -97,6 +98,7 @@ def main(data: Path | None, seconds: float) -> None:
         "machine": machine_info(("recblr", "torch", "numpy")),
         "data": source,
         "model": model.config.to_dict(),
+        "pytorch_ops": "native" if find_library() is not None else "reference",
         "max_history": MAX_HISTORY,
         "threads": torch.get_num_threads(),
         "targets_per_second": medians,
