@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -71,4 +70,4 @@ def main(
             "same_data_as_training": same,
             "settings": settings.to_dict(),
         }
-        write_json(json_file, json.loads(json.dumps(report)))
+        write_json(json_file, report)

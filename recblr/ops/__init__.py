@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Protocol
 
 from recblr.array_types import Channels, ConvTail, ConvWeight, Gates, Hidden, Inner, Offsets
-from recblr.ops.default import DefaultOps
+from recblr.ops.default import ops_for
 
 __all__ = ["SequenceOps", "causal_conv1d", "gated_scan", "use"]
 
@@ -72,7 +72,7 @@ class SequenceOps(Protocol):
         ...
 
 
-_in_use: ContextVar[SequenceOps] = ContextVar("sequence_ops", default=DefaultOps())  # noqa: B039 - stateless
+_in_use: ContextVar[SequenceOps | None] = ContextVar("sequence_ops", default=None)
 
 
 @contextmanager
@@ -88,8 +88,8 @@ def use(implementation: SequenceOps) -> Iterator[None]:
 def causal_conv1d(
     x: Inner, weight: ConvWeight, bias: Channels, offsets: Offsets, tail: ConvTail
 ) -> tuple[Inner, ConvTail]:
-    """`SequenceOps.causal_conv1d` of the implementation in use."""
-    return _in_use.get().causal_conv1d(x, weight, bias, offsets, tail)
+    """`SequenceOps.causal_conv1d` of the implementation in use, or the fastest for this data."""
+    return (_in_use.get() or ops_for(x)).causal_conv1d(x, weight, bias, offsets, tail)
 
 
 def gated_scan(
@@ -101,5 +101,5 @@ def gated_scan(
     h0: Hidden,
     last_only: bool = False,
 ) -> tuple[Inner | Hidden, Hidden]:
-    """`SequenceOps.gated_scan` of the implementation in use."""
-    return _in_use.get().gated_scan(x, gates, z, decay, offsets, h0, last_only)
+    """`SequenceOps.gated_scan` of the implementation in use, or the fastest for this data."""
+    return (_in_use.get() or ops_for(x)).gated_scan(x, gates, z, decay, offsets, h0, last_only)

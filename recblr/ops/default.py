@@ -6,7 +6,6 @@ import warnings
 
 from torch import Tensor
 
-from recblr.array_types import Channels, ConvTail, ConvWeight, Gates, Hidden, Inner, Offsets
 from recblr.ops.native import NativeOps, supports
 from recblr.ops.reference import ReferenceOps
 from recblr.plugins import PluginLibraryError, load_library
@@ -26,28 +25,6 @@ _reference = ReferenceOps()
 _native = _load_native()
 
 
-def _ops_for(x: Tensor) -> NativeOps | ReferenceOps:
+def ops_for(x: Tensor) -> NativeOps | ReferenceOps:
+    """The native ops for CPU data in float32, float16 or bfloat16, else the reference."""
     return _native if _native is not None and supports(x) else _reference
-
-
-class DefaultOps:
-    """`recblr.ops.SequenceOps`: native for CPU data in float32, float16 or bfloat16, else the reference."""
-
-    def causal_conv1d(
-        self, x: Inner, weight: ConvWeight, bias: Channels, offsets: Offsets, tail: ConvTail
-    ) -> tuple[Inner, ConvTail]:
-        """See `recblr.ops.SequenceOps.causal_conv1d`."""
-        return _ops_for(x).causal_conv1d(x, weight, bias, offsets, tail)
-
-    def gated_scan(
-        self,
-        x: Inner,
-        gates: Gates,
-        z: Inner | Hidden,
-        decay: Channels,
-        offsets: Offsets,
-        h0: Hidden,
-        last_only: bool = False,
-    ) -> tuple[Inner | Hidden, Hidden]:
-        """See `recblr.ops.SequenceOps.gated_scan`."""
-        return _ops_for(x).gated_scan(x, gates, z, decay, offsets, h0, last_only)
