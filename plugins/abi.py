@@ -6,6 +6,8 @@ import ctypes
 
 OK = 0
 FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
+INT64, INT32 = 0, 1
+SEGMENT = 4
 
 _Pointer = ctypes.c_void_p
 
@@ -17,7 +19,11 @@ class GatedScan(ctypes.Structure):
         ("n_tokens", ctypes.c_int64),
         ("n_rows", ctypes.c_int64),
         ("width", ctypes.c_int64),
+        ("x_stride", ctypes.c_int64),
+        ("gates_stride", ctypes.c_int64),
+        ("z_stride", ctypes.c_int64),
         ("dtype", ctypes.c_int32),
+        ("offsets_type", ctypes.c_int32),
         ("last_only", ctypes.c_int32),
         ("n_threads", ctypes.c_int32),
         ("offsets", _Pointer),
@@ -26,7 +32,7 @@ class GatedScan(ctypes.Structure):
         ("z", _Pointer),
         ("decay", _Pointer),
         ("h0", _Pointer),
-        ("h", _Pointer),
+        ("segment_h", _Pointer),
         ("y", _Pointer),
         ("last_h", _Pointer),
         ("grad_y", _Pointer),
@@ -47,7 +53,9 @@ class CausalConv1d(ctypes.Structure):
         ("n_rows", ctypes.c_int64),
         ("width", ctypes.c_int64),
         ("taps", ctypes.c_int64),
+        ("x_stride", ctypes.c_int64),
         ("dtype", ctypes.c_int32),
+        ("offsets_type", ctypes.c_int32),
         ("n_threads", ctypes.c_int32),
         ("offsets", _Pointer),
         ("x", _Pointer),
@@ -62,4 +70,20 @@ class CausalConv1d(ctypes.Structure):
         ("grad_weight", _Pointer),
         ("grad_bias", _Pointer),
         ("grad_tail", _Pointer),
+    )
+
+
+class StateMove(ctypes.Structure):
+    """`recblr_state_move`."""
+
+    _fields_ = (
+        ("n_rows", ctypes.c_int64),
+        ("n_slots", ctypes.c_int64),
+        ("state_size", ctypes.c_int64),
+        ("slots_type", ctypes.c_int32),
+        ("n_threads", ctypes.c_int32),
+        ("slots", _Pointer),
+        ("initial", _Pointer),
+        ("pool", _Pointer),
+        ("states", _Pointer),
     )

@@ -1,5 +1,6 @@
 // Compiled once per instruction set, with RECBLR_ISA its namespace.
 #include "cpu_kernels.h"
+#include "ragged.h"
 
 #include <algorithm>
 #include <cmath>

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cpu_kernels.h"
+#include "ragged.h"
 #include "status.h"
 
 namespace recblr {
@@ -59,12 +60,16 @@ std::string problem_with(const Arguments& a) {
     return "dtype is " + std::to_string(a.dtype) + ": it must be float32, float16 or bfloat16";
   }
   if (a.offsets == nullptr) return "offsets is NULL";
-  if (a.offsets[0] != 0 || a.offsets[a.n_rows] != a.n_tokens) {
-    return "offsets go from " + std::to_string(a.offsets[0]) + " to " + std::to_string(a.offsets[a.n_rows]) +
+  if (a.offsets_type != RECBLR_INT64 && a.offsets_type != RECBLR_INT32) {
+    return "offsets_type is " + std::to_string(a.offsets_type) + ": it must be int64 or int32";
+  }
+  const int64_t first = offset(a, 0), last = offset(a, a.n_rows);
+  if (first != 0 || last != a.n_tokens) {
+    return "offsets go from " + std::to_string(first) + " to " + std::to_string(last) +
            ": they must go from 0 to n_tokens = " + std::to_string(a.n_tokens);
   }
   for (int64_t row = 0; row < a.n_rows; ++row) {
-    if (a.offsets[row + 1] < a.offsets[row]) return "offsets fall after row " + std::to_string(row);
+    if (offset(a, row + 1) < offset(a, row)) return "offsets fall after row " + std::to_string(row);
   }
   return "";
 }

@@ -1,6 +1,6 @@
 """The ops by the native library's CPU kernels, as PyTorch operators with gradients.
 
-Saved for the backward pass: the inputs, and h [N, H] in float32; gates, decay and output gate are computed again.
+Saved for the backward pass: the inputs, and h before every fourth token in float32; all else is computed again.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _gated_scan(
 ) -> tuple[Tensor, Tensor, Tensor]:
     inputs = [tensor.contiguous() for tensor in (offsets, x, gates, z, decay, h0)]
     y, last_h = torch.empty_like(inputs[3]), torch.empty_like(inputs[5])
-    h = torch.empty(x.shape, dtype=torch.float32)
+    h = torch.empty((x.shape[0] // abi.SEGMENT + len(offsets) - 1, x.shape[1]), dtype=torch.float32)
     arguments = _scan_arguments(inputs, h, last_only)
     arguments.y, arguments.last_h = y.data_ptr(), last_h.data_ptr()
     _call("recblr_gated_scan_forward_cpu", arguments)
@@ -69,7 +69,7 @@ def _(
     return (
         torch.empty_like(z, memory_format=torch.contiguous_format),
         torch.empty_like(h0, memory_format=torch.contiguous_format),
-        x.new_empty(x.shape, dtype=torch.float32),
+        x.new_empty((x.shape[0] // abi.SEGMENT + h0.shape[0], x.shape[1]), dtype=torch.float32),
     )
 
 
@@ -197,7 +197,7 @@ def _scan_arguments(inputs: list[Tensor], h: Tensor, last_only: bool) -> abi.Gat
         z=z.data_ptr(),
         decay=decay.data_ptr(),
         h0=h0.data_ptr(),
-        h=h.data_ptr(),
+        segment_h=h.data_ptr(),
     )
 
 

@@ -69,7 +69,7 @@ def test_no_library(monkeypatch):
 @needs_library
 def test_another_abi_version_is_refused(monkeypatch):
     monkeypatch.setattr(_library, "ABI_VERSION", 99)
-    with pytest.raises(plugins.PluginLibraryError, match="ABI version 2, this recblr needs 99"):
+    with pytest.raises(plugins.PluginLibraryError, match="ABI version 3, this recblr needs 99"):
         plugins.load_library()
 
 

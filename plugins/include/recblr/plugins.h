@@ -1,9 +1,15 @@
 /* The C ABI of librecblr_plugins.so. Plain C: callable from C, C++, Python's ctypes and any other FFI.
  *
- * Dimensions: B rows, N tokens, H inner width, K taps of the convolution. A batch is ragged: row b has the tokens
- * offsets[b] to offsets[b+1]-1, and offsets has B+1 entries that start at 0, do not fall, and end at N. All arrays are
- * dense and row-major. "data" arrays are of the parameters' dtype; all others are float32 as declared. Arithmetic and
- * state are float32. No function keeps a pointer.
+ * Dimensions: B rows, N tokens, H inner width, K taps of the convolution, S state size. A batch is ragged: row b has the
+ * tokens offsets[b] to offsets[b+1]-1, and offsets has B+1 entries that start at 0, do not fall, and end at N. Arrays are
+ * row-major and dense unless a stride says otherwise. "data" arrays are of the parameters' dtype; all others are float32
+ * as declared. Arithmetic and state are float32. No function keeps a pointer. Inputs and outputs do not overlap.
+ *
+ * *_cpu: all pointers are host memory; offsets are checked; returns when the work is done.
+ * *_cuda: the structure is host memory, all that it points to is device memory of the current device. The work is
+ *   enqueued on `stream`; nothing is allocated, nothing waits, no device memory is read by the host: safe under CUDA graph
+ *   capture. Offsets cannot be checked: wrong ones give wrong results, but no access outside the arrays. They exist in
+ *   every build; one without CUDA returns RECBLR_UNSUPPORTED.
  */
 #ifndef RECBLR_PLUGINS_H_
 #define RECBLR_PLUGINS_H_
@@ -21,17 +27,27 @@ extern "C" {
 #endif
 
 /* Number of this ABI. A caller built for another number must not call anything else. */
-#define RECBLR_ABI_VERSION 2
+#define RECBLR_ABI_VERSION 3
 
 /* What functions return. Anything but RECBLR_OK means that outputs are not to be used. */
 #define RECBLR_OK 0
 #define RECBLR_INVALID_ARGUMENT 1
 #define RECBLR_OUT_OF_MEMORY 2
+#define RECBLR_UNSUPPORTED 3 /* this build or this machine cannot do it */
+#define RECBLR_CUDA_ERROR 4  /* a CUDA call failed; the message names it */
 
 /* Types of data arrays. */
 #define RECBLR_FLOAT32 0
 #define RECBLR_FLOAT16 1
 #define RECBLR_BFLOAT16 2
+
+/* Types of offsets and slots. */
+#define RECBLR_INT64 0
+#define RECBLR_INT32 1
+
+/* Tokens of a segment: the scan keeps h before every segment of so many tokens, counted from the row's start, and its
+ * backward pass computes the h between them again. */
+#define RECBLR_SEGMENT 4
 
 /* Returns RECBLR_ABI_VERSION of the library that is loaded. */
 RECBLR_API int recblr_abi_version(void);
@@ -42,29 +58,39 @@ RECBLR_API const char* recblr_version(void);
 /* Returns what was wrong with this thread's last call that did not return RECBLR_OK. Valid until its next call. */
 RECBLR_API const char* recblr_last_error(void);
 
-/* The gated linear recurrence:
+/* Returns the GPU architectures the library has code for, as a static string such as "80 86 90 90-virtual"; "" for a
+ * build without CUDA. */
+RECBLR_API const char* recblr_cuda_architectures(void);
+
+/* The gated linear recurrence (RecBLR, arXiv 2406.12580, section 4):
  *   r = sigmoid(gates[:, :H])        i = sigmoid(gates[:, H:])
  *   alpha = exp(-softplus(decay) r)  beta = sqrt(1 - alpha^2 + 1e-8) i
  *   h_t = alpha_t h_{t-1} + beta_t x_t      y_t = SiLU(z_t) h_t
  */
 typedef struct recblr_gated_scan {
-  int64_t n_tokens;
-  int64_t n_rows;
-  int64_t width;
+  int64_t n_tokens; /* N */
+  int64_t n_rows;   /* B */
+  int64_t width;    /* H */
+  int64_t x_stride; /* elements from a token of x to the next; 0 where dense. The same for the next two */
+  int64_t gates_stride;
+  int64_t z_stride;
   int32_t dtype;
+  int32_t offsets_type;
   int32_t last_only; /* 1: z, y and their gradients are [B, H], at each row's last token; empty rows read h0 */
-  int32_t n_threads; /* at most so many; below 1 is 1 */
-  const int64_t* offsets;
-  const void* x;      /* data [N, H] */
-  const void* gates;  /* data [N, 2H] */
-  const void* z;      /* data [N, H], or [B, H] */
-  const float* decay; /* [H] */
-  const float* h0;    /* [B, H] */
-  float* h;           /* [N, H]: written by forward where not NULL, read by backward */
+  int32_t n_threads; /* CPU: at most so many; below 1 is 1 */
+  const void* offsets; /* [B+1] */
+  const void* x;       /* data [N, H] */
+  const void* gates;   /* data [N, 2H] */
+  const void* z;       /* data [N, H], or [B, H] */
+  const float* decay;  /* [H] */
+  const float* h0;     /* [B, H] */
+  /* [N / RECBLR_SEGMENT + B, H] (integer division): h before segment s of row b is at offsets[b] / RECBLR_SEGMENT + b + s,
+   * and a place between two rows holds the last h of the first. Written by forward where not NULL, read by backward. */
+  float* segment_h;
   /* forward */
-  void* y;       /* data, as z */
+  void* y;       /* data, dense, as z */
   float* last_h; /* [B, H] */
-  /* backward */
+  /* backward; gradients are dense */
   const void* grad_y;       /* data, as z */
   const float* grad_last_h; /* [B, H] */
   void* grad_x;             /* data [N, H] */
@@ -79,10 +105,12 @@ typedef struct recblr_causal_conv1d {
   int64_t n_tokens;
   int64_t n_rows;
   int64_t width;
-  int64_t taps; /* K */
+  int64_t taps;     /* K */
+  int64_t x_stride; /* as in recblr_gated_scan */
   int32_t dtype;
+  int32_t offsets_type;
   int32_t n_threads;
-  const int64_t* offsets;
+  const void* offsets; /* [B+1] */
   const void* x;       /* data [N, H] */
   const float* weight; /* [H, K]; the last tap meets the current token */
   const float* bias;   /* [H] */
@@ -90,7 +118,7 @@ typedef struct recblr_causal_conv1d {
   /* forward */
   void* y;         /* data [N, H] */
   float* new_tail; /* [B, K-1, H] */
-  /* backward */
+  /* backward; gradients are dense */
   const void* grad_y;         /* data [N, H] */
   const float* grad_new_tail; /* [B, K-1, H] */
   void* grad_x;               /* data [N, H] */
@@ -99,11 +127,39 @@ typedef struct recblr_causal_conv1d {
   float* grad_tail;           /* [B, K-1, H] */
 } recblr_causal_conv1d;
 
+/* Moves whole user states between a pool of n_slots states and a batch of n_rows. */
+typedef struct recblr_state_move {
+  int64_t n_rows;
+  int64_t n_slots;
+  int64_t state_size; /* S */
+  int32_t slots_type; /* RECBLR_INT64 or RECBLR_INT32 */
+  int32_t n_threads;  /* CPU */
+  const void* slots;  /* [B]: a row's place in the pool; negative for none. Scatter: no two equal ones */
+  const float* initial; /* [S], what gather gives a row without a place; NULL: zeros */
+  float* pool;          /* [n_slots, S]: read by gather, written by scatter */
+  float* states;        /* [B, S]: written by gather, read by scatter */
+} recblr_state_move;
+
 /* On the CPU. Results do not depend on the number of threads, nor a row's on the other rows. */
 RECBLR_API int recblr_gated_scan_forward_cpu(const recblr_gated_scan* arguments);
 RECBLR_API int recblr_gated_scan_backward_cpu(const recblr_gated_scan* arguments);
 RECBLR_API int recblr_causal_conv1d_forward_cpu(const recblr_causal_conv1d* arguments);
 RECBLR_API int recblr_causal_conv1d_backward_cpu(const recblr_causal_conv1d* arguments);
+RECBLR_API int recblr_gather_state_cpu(const recblr_state_move* arguments);  /* a slot of n_slots or more is an error */
+RECBLR_API int recblr_scatter_state_cpu(const recblr_state_move* arguments); /* the same; then nothing is written */
+
+/* On the GPU. `stream` is a cudaStream_t. Results are the same in every run, and a row's do not depend on the other rows.
+ * A slot of n_slots or more is gathered as NaN and not scattered. */
+RECBLR_API int recblr_gated_scan_forward_cuda(const recblr_gated_scan* arguments, void* stream);
+RECBLR_API int recblr_gated_scan_backward_cuda(const recblr_gated_scan* arguments, void* workspace, void* stream);
+RECBLR_API int recblr_causal_conv1d_forward_cuda(const recblr_causal_conv1d* arguments, void* stream);
+RECBLR_API int recblr_causal_conv1d_backward_cuda(const recblr_causal_conv1d* arguments, void* workspace, void* stream);
+RECBLR_API int recblr_gather_state_cuda(const recblr_state_move* arguments, void* stream);
+RECBLR_API int recblr_scatter_state_cuda(const recblr_state_move* arguments, void* stream);
+
+/* Bytes of device memory, aligned to 16, that the backward pass needs as `workspace`: a function of the sizes alone. */
+RECBLR_API int64_t recblr_gated_scan_workspace_cuda(const recblr_gated_scan* arguments);
+RECBLR_API int64_t recblr_causal_conv1d_workspace_cuda(const recblr_causal_conv1d* arguments);
 
 #ifdef __cplusplus
 }
