@@ -8,6 +8,7 @@ OK = 0
 FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
 INT64, INT32 = 0, 1
 SEGMENT = 4
+BY_SHAPE, ROWS_IN_THREADS, ROWS_IN_BLOCKS = 0, 1, 2
 
 _Pointer = ctypes.c_void_p
 
@@ -26,6 +27,7 @@ class GatedScan(ctypes.Structure):
         ("offsets_type", ctypes.c_int32),
         ("last_only", ctypes.c_int32),
         ("n_threads", ctypes.c_int32),
+        ("strategy", ctypes.c_int32),
         ("offsets", _Pointer),
         ("x", _Pointer),
         ("gates", _Pointer),

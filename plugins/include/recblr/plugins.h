@@ -45,6 +45,11 @@ extern "C" {
 #define RECBLR_INT64 0
 #define RECBLR_INT32 1
 
+/* How the GPU scans. */
+#define RECBLR_BY_SHAPE 0
+#define RECBLR_ROWS_IN_THREADS 1 /* a thread takes a row's segments one after another: for many rows */
+#define RECBLR_ROWS_IN_BLOCKS 2  /* a block takes a row's segments side by side: for few or long rows */
+
 /* Tokens of a segment: the scan keeps h before every segment of so many tokens, counted from the row's start, and its
  * backward pass computes the h between them again. */
 #define RECBLR_SEGMENT 4
@@ -78,6 +83,7 @@ typedef struct recblr_gated_scan {
   int32_t offsets_type;
   int32_t last_only; /* 1: z, y and their gradients are [B, H], at each row's last token; empty rows read h0 */
   int32_t n_threads; /* CPU: at most so many; below 1 is 1 */
+  int32_t strategy;  /* CUDA: RECBLR_BY_SHAPE, or the one to use; the results are the same bit for bit */
   const void* offsets; /* [B+1] */
   const void* x;       /* data [N, H] */
   const void* gates;   /* data [N, 2H] */
