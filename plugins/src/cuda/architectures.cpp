@@ -1,0 +1,3 @@
+#include "recblr/plugins.h"
+
+extern "C" const char* recblr_cuda_architectures(void) { return RECBLR_CUDA_ARCHITECTURES; }
