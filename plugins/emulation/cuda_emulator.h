@@ -1,6 +1,6 @@
-// Runs CUDA kernels on the CPU, so that tests execute the very code that runs on GPUs: a block's threads are fibers that
-// meet at __syncthreads. Between two barriers they run in a random order, and shared memory begins as NaN, so that a
-// missing barrier or an element read before it is written shows as a wrong result.
+// Runs CUDA kernels on the CPU, so that tests execute the very code that runs on GPUs: a block's threads are fibers
+// that meet at __syncthreads. Between two barriers they run in a random order, and shared memory begins as NaN, so that
+// a missing barrier or an element read before it is written shows as a wrong result.
 //
 // What it has is what the kernels use. Host memory stands for device memory; a launch returns when the kernel is done.
 #pragma once

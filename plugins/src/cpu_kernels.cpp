@@ -1,9 +1,10 @@
 // Compiled once per instruction set, with RECBLR_ISA its namespace.
 #include "cpu_kernels.h"
-#include "ragged.h"
 
 #include <algorithm>
 #include <cmath>
+
+#include "ragged.h"
 
 // Within the namespace, so that no function compiled for one set is taken for another's by the linker.
 #define RECBLR_SCALAR_NAMESPACE RECBLR_ISA

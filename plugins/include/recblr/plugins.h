@@ -1,15 +1,16 @@
 /* The C ABI of librecblr_plugins.so. Plain C: callable from C, C++, Python's ctypes and any other FFI.
  *
- * Dimensions: B rows, N tokens, H inner width, K taps of the convolution, S state size. A batch is ragged: row b has the
- * tokens offsets[b] to offsets[b+1]-1, and offsets has B+1 entries that start at 0, do not fall, and end at N. Arrays are
- * row-major and dense unless a stride says otherwise. "data" arrays are of the parameters' dtype; all others are float32
- * as declared. Arithmetic and state are float32. No function keeps a pointer. Inputs and outputs do not overlap.
+ * Dimensions: B rows, N tokens, H inner width, K taps of the convolution, S state size. A batch is ragged: row b has
+ * the tokens offsets[b] to offsets[b+1]-1, and offsets has B+1 entries that start at 0, do not fall, and end at N.
+ * Arrays are row-major and dense unless a stride says otherwise. "data" arrays are of the parameters' dtype; all others
+ * are float32 as declared. Arithmetic and state are float32. No function keeps a pointer. Inputs and outputs do not
+ * overlap.
  *
  * *_cpu: all pointers are host memory; offsets are checked; returns when the work is done.
  * *_cuda: the structure is host memory, all that it points to is device memory of the current device. The work is
- *   enqueued on `stream`; nothing is allocated, nothing waits, no device memory is read by the host: safe under CUDA graph
- *   capture. Offsets cannot be checked: wrong ones give wrong results, but no access outside the arrays. They exist in
- *   every build; one without CUDA returns RECBLR_UNSUPPORTED.
+ *   enqueued on `stream`; nothing is allocated, nothing waits, no device memory is read by the host: safe under CUDA
+ * graph capture. Offsets cannot be checked: wrong ones give wrong results, but no access outside the arrays. They exist
+ * in every build; one without CUDA returns RECBLR_UNSUPPORTED.
  */
 #ifndef RECBLR_PLUGINS_H_
 #define RECBLR_PLUGINS_H_
@@ -81,17 +82,18 @@ typedef struct recblr_gated_scan {
   int64_t z_stride;
   int32_t dtype;
   int32_t offsets_type;
-  int32_t last_only; /* 1: z, y and their gradients are [B, H], at each row's last token; empty rows read h0 */
-  int32_t n_threads; /* CPU: at most so many; below 1 is 1 */
-  int32_t strategy;  /* CUDA: RECBLR_BY_SHAPE, or the one to use; the results are the same bit for bit */
+  int32_t last_only;   /* 1: z, y and their gradients are [B, H], at each row's last token; empty rows read h0 */
+  int32_t n_threads;   /* CPU: at most so many; below 1 is 1 */
+  int32_t strategy;    /* CUDA: RECBLR_BY_SHAPE, or the one to use; the results are the same bit for bit */
   const void* offsets; /* [B+1] */
   const void* x;       /* data [N, H] */
   const void* gates;   /* data [N, 2H] */
   const void* z;       /* data [N, H], or [B, H] */
   const float* decay;  /* [H] */
   const float* h0;     /* [B, H] */
-  /* [N / RECBLR_SEGMENT + B, H] (integer division): h before segment s of row b is at offsets[b] / RECBLR_SEGMENT + b + s,
-   * and a place between two rows holds the last h of the first. Written by forward where not NULL, read by backward. */
+  /* [N / RECBLR_SEGMENT + B, H] (integer division): h before segment s of row b is at offsets[b] / RECBLR_SEGMENT + b +
+   * s, and a place between two rows holds the last h of the first. Written by forward where not NULL, read by backward.
+   */
   float* segment_h;
   /* forward */
   void* y;       /* data, dense, as z */
@@ -137,10 +139,10 @@ typedef struct recblr_causal_conv1d {
 typedef struct recblr_state_move {
   int64_t n_rows;
   int64_t n_slots;
-  int64_t state_size; /* S */
-  int32_t slots_type; /* RECBLR_INT64 or RECBLR_INT32 */
-  int32_t n_threads;  /* CPU */
-  const void* slots;  /* [B]: a row's place in the pool; negative for none. Scatter: no two equal ones */
+  int64_t state_size;   /* S */
+  int32_t slots_type;   /* RECBLR_INT64 or RECBLR_INT32 */
+  int32_t n_threads;    /* CPU */
+  const void* slots;    /* [B]: a row's place in the pool; negative for none. Scatter: no two equal ones */
   const float* initial; /* [S], what gather gives a row without a place; NULL: zeros */
   float* pool;          /* [n_slots, S]: read by gather, written by scatter */
   float* states;        /* [B, S]: written by gather, read by scatter */
@@ -154,8 +156,8 @@ RECBLR_API int recblr_causal_conv1d_backward_cpu(const recblr_causal_conv1d* arg
 RECBLR_API int recblr_gather_state_cpu(const recblr_state_move* arguments);  /* a slot of n_slots or more is an error */
 RECBLR_API int recblr_scatter_state_cpu(const recblr_state_move* arguments); /* the same; then nothing is written */
 
-/* On the GPU. `stream` is a cudaStream_t. Results are the same in every run, and a row's do not depend on the other rows.
- * A slot of n_slots or more is gathered as NaN and not scattered. */
+/* On the GPU. `stream` is a cudaStream_t. Results are the same in every run, and a row's do not depend on the other
+ * rows. A slot of n_slots or more is gathered as NaN and not scattered. */
 RECBLR_API int recblr_gated_scan_forward_cuda(const recblr_gated_scan* arguments, void* stream);
 RECBLR_API int recblr_gated_scan_backward_cuda(const recblr_gated_scan* arguments, void* workspace, void* stream);
 RECBLR_API int recblr_causal_conv1d_forward_cuda(const recblr_causal_conv1d* arguments, void* stream);

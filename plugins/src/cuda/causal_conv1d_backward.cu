@@ -1,4 +1,5 @@
-// The causal convolution, backward, on the GPU. Nothing is saved but its inputs: the pre-activations are computed again.
+// The causal convolution, backward, on the GPU. Nothing is saved but its inputs: the pre-activations are computed
+// again.
 #include <type_traits>
 
 #include "check.h"
@@ -10,8 +11,8 @@ namespace cuda {
 namespace {
 
 constexpr int kLanes = 16, kTokenLanes = 16, kPack = 2;  // a block's threads; channels of a thread
-constexpr int kTile = 64;                 // tokens whose gradients a block finishes at a time
-constexpr int64_t kMostSums = 512;        // blocks along the tokens: each leaves one sum for weights and bias
+constexpr int kTile = 64;                                // tokens whose gradients a block finishes at a time
+constexpr int64_t kMostSums = 512;  // blocks along the tokens: each leaves one sum for weights and bias
 
 inline int64_t token_blocks(int64_t n_tokens) {
   const int64_t tiles = divide_up(n_tokens, kTile);
@@ -46,70 +47,74 @@ __global__ void __launch_bounds__(kLanes* kTokenLanes)
   // Gradients of the pre-activations of a tile and the K-1 tokens after it; at the end the sums of all threads.
   RECBLR_SHARED_FLOATS(shared);
   constexpr int kBlockChannels = kLanes * V;
-  const int64_t first = blockIdx.x % channel_blocks * kBlockChannels + threadIdx.x * V;
-  const int64_t token_block = blockIdx.x / channel_blocks, past = a.taps - 1;
-  const bool has_channels = first < a.width;
+  const int64_t past = a.taps - 1;
   float* const own = shared + threadIdx.x * V;
-  const Taps<K, V> taps(a, has_channels ? first : 0);
-  float weight_sum[Taps<K, V>::kCapacity][V] = {}, bias_sum[V] = {};
-  for (int64_t tile = token_block; tile * kTile < a.n_tokens; tile += n_token_blocks) {
-    const int64_t begin = tile * kTile, end = begin + kTile < a.n_tokens ? begin + kTile : a.n_tokens;
-    for (int at = threadIdx.y; at < kTile + past && has_channels; at += kTokenLanes) {
-      const int64_t t = begin + at;
-      if (t >= a.n_tokens) break;
-      float inputs[Taps<K, V>::kCapacity][V], grad[V];
-      activation_backward<T, K, V>(a, taps, place_of(a, t), t, first, grad, inputs);
-      store_pack(grad, own + at * kBlockChannels);
-      if (t < end) {
-#pragma unroll
-        for (int v = 0; v < V; ++v) {
-          bias_sum[v] += grad[v];
-#pragma unroll
-          for (int k = 0; k < Taps<K, V>::kCapacity; ++k) {
-            if (k < taps.count) weight_sum[k][v] = fmaf(grad[v], inputs[k][v], weight_sum[k][v]);
-          }
-        }
-      }
-    }
-    __syncthreads();
-    for (int64_t t = begin + threadIdx.y; t < end && has_channels; t += kTokenLanes) {
-      const RowPlace place = place_of(a, t);
-      float grad_x[V] = {};
-#pragma unroll
-      for (int ahead = 0; ahead < Taps<K, V>::kCapacity; ++ahead) {
-        if (ahead < taps.count && t + ahead < place.end) {
-          const float* const grad = own + (t - begin + ahead) * kBlockChannels;
+  for (int64_t work = blockIdx.x; work < channel_blocks * n_token_blocks; work += gridDim.x) {
+    const int64_t first = work % channel_blocks * kBlockChannels + threadIdx.x * V;
+    const int64_t token_block = work / channel_blocks;
+    const bool has_channels = first < a.width;
+    const Taps<K, V> taps(a, has_channels ? first : 0);
+    float weight_sum[Taps<K, V>::kCapacity][V] = {}, bias_sum[V] = {};
+    for (int64_t tile = token_block; tile * kTile < a.n_tokens; tile += n_token_blocks) {
+      const int64_t begin = tile * kTile, end = begin + kTile < a.n_tokens ? begin + kTile : a.n_tokens;
+      for (int at = threadIdx.y; at < kTile + past && has_channels; at += kTokenLanes) {
+        const int64_t t = begin + at;
+        if (t >= a.n_tokens) break;
+        float inputs[Taps<K, V>::kCapacity][V], grad[V];
+        activation_backward<T, K, V>(a, taps, place_of(a, t), t, first, grad, inputs);
+        store_pack(grad, own + at * kBlockChannels);
+        if (t < end) {
 #pragma unroll
           for (int v = 0; v < V; ++v) {
-            // The tap that met token t when the convolution was `ahead` tokens further.
-            const float weight = K == 0 ? taps.weight[taps.count - 1 - ahead][v] : taps.weight[K == 0 ? 0 : K - 1 - ahead][v];
-            grad_x[v] = fmaf(weight, grad[v], grad_x[v]);
+            bias_sum[v] += grad[v];
+#pragma unroll
+            for (int k = 0; k < Taps<K, V>::kCapacity; ++k) {
+              if (k < taps.count) weight_sum[k][v] = fmaf(grad[v], inputs[k][v], weight_sum[k][v]);
+            }
           }
         }
       }
-      add_tail_gradient(a, place.row, place.end - place.begin, t - place.begin, first, grad_x);
-      store_pack(grad_x, static_cast<T*>(a.grad_x) + t * a.width + first);
-    }
-    __syncthreads();
-  }
-  for (int k = 0; k <= taps.count; ++k) {
-    float sum[V];
-    for (int v = 0; v < V; ++v) sum[v] = bias_sum[v];
+      __syncthreads();
+      for (int64_t t = begin + threadIdx.y; t < end && has_channels; t += kTokenLanes) {
+        const RowPlace place = place_of(a, t);
+        float grad_x[V] = {};
 #pragma unroll
-    for (int tap = 0; tap < Taps<K, V>::kCapacity; ++tap) {  // no index into registers
-      if (tap == k && tap < taps.count) {
-        for (int v = 0; v < V; ++v) sum[v] = weight_sum[tap][v];
+        for (int ahead = 0; ahead < Taps<K, V>::kCapacity; ++ahead) {
+          if (ahead < taps.count && t + ahead < place.end) {
+            const float* const grad = own + (t - begin + ahead) * kBlockChannels;
+#pragma unroll
+            for (int v = 0; v < V; ++v) {
+              // The tap that met token t when the convolution was `ahead` tokens further.
+              const float weight =
+                  K == 0 ? taps.weight[taps.count - 1 - ahead][v] : taps.weight[K == 0 ? 0 : K - 1 - ahead][v];
+              grad_x[v] = fmaf(weight, grad[v], grad_x[v]);
+            }
+          }
+        }
+        add_tail_gradient(a, place.row, place.end - place.begin, t - place.begin, first, grad_x);
+        store_pack(grad_x, static_cast<T*>(a.grad_x) + t * a.width + first);
       }
+      __syncthreads();
     }
-    store_pack(sum, own + threadIdx.y * kBlockChannels);
-    __syncthreads();
-    if (threadIdx.y == 0 && has_channels) {
-      for (int y = 1; y < kTokenLanes; ++y) {
-        for (int v = 0; v < V; ++v) sum[v] += own[y * kBlockChannels + v];
+    for (int k = 0; k <= taps.count; ++k) {
+      float sum[V];
+      for (int v = 0; v < V; ++v) sum[v] = bias_sum[v];
+#pragma unroll
+      for (int tap = 0; tap < Taps<K, V>::kCapacity; ++tap) {  // no index into registers
+        if (tap == k && tap < taps.count) {
+          for (int v = 0; v < V; ++v) sum[v] = weight_sum[tap][v];
+        }
       }
-      store_pack(sum, sums + (token_block * (a.taps + 1) + k) * a.width + first);
+      store_pack(sum, own + threadIdx.y * kBlockChannels);
+      __syncthreads();
+      if (threadIdx.y == 0 && has_channels) {
+        for (int y = 1; y < kTokenLanes; ++y) {
+          for (int v = 0; v < V; ++v) sum[v] += own[y * kBlockChannels + v];
+        }
+        store_pack(sum, sums + (token_block * (a.taps + 1) + k) * a.width + first);
+      }
+      __syncthreads();
     }
-    __syncthreads();
   }
 }
 
@@ -126,7 +131,8 @@ __global__ void tail_backward(const recblr_causal_conv1d a) {
     float grads[Taps<K, V>::kCapacity][V];  // of the first pre-activations
     const int met = static_cast<int>(length < past ? length : past);
     for (int u = 0; u < met; ++u) {
-      activation_backward<T, K, V>(a, taps, {row, tokens.begin, tokens.end}, tokens.begin + u, first, grads[u], nullptr);
+      activation_backward<T, K, V>(a, taps, {row, tokens.begin, tokens.end}, tokens.begin + u, first, grads[u],
+                                   nullptr);
     }
     for (int slot = 0; slot < past; ++slot) {
       float grad[V] = {};
@@ -181,7 +187,8 @@ int backward(const recblr_causal_conv1d& a, float* workspace, void* stream) {
                     fits_pack<T>(a.grad_y, 0, kPack) && fits_pack<T>(a.grad_x, 0, kPack) &&
                     fits_pack<float>(a.tail, 0, kPack) && fits_pack<float>(a.grad_tail, 0, kPack);
   if (!fits) return backward_with<T, 0, 1>(a, workspace, stream);
-  return with_taps(a.taps, [&](auto taps) { return backward_with<T, decltype(taps)::value, kPack>(a, workspace, stream); });
+  return with_taps(a.taps,
+                   [&](auto taps) { return backward_with<T, decltype(taps)::value, kPack>(a, workspace, stream); });
 }
 
 }  // namespace
@@ -194,7 +201,8 @@ extern "C" int64_t recblr_causal_conv1d_workspace_cuda(const recblr_causal_conv1
   return (blocks * width + sum_rows_scratch(blocks, width) + width) * static_cast<int64_t>(sizeof(float));
 }
 
-extern "C" int recblr_causal_conv1d_backward_cuda(const recblr_causal_conv1d* arguments, void* workspace, void* stream) {
+extern "C" int recblr_causal_conv1d_backward_cuda(const recblr_causal_conv1d* arguments, void* workspace,
+                                                  void* stream) {
   using namespace recblr::cuda;
   return checked(arguments, [&](const recblr_causal_conv1d& a) {
     const int status = check_taps(a.taps);

@@ -45,7 +45,8 @@ template <typename T, int K, int V>
 int convolve_with(const recblr_causal_conv1d& a, void* stream) {
   const int64_t work = (divide_up(a.n_tokens, kStrip) + a.n_rows * (a.taps - 1)) * (a.width / V);
   if (work == 0) return RECBLR_OK;
-  return launch("causal convolution", convolve_kernel<T, K, V>, divide_up(work, kThreads), dim3(kThreads), 0, stream, a);
+  return launch("causal convolution", convolve_kernel<T, K, V>, divide_up(work, kThreads), dim3(kThreads), 0, stream,
+                a);
 }
 
 template <typename T>

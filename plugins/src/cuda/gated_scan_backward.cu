@@ -1,5 +1,5 @@
-// The gated scan, backward, on the GPU. Saved by the forward pass: its inputs, and h before every segment; gates and the
-// h between are computed again.
+// The gated scan, backward, on the GPU. Saved by the forward pass: its inputs, and h before every segment; gates and
+// the h between are computed again.
 #include "check.h"
 #include "scan_shape.h"
 #include "segment.h"

@@ -69,9 +69,9 @@ __global__ void __launch_bounds__(kMostThreads) scan_rows_in_blocks(const recblr
   RECBLR_SHARED_FLOATS(shared);
   const int lanes = blockDim.x, segments = blockDim.y, channels = lanes * V, threads = lanes * segments;
   const int thread = threadIdx.y * lanes + threadIdx.x;
-  float* const products_of = shared;                            // [segments, channels]; then h before each segment
-  float* const drives_of = shared + segments * channels;        // [segments, channels]
-  float* const carried = shared + 2 * segments * channels;      // [channels]
+  float* const products_of = shared;                        // [segments, channels]; then h before each segment
+  float* const drives_of = shared + segments * channels;    // [segments, channels]
+  float* const carried = shared + 2 * segments * channels;  // [channels]
   const int own = threadIdx.y * channels + threadIdx.x * V;
   for (int64_t work = blockIdx.x; work < a.n_rows * channel_blocks; work += gridDim.x) {
     const int64_t row = work / channel_blocks, block_first = work % channel_blocks * channels;

@@ -14,9 +14,9 @@ struct BlockShape {
   int64_t channel_blocks;
 };
 
-constexpr int kRowThreads = 128;      // a block's, where a thread takes a row
-constexpr int kBlockThreads = 256;    // wanted, where a block takes a row
-constexpr int kMostSegments = 256;    // side by side
+constexpr int kRowThreads = 128;    // a block's, where a thread takes a row
+constexpr int kBlockThreads = 256;  // wanted, where a block takes a row
+constexpr int kMostSegments = 256;  // side by side
 constexpr int kMostThreads = 512;
 constexpr int64_t kManyThreads = 65536;  // enough for rows in threads to fill a large GPU
 constexpr int64_t kShortRow = 16;        // tokens; below, most threads of a block would have no segment

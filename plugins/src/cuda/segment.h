@@ -25,9 +25,9 @@ struct ScanData {
 
 template <typename T>
 __device__ inline ScanData<T> scan_data(const recblr_gated_scan& a, int64_t first) {
-  return {static_cast<const T*>(a.x) + first,     static_cast<const T*>(a.gates) + first,
-          static_cast<const T*>(a.z) + first,     a.width,
-          stride_or(a.x_stride, a.width),         stride_or(a.gates_stride, 2 * a.width),
+  return {static_cast<const T*>(a.x) + first, static_cast<const T*>(a.gates) + first,
+          static_cast<const T*>(a.z) + first, a.width,
+          stride_or(a.x_stride, a.width),     stride_or(a.gates_stride, 2 * a.width),
           stride_or(a.z_stride, a.width)};
 }
 
@@ -95,7 +95,8 @@ __device__ inline void write_output(const Pack<T, V>& z, const float (&before)[V
 // fma(products[s], later, grads[s]), `later` being the gradient that comes from behind the segment.
 template <int V>
 struct SegmentGradients {
-  float x[kSegment][V], r[kSegment][V], i[kSegment][V], alpha[kSegment][V], norm[kSegment][V], inverse_norm[kSegment][V];
+  float x[kSegment][V], r[kSegment][V], i[kSegment][V], alpha[kSegment][V], norm[kSegment][V],
+      inverse_norm[kSegment][V];
   float before[kSegment][V];  // h before each token
   float products[kSegment][V], grads[kSegment][V];
   float whole_product[V], whole_grad[V];  // the gradient before the segment is fma(whole_product, later, whole_grad)

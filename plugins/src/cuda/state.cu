@@ -42,10 +42,9 @@ int move(const recblr_state_move* a, const char* what, void (*by_four)(recblr_st
          void (*by_one)(recblr_state_move), void* stream) {
   if (a == nullptr) return fail(RECBLR_INVALID_ARGUMENT, "the arguments are NULL");
   if (a->n_rows < 0 || a->n_slots < 0 || a->state_size < 1) {
-    return fail(RECBLR_INVALID_ARGUMENT, "n_rows is " + std::to_string(a->n_rows) + ", n_slots " +
-                                             std::to_string(a->n_slots) + ", state_size " +
-                                             std::to_string(a->state_size) +
-                                             ": the first two must be at least 0, the last at least 1");
+    return fail(RECBLR_INVALID_ARGUMENT,
+                "n_rows is " + std::to_string(a->n_rows) + ", n_slots " + std::to_string(a->n_slots) + ", state_size " +
+                    std::to_string(a->state_size) + ": the first two must be at least 0, the last at least 1");
   }
   if (a->slots_type != RECBLR_INT64 && a->slots_type != RECBLR_INT32) {
     return fail(RECBLR_INVALID_ARGUMENT,
