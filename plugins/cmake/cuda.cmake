@@ -10,3 +10,10 @@ set_target_properties(recblr_plugins PROPERTIES
 # No contraction: the kernels write out where they multiply and add at once, so that all strategies round alike.
 target_compile_options(recblr_plugins PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xcompiler=-Wall,-Wextra>")
 target_link_options(recblr_plugins PRIVATE -Wl,--exclude-libs,ALL)
+
+if(RECBLR_BUILD_TESTS)
+  find_package(CUDAToolkit REQUIRED)
+  add_executable(cuda_check tools/cuda_check.cpp)
+  target_compile_options(cuda_check PRIVATE -Wall -Wextra)
+  target_link_libraries(cuda_check PRIVATE recblr_plugins CUDA::cudart_static)
+endif()
