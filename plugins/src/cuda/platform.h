@@ -52,9 +52,9 @@ inline float not_a_number() { return emulated::bits_to_float(0x7fc00000u); }
 
 constexpr int64_t kMostBlocks = RECBLR_MOST_BLOCKS;
 
-// V neighbouring channels, read and written in one access.
+// V neighbouring channels, read and written in one access, or in two where they are more than 16 bytes.
 template <typename T, int V>
-struct alignas(sizeof(T) * V) Pack {
+struct alignas(sizeof(T) * V < 16 ? sizeof(T) * V : 16) Pack {
   T at[V];
 };
 
