@@ -89,3 +89,32 @@ class StateMove(ctypes.Structure):
         ("pool", _Pointer),
         ("states", _Pointer),
     )
+
+
+class Dropout(ctypes.Structure):
+    """`recblr_dropout`."""
+
+    _fields_ = (
+        ("n_elements", ctypes.c_int64),
+        ("seed", ctypes.c_uint64),
+        ("p", ctypes.c_float),
+        ("dtype", ctypes.c_int32),
+        ("n_threads", ctypes.c_int32),
+        ("x", _Pointer),
+        ("y", _Pointer),
+    )
+
+
+class CrossEntropy(ctypes.Structure):
+    """`recblr_cross_entropy`."""
+
+    _fields_ = (
+        ("n_rows", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("dtype", ctypes.c_int32),
+        ("n_threads", ctypes.c_int32),
+        ("keep_logits", ctypes.c_int32),
+        ("targets", _Pointer),
+        ("logits", _Pointer),
+        ("losses", _Pointer),
+    )

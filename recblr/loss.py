@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recblr import ops
+from recblr.ops.kernel_calls import calls_for
+
 DEFAULT_CHUNK_BYTES = 64 * 2**20
 
 
@@ -23,17 +26,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
             low_hidden, wanted = hidden[part].to(dtype), targets[part, None]
-            logits = (low_hidden @ low_weight.T).float()
-            logits[:, 0] = -torch.inf
-            log_sum = logits.logsumexp(dim=1, keepdim=True)
-            total += (log_sum - logits.gather(1, wanted)).sum()
+            logits = low_hidden @ low_weight.T
+            if logits.device.type == "cpu" and ops.is_native(logits):
+                total += calls_for(logits).cross_entropy_(logits, targets[part], not needs_gradient).sum()
+            else:
+                logits, losses = _cross_entropy(logits, wanted, needs_gradient)
+                total += losses.sum()
             if grad_hidden is not None and grad_weight is not None:
-                # d loss / d logits = softmax - one-hot, in the logits' own memory
-                error = logits.sub_(log_sum).exp_()
-                error.scatter_add_(1, wanted, error.new_full(wanted.shape, -1.0))
-                low_error = error.to(dtype)
-                grad_hidden[part] = (low_error @ low_weight).to(hidden.dtype)
-                grad_weight += (low_error.T @ low_hidden).to(weight.dtype)
+                grad_hidden[part] = (logits @ low_weight).to(hidden.dtype)
+                grad_weight += (logits.T @ low_hidden).to(weight.dtype)
         ctx.save_for_backward(grad_hidden, grad_weight)
         return total
 
@@ -41,6 +42,22 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
         return grad_hidden * grad_outputs[0], grad_weight * grad_outputs[0], None, None, None
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, needs_gradient: bool) -> tuple[Tensor, Tensor]:
+    """The logits' gradient, softmax - one-hot, in their dtype and if possible in their memory; and the losses.
+
+    Args:
+        logits: [N, V+1].
+        targets: [N, 1].
+    """
+    scores = logits.float()
+    scores[:, 0] = -torch.inf
+    log_sum = scores.logsumexp(dim=1, keepdim=True)
+    losses = log_sum - scores.gather(1, targets)
+    if needs_gradient:
+        scores.sub_(log_sum).exp_().scatter_add_(1, targets, scores.new_full(targets.shape, -1.0))
+    return scores.to(logits.dtype), losses
 
 
 def chunked_cross_entropy(

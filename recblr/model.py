@@ -21,6 +21,14 @@ LAYER_NORM_EPSILON = 1e-12
 DECAY_RANGE = (0.9, 0.999)
 
 
+class Dropout(nn.Dropout):
+    """`nn.Dropout` by `recblr.ops.dropout`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In training, some elements become 0 and the others larger."""
+        return ops.dropout(x, self.p) if self.training and self.p > 0 else x
+
+
 class GatedRecurrentLayer(nn.Module):
     """Projection, causal convolution, gated linear recurrence, output gate, projection."""
 
@@ -73,7 +81,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.up = nn.Linear(config.dim, 4 * config.dim)
         self.down = nn.Linear(4 * config.dim, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., D]."""
@@ -90,7 +98,7 @@ class Block(nn.Module):
         self.recurrent_norm = nn.LayerNorm(config.dim, LAYER_NORM_EPSILON)
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = nn.LayerNorm(config.dim, LAYER_NORM_EPSILON)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def _residuals(self, x: Tensor, recurrent_out: Tensor) -> Tensor:
         x = self.recurrent_norm(x + self.dropout(recurrent_out))
@@ -118,7 +126,7 @@ class RecBLR(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.n_items + 1, config.dim)
         self.norm = nn.LayerNorm(config.dim, LAYER_NORM_EPSILON)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         h0 = torch.zeros(config.layers, config.inner_dim)
         if config.initial_state:

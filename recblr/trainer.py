@@ -149,7 +149,7 @@ class Trainer:
         if not self._tokens:
             raise DataError("no user has two training interactions: there is nothing to learn from; give more data")
         self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
 
     def fit(self, monitor: Monitor, resume_file: Path | None = None) -> EpochRecord:

@@ -8,15 +8,20 @@
 namespace recblr {
 
 constexpr float kSqrtEpsilon = 1e-8f;
+constexpr int64_t kDropoutChunk = 16384;  // elements of a unit of dropout
 
 // Functions for one data type; see cpu_kernels.inc.
 struct Kernels {
   int64_t block;  // channels of a unit, at most
   void (*scan_forward)(const recblr_gated_scan&, int64_t row, int64_t first, int64_t count);
   void (*scan_backward)(const recblr_gated_scan&, int64_t row, int64_t first, int64_t count, float* grad_rate);
-  void (*conv_forward)(const recblr_causal_conv1d&, int64_t row, int64_t first, int64_t count, float* scratch);
-  void (*conv_backward)(const recblr_causal_conv1d&, int64_t row, int64_t first, int64_t count, float* scratch,
-                        float* grad_weight, float* grad_bias);
+  // weight: [K, H], the same for the next two. scratch: K blocks; 3 K blocks for the next.
+  void (*conv_forward)(const recblr_causal_conv1d&, int64_t row, int64_t first, int64_t count, const float* weight,
+                       float* scratch);
+  void (*conv_backward)(const recblr_causal_conv1d&, int64_t row, int64_t first, int64_t count, const float* weight,
+                        float* scratch, float* grad_weight, float* grad_bias);
+  void (*dropout)(const recblr_dropout&, int64_t chunk);
+  void (*cross_entropy)(const recblr_cross_entropy&, int64_t row);
 };
 
 namespace baseline {
@@ -28,5 +33,11 @@ Kernels kernels(int32_t dtype);
 namespace avx512 {
 Kernels kernels(int32_t dtype);
 }
+
+// The best that the machine has and RECBLR_CPU_ISA allows. Returns false if the variable has no such value.
+bool best_kernels(int32_t dtype, Kernels* kernels);
+
+// What recblr_last_error says then.
+constexpr char kUnknownIsa[] = "RECBLR_CPU_ISA names no instruction set: give baseline, avx2 or avx512, or unset it";
 
 }  // namespace recblr

@@ -1,14 +1,12 @@
-// The CPU functions of the C ABI: check arguments, choose kernels, share the units of work among threads.
+// The scan and the convolution on the CPU: check arguments, share the units of work among threads.
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <exception>
 #include <new>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "cpu_kernels.h"
+#include "parallel.h"
 #include "ragged.h"
 #include "status.h"
 
@@ -16,49 +14,13 @@ namespace recblr {
 
 namespace {
 
-// Below so many token-channels a thread costs more than it gains.
-constexpr int64_t kWorkPerThread = 32768;
-
-Kernels best_kernels(int32_t dtype) {
-#if defined(RECBLR_X86)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq")) {
-    return avx512::kernels(dtype);
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::kernels(dtype);
-#endif
-  return baseline::kernels(dtype);
-}
-
-// Calls unit(index, worker) for every index below `units`, in `threads` threads; whoever is free takes the next.
-template <typename Unit>
-void in_parallel(int64_t units, int64_t threads, const Unit& unit) {
-  std::atomic<int64_t> next{0};
-  const auto work = [&](int64_t worker) {
-    for (int64_t index = next++; index < units; index = next++) unit(index, worker);
-  };
-  std::vector<std::thread> others;
-  others.reserve(static_cast<size_t>(threads));
-  for (int64_t worker = 1; worker < threads; ++worker) {
-    try {
-      others.emplace_back(work, worker);
-    } catch (const std::exception&) {
-      break;  // no more threads to be had: the others do it all
-    }
-  }
-  work(0);
-  for (std::thread& other : others) other.join();
-}
-
 template <typename Arguments>
 std::string problem_with(const Arguments& a) {
   if (a.n_tokens < 0 || a.n_rows < 0 || a.width < 1) {
     return "n_tokens is " + std::to_string(a.n_tokens) + ", n_rows " + std::to_string(a.n_rows) + ", width " +
            std::to_string(a.width) + ": the first two must be at least 0, the last at least 1";
   }
-  if (a.dtype != RECBLR_FLOAT32 && a.dtype != RECBLR_FLOAT16 && a.dtype != RECBLR_BFLOAT16) {
-    return "dtype is " + std::to_string(a.dtype) + ": it must be float32, float16 or bfloat16";
-  }
+  if (!is_data_type(a.dtype)) return unknown_data_type(a.dtype);
   if (a.offsets == nullptr) return "offsets is NULL";
   if (a.offsets_type != RECBLR_INT64 && a.offsets_type != RECBLR_INT32) {
     return "offsets_type is " + std::to_string(a.offsets_type) + ": it must be int64 or int32";
@@ -80,13 +42,10 @@ struct Plan {
 };
 
 template <typename Arguments>
-Plan plan_for(const Arguments& a) {
-  const Kernels kernels = best_kernels(a.dtype);
+Plan plan_for(const Arguments& a, const Kernels& kernels) {
   const int64_t blocks = (a.width + kernels.block - 1) / kernels.block;
   const int64_t units = blocks * a.n_rows;
-  const int64_t useful = 1 + a.n_tokens * a.width / kWorkPerThread;
-  const int64_t threads = std::max<int64_t>(1, std::min({static_cast<int64_t>(a.n_threads), units, useful}));
-  return {kernels, blocks, units, threads};
+  return {kernels, blocks, units, useful_threads(a.n_threads, units, a.n_tokens * a.width)};
 }
 
 // Calls kernel(row, first channel, channels, worker) for every unit.
@@ -101,7 +60,9 @@ void for_each_unit(const Plan& plan, int64_t width, const Kernel& kernel) {
 // Sums rows [B, n] in their order, whatever thread made them.
 void sum_rows(const std::vector<float>& rows, int64_t n, float* sum) {
   std::vector<double> total(static_cast<size_t>(n), 0.0);
-  for (size_t at = 0; at < rows.size(); ++at) total[at % total.size()] += rows[at];
+  for (size_t row = 0; row < rows.size(); row += total.size()) {
+    for (size_t at = 0; at < total.size(); ++at) total[at] += rows[row + at];
+  }
   std::copy(total.begin(), total.end(), sum);
 }
 
@@ -111,22 +72,22 @@ int guarded(const Arguments* arguments, const Body& body) noexcept {
     if (arguments == nullptr) return fail(RECBLR_INVALID_ARGUMENT, "the arguments are NULL");
     const std::string problem = problem_with(*arguments);
     if (!problem.empty()) return fail(RECBLR_INVALID_ARGUMENT, problem);
-    return body(*arguments);
+    Kernels kernels;
+    if (!best_kernels(arguments->dtype, &kernels)) return fail(RECBLR_INVALID_ARGUMENT, kUnknownIsa);
+    return body(*arguments, plan_for(*arguments, kernels));
   } catch (const std::bad_alloc&) {
     return fail(RECBLR_OUT_OF_MEMORY, "out of memory for the backward pass's sums");
   }
 }
 
-int scan_forward(const recblr_gated_scan& a) {
-  const Plan plan = plan_for(a);
+int scan_forward(const recblr_gated_scan& a, const Plan& plan) {
   for_each_unit(plan, a.width, [&](int64_t row, int64_t first, int64_t count, int64_t) {
     plan.kernels.scan_forward(a, row, first, count);
   });
   return RECBLR_OK;
 }
 
-int scan_backward(const recblr_gated_scan& a) {
-  const Plan plan = plan_for(a);
+int scan_backward(const recblr_gated_scan& a, const Plan& plan) {
   std::vector<float> grad_rate(static_cast<size_t>(a.n_rows * a.width));
   for_each_unit(plan, a.width, [&](int64_t row, int64_t first, int64_t count, int64_t) {
     plan.kernels.scan_backward(a, row, first, count, grad_rate.data());
@@ -136,32 +97,41 @@ int scan_backward(const recblr_gated_scan& a) {
   return RECBLR_OK;
 }
 
-int conv_forward(const recblr_causal_conv1d& a) {
+// The weight as [K, H], so that a tap's channels lie side by side.
+std::vector<float> by_tap(const recblr_causal_conv1d& a) {
+  std::vector<float> weight(static_cast<size_t>(a.taps * a.width));
+  for (int64_t c = 0; c < a.width; ++c) {
+    for (int64_t tap = 0; tap < a.taps; ++tap) weight[tap * a.width + c] = a.weight[c * a.taps + tap];
+  }
+  return weight;
+}
+
+int conv_forward(const recblr_causal_conv1d& a, const Plan& plan) {
   if (a.taps < 1) return fail(RECBLR_INVALID_ARGUMENT, "taps is " + std::to_string(a.taps) + ": give at least 1");
-  const Plan plan = plan_for(a);
+  const std::vector<float> weight = by_tap(a);
   const int64_t scratch_size = a.taps * plan.kernels.block;
   std::vector<float> scratch(static_cast<size_t>(plan.threads * scratch_size));
   for_each_unit(plan, a.width, [&](int64_t row, int64_t first, int64_t count, int64_t worker) {
-    plan.kernels.conv_forward(a, row, first, count, scratch.data() + worker * scratch_size);
+    plan.kernels.conv_forward(a, row, first, count, weight.data(), scratch.data() + worker * scratch_size);
   });
   return RECBLR_OK;
 }
 
-int conv_backward(const recblr_causal_conv1d& a) {
+int conv_backward(const recblr_causal_conv1d& a, const Plan& plan) {
   if (a.taps < 1) return fail(RECBLR_INVALID_ARGUMENT, "taps is " + std::to_string(a.taps) + ": give at least 1");
-  const Plan plan = plan_for(a);
-  const int64_t scratch_size = 2 * a.taps * plan.kernels.block;
+  const std::vector<float> weight = by_tap(a);
+  const int64_t scratch_size = 3 * a.taps * plan.kernels.block;
   std::vector<float> scratch(static_cast<size_t>(plan.threads * scratch_size));
   std::vector<float> grad_weight(static_cast<size_t>(a.n_rows * a.taps * a.width));
   std::vector<float> grad_bias(static_cast<size_t>(a.n_rows * a.width));
   for_each_unit(plan, a.width, [&](int64_t row, int64_t first, int64_t count, int64_t worker) {
-    plan.kernels.conv_backward(a, row, first, count, scratch.data() + worker * scratch_size, grad_weight.data(),
-                               grad_bias.data());
+    plan.kernels.conv_backward(a, row, first, count, weight.data(), scratch.data() + worker * scratch_size,
+                               grad_weight.data(), grad_bias.data());
   });
-  std::vector<float> by_tap(static_cast<size_t>(a.taps * a.width));
-  sum_rows(grad_weight, a.taps * a.width, by_tap.data());
+  std::vector<float> sum_by_tap(static_cast<size_t>(a.taps * a.width));
+  sum_rows(grad_weight, a.taps * a.width, sum_by_tap.data());
   for (int64_t c = 0; c < a.width; ++c) {
-    for (int64_t tap = 0; tap < a.taps; ++tap) a.grad_weight[c * a.taps + tap] = by_tap[tap * a.width + c];
+    for (int64_t tap = 0; tap < a.taps; ++tap) a.grad_weight[c * a.taps + tap] = sum_by_tap[tap * a.width + c];
   }
   sum_rows(grad_bias, a.width, a.grad_bias);
   return RECBLR_OK;

@@ -11,10 +11,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
 from recblr.array_types import Channels, ConvTail, ConvWeight, Gates, Hidden, Inner, Offsets
+from recblr.ops import native
 from recblr.ops.default import ops_for
 
-__all__ = ["SequenceOps", "causal_conv1d", "gated_scan", "use"]
+__all__ = ["SequenceOps", "causal_conv1d", "dropout", "gated_scan", "is_native", "use"]
 
 
 class SequenceOps(Protocol):
@@ -103,3 +108,16 @@ def gated_scan(
 ) -> tuple[Inner | Hidden, Hidden]:
     """`SequenceOps.gated_scan` of the implementation in use, or the fastest for this data."""
     return (_in_use.get() or ops_for(x)).gated_scan(x, gates, z, decay, offsets, h0, last_only)
+
+
+def is_native(x: Tensor) -> bool:
+    """Whether the native library's kernels are in use for this data."""
+    return isinstance(_in_use.get() or ops_for(x), native.NativeOps)
+
+
+def dropout(x: Tensor, p: float) -> Tensor:
+    """x / (1 - p), or 0 with probability p; PyTorch's default generator decides. On the CPU natively, where possible."""
+    if x.device.type != "cpu" or not is_native(x):
+        return F.dropout(x, p)
+    seed = torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64)
+    return native.dropout(x, seed, p)

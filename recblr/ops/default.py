@@ -26,5 +26,5 @@ _native = _load_native()
 
 
 def ops_for(x: Tensor) -> NativeOps | ReferenceOps:
-    """The native ops for CPU data in float32, float16 or bfloat16, else the reference."""
+    """The native ops for data that they support, else the reference."""
     return _native if _native is not None and supports(x) else _reference

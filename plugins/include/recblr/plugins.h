@@ -148,13 +148,40 @@ typedef struct recblr_state_move {
   float* states;        /* [B, S]: written by gather, read by scatter */
 } recblr_state_move;
 
-/* On the CPU. Results do not depend on the number of threads, nor a row's on the other rows. */
+/* Dropout: y = x / (1 - p), or 0 with probability p. Which elements are dropped is a function of seed, p and the element's
+ * index alone, so the gradient of x is the same function of y's. */
+typedef struct recblr_dropout {
+  int64_t n_elements;
+  uint64_t seed;
+  float p; /* at least 0, below 1 */
+  int32_t dtype;
+  int32_t n_threads;
+  const void* x; /* data [n_elements] */
+  void* y;       /* data [n_elements] */
+} recblr_dropout;
+
+/* -log softmax(logits[1:])[target] of every row, and its gradient in place of the logits. Column 0 takes no part. */
+typedef struct recblr_cross_entropy {
+  int64_t n_rows;
+  int64_t width; /* at least 2 */
+  int32_t dtype;
+  int32_t n_threads;
+  int32_t keep_logits;    /* 1: no gradient is written */
+  const int64_t* targets; /* [n_rows], from 1 to width - 1 */
+  void* logits;           /* data [n_rows, width] */
+  float* losses;          /* [n_rows] */
+} recblr_cross_entropy;
+
+/* On the CPU. The environment variable RECBLR_CPU_ISA (baseline, avx2 or avx512) is the most that is used of the machine's
+ * instruction sets; another value is an error. In a process with an OpenMP runtime its threads do the work. Results do not depend on the number of threads, nor a row's on the other rows. */
 RECBLR_API int recblr_gated_scan_forward_cpu(const recblr_gated_scan* arguments);
 RECBLR_API int recblr_gated_scan_backward_cpu(const recblr_gated_scan* arguments);
 RECBLR_API int recblr_causal_conv1d_forward_cpu(const recblr_causal_conv1d* arguments);
 RECBLR_API int recblr_causal_conv1d_backward_cpu(const recblr_causal_conv1d* arguments);
 RECBLR_API int recblr_gather_state_cpu(const recblr_state_move* arguments);  /* a slot of n_slots or more is an error */
 RECBLR_API int recblr_scatter_state_cpu(const recblr_state_move* arguments); /* the same; then nothing is written */
+RECBLR_API int recblr_dropout_cpu(const recblr_dropout* arguments);
+RECBLR_API int recblr_cross_entropy_cpu(const recblr_cross_entropy* arguments); /* a wrong target is an error */
 
 /* On the GPU. `stream` is a cudaStream_t. Results are the same in every run, and a row's do not depend on the other
  * rows. A slot of n_slots or more is gathered as NaN and not scattered. */
