@@ -31,8 +31,20 @@ from recblr.cli.common import Command, require_extra, version_option
     type=click.Path(path_type=Path),
     help="Your ids of embedding rows 1, 2, ..., where the model has none: a JSON list, or one per line.",
 )
+@click.option(
+    "--triton-repository",
+    type=click.Path(path_type=Path),
+    help="Folder for a model repository of Triton Inference Server; replaces one that this wrote.",
+)
 @version_option
-def main(checkpoint: Path, output: Path, max_k: int, history_length: int | None, item_ids: Path | None) -> None:
+def main(
+    checkpoint: Path,
+    output: Path,
+    max_k: int,
+    history_length: int | None,
+    item_ids: Path | None,
+    triton_repository: Path | None,
+) -> None:
     """Export CHECKPOINT to a bundle that recblr-serve, recblr-recommend and recblr.runtime open.
 
     CHECKPOINT is a model.pt of recblr-train, or a checkpoint of the authors' implementation: a bare state_dict or as
@@ -42,11 +54,15 @@ def main(checkpoint: Path, output: Path, max_k: int, history_length: int | None,
     from recblr.checkpoint import load_checkpoint
     from recblr.export.bundle_writer import export_bundle
     from recblr.export.item_ids import read_item_ids
+    from recblr.export.triton_repository import write_repository
 
     start = time.perf_counter()
     ids = None if item_ids is None else read_item_ids(item_ids)
     model = load_checkpoint(checkpoint, history_length=history_length, item_ids=ids)
     manifest = export_bundle(model, output, max_k)
+    if triton_repository is not None:
+        write_repository(output, triton_repository)
+        click.echo(f"{triton_repository}: model repository for Triton; its README.md says how to serve it")
     click.echo(_summary(output, manifest, time.perf_counter() - start))
 
 

@@ -94,19 +94,20 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def replacing_directory(path: Path, may_replace: Callable[[Path], bool]) -> Iterator[Path]:
+def replacing_directory(path: Path, may_replace: Callable[[Path], bool], kind: str = "bundle") -> Iterator[Path]:
     """Give a temporary folder beside `path`; on success it takes `path`'s place, on any failure it is removed.
 
     Args:
         path: the folder to make.
         may_replace: told an existing, non-empty `path`; returns whether it may be replaced.
+        kind: what such a folder is, for the error.
 
     Raises:
         OutputError: `path` holds something else, nothing can be written there, or the disk is full.
     """
     occupied = path.exists() and not (path.is_dir() and not any(path.iterdir()))
     if occupied and not (path.is_dir() and may_replace(path)):
-        raise OutputError(f"{path} exists and is not a bundle: name another folder or remove it")
+        raise OutputError(f"{path} exists and is not a {kind}: name another folder or remove it")
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     except OSError as error:
@@ -115,7 +116,7 @@ def replacing_directory(path: Path, may_replace: Callable[[Path], bool]) -> Iter
     try:
         temporary.chmod(0o755)
         yield temporary
-        for file in temporary.iterdir():
+        for file in temporary.rglob("*"):
             _sync(file)
         try:
             if path.exists():
