@@ -1,5 +1,5 @@
-// Compares nvinfer_abi.h with NVIDIA's headers: layouts, constants, signatures and interface names when this is compiled,
-// the places of virtual methods when it is run. Places are read from pointers to members, as GCC and Clang make them.
+// Compares nvinfer_abi.h with NVIDIA's headers: layouts, constants and signatures when this is compiled, the places of
+// virtual methods and the interfaces' names when it is run. Places are read from pointers to members.
 #include <NvInferRuntime.h>
 #include <NvInferVersion.h>
 

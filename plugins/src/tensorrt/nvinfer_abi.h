@@ -1,9 +1,9 @@
 // The part of TensorRT's plugin interface that is used here, so that building needs no TensorRT SDK.
 //
 // The interface is a binary one: the order of the virtual methods, the layout of the structures, the values of the
-// constants and the names in the type information are TensorRT's own, and the same from 10.0 to 11.x and in TensorRT-RTX.
-// abi_check.cpp compares all of it with NVIDIA's headers where TENSORRT_ROOT names them. A method that is declared but
-// not described has nothing to do here but hold its place.
+// constants and the names in the type information are TensorRT's own. They are the same from 10.0 to 11.x and in
+// TensorRT-RTX but for the loggers, of which there are two kinds. abi_check.cpp compares all of it with NVIDIA's headers
+// where TENSORRT_ROOT names them.
 #pragma once
 
 #include <cstddef>

@@ -91,8 +91,8 @@ int32_t Plugin::getOutputDataTypes(nvinfer1::DataType* outputTypes, int32_t nbOu
   });
 }
 
-int32_t Plugin::getOutputShapes(const nvinfer1::DimsExprs* inputs, int32_t nbInputs, const nvinfer1::DimsExprs*, int32_t,
-                                nvinfer1::DimsExprs* outputs, int32_t nbOutputs,
+int32_t Plugin::getOutputShapes(const nvinfer1::DimsExprs* inputs, int32_t nbInputs, const nvinfer1::DimsExprs*,
+                                int32_t, nvinfer1::DimsExprs* outputs, int32_t nbOutputs,
                                 nvinfer1::IExprBuilder& exprBuilder) noexcept {
   return guarded([&] {
     signature_->check_counts(nbInputs, nbOutputs);
