@@ -44,7 +44,7 @@ void keep_finder(void* finder) {
     const auto* type = static_cast<const std::type_info*>((*static_cast<void***>(finder))[-1]);
     if (type != nullptr && is_a(type, "N8nvinfer15v_1_013ILoggerFinderE")) {
       as_new = static_cast<NewFinder*>(finder);
-    } else if (type != nullptr && is_a(type, "N8nvinfer112ILoggerFinderE")) {
+    } else if (type != nullptr && is_a(type, "N8nvinfer113ILoggerFinderE")) {
       as_old = static_cast<OldFinder*>(finder);
     }
   }
