@@ -1,0 +1,12 @@
+// Messages to the user of TensorRT, through the logger of the TensorRT that loaded the library.
+#pragma once
+
+#include <string>
+
+namespace recblr::tensorrt {
+
+// Both write to stderr where TensorRT gave no logger.
+void log_error(const std::string& message) noexcept;
+void log_warning(const std::string& message) noexcept;
+
+}  // namespace recblr::tensorrt
