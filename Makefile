@@ -13,7 +13,7 @@ help: ## List the targets
 setup: $(SETUP) ## Make .venv with recblr and all it needs (editable)
 
 # --without-pip and `pip --python`: works where the system's Python lacks ensurepip.
-$(SETUP): pyproject.toml constraints.txt CMakeLists.txt plugins/CMakeLists.txt $(wildcard plugins/src/* plugins/include/recblr/*)
+$(SETUP): pyproject.toml constraints.txt CMakeLists.txt plugins/CMakeLists.txt $(wildcard plugins/cmake/* plugins/include/recblr/* plugins/src/* plugins/src/*/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv --without-pip .venv
 	$(PYTHON) -m pip --python .venv/bin/python install --quiet --disable-pip-version-check pip
@@ -30,10 +30,12 @@ lint: $(SETUP) ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/typecheck.py
+	git ls-files '*.h' '*.cpp' '*.cu' '*.inc' | xargs $(BIN)/clang-format --dry-run -Werror
 
 format: $(SETUP) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	git ls-files '*.h' '*.cpp' '*.cu' '*.inc' | xargs $(BIN)/clang-format -i
 
 benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/data.py

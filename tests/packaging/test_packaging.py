@@ -16,19 +16,24 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("recblr/model.py", "recblr/runtime/engine.py", "recblr/export/cli.py", "recblr/plugins/_library.py")
 LIBRARY = "recblr/plugins/librecblr_plugins.so"
+ARCHITECTURES = (
+    "import ctypes, recblr.plugins as p; f = p.load_library().handle.recblr_cuda_architectures; "
+    "f.restype = ctypes.c_char_p; architectures = f().decode()"
+)
 
 pytestmark = pytest.mark.slow
 
 
-def pip(*arguments: object) -> None:
+def pip(*arguments: object, **variables: str) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, arguments)]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
     result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def build_wheel(folder: Path, *options: str) -> Path:
-    pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, *options, ROOT)
+def build_wheel(folder: Path, *options: str, **variables: str) -> Path:
+    build = ["--config-settings", f"build-dir={folder / 'build'}"]
+    pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, *build, *options, ROOT, **variables)
     return next(folder.glob("recblr-*.whl"))
 
 
@@ -45,7 +50,8 @@ def run(python: Path, code: str, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
+    """With CUDA kernels for one GPU only: all take minutes."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"), RECBLR_CUDA_ARCHITECTURES="90-real")
 
 
 def test_the_wheel_holds_the_four_rooms_and_no_sources_of_the_library(wheel):
@@ -66,6 +72,36 @@ def test_the_base_install_needs_no_torch_and_the_extras_are_complete(wheel):
     assert set(metadata.get_all("Provides-Extra") or []) == extras
 
 
+def test_the_library_needs_neither_cuda_nor_tensorrt_to_load(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        library = archive.extract(LIBRARY, tmp_path)
+    needed = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout
+    names = re.findall(r"\(NEEDED\).*\[(.*?)\]", needed)
+    assert "libc.so.6" in names
+    assert [name for name in names if re.match(r"lib(cuda|nv|onnx|torch)", name)] == []
+    exported = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
+    assert re.search(r" T recblr_gated_scan_forward_cuda$", exported, re.MULTILINE)
+    assert re.findall(r" T cu\w+", exported) == []  # the CUDA runtime within is for no one else
+
+
+def test_nvidias_compiler_comes_from_wheels_of_one_release_where_there_is_none(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    backend = pytest.importorskip("build_backend", reason="scikit-build-core is installed in build environments only")
+    for name in ("CUDACXX", "CUDA_HOME", "CUDA_PATH", "RECBLR_CUDA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "g++").touch(mode=0o755)
+    requirements = backend.get_requires_for_build_wheel()
+    compiler = [requirement for requirement in requirements if requirement.startswith("nvidia-")]
+    assert "nvidia-cuda-nvcc" in {requirement.partition("==")[0] for requirement in compiler}
+    assert len({requirement.partition("==")[2] for requirement in compiler}) == 1
+    monkeypatch.setenv("RECBLR_CUDA", "OFF")
+    assert set(requirements) - set(backend.get_requires_for_build_wheel()) == set(compiler)
+    monkeypatch.delenv("RECBLR_CUDA")
+    (tmp_path / "nvcc").touch(mode=0o755)
+    assert set(requirements) - set(backend.get_requires_for_build_editable()) == set(compiler)
+
+
 def test_a_wheel_install_serves_without_torch(wheel, tmp_path):
     python = environment_python(tmp_path / "venv")
     pip("--python", python, "install", "--quiet", wheel)
@@ -74,6 +110,7 @@ def test_a_wheel_install_serves_without_torch(wheel, tmp_path):
     assert Path(where).is_relative_to(tmp_path)
     assert no_torch == "True"
     assert run(python, "import recblr.plugins as p; print(p.load_library().version)", tmp_path) == "0.1.0"
+    assert run(python, f"{ARCHITECTURES}; print(architectures)", tmp_path) == "90-real"
     bin_folder = python.parent
     trained = subprocess.run(
         [bin_folder / "recblr-train", "x.csv", "-o", "m.pt"], capture_output=True, text=True, check=False
@@ -97,11 +134,13 @@ def test_an_editable_install_uses_the_source_folders(tmp_path):
         f"build-dir={tmp_path / 'build'}",
         "-e",
         ROOT,
+        RECBLR_CUDA="OFF",
     )
     code = "import recblr.plugins as p, importlib.util as u; print(p.__file__); print(p.load_library().path)"
     source, library = run(python, code, tmp_path).splitlines()
     assert Path(source) == ROOT / "plugins" / "__init__.py"
     assert Path(library).is_relative_to(tmp_path)
+    assert run(python, f"{ARCHITECTURES}; print(architectures == '')", tmp_path) == "True"
     rooms = "import importlib.util as u\nfor room in ('runtime', 'export'): print(u.find_spec(f'recblr.{room}').origin)"
     assert run(python, rooms, tmp_path).splitlines() == [str(ROOT / r / "__init__.py") for r in ("runtime", "export")]
 
