@@ -20,7 +20,7 @@ _has_cuda = torch.compiler.assume_constant_result(kernel_calls.has_cuda)  # type
 
 
 def supports(x: Tensor) -> bool:
-    """Whether the kernels take data of this kind: float32, float16 or bfloat16 on the CPU, or on a GPU if built for it."""
+    """Whether the kernels take data of this kind: float32, float16 or bfloat16 on the CPU, or on a GPU."""
     return x.dtype in DTYPES and (x.device.type == "cpu" or (x.device.type == "cuda" and _has_cuda()))
 
 

@@ -27,7 +27,8 @@ def cpu_test(compiler: str) -> Path:
     if shutil.which("cmake") is None:
         pytest.skip("no cmake here")
     options = ["-DRECBLR_BUILD_TESTS=ON", "-DRECBLR_CUDA=OFF", "-DCMAKE_BUILD_TYPE=Release"]
-    for command in (["-S", str(ROOT), "-B", str(BUILD), *options], ["--build", str(BUILD), "--target", "recblr_cpu_test"]):
+    configure, build = ["-S", str(ROOT), "-B", str(BUILD), *options], ["--build", str(BUILD)]
+    for command in (configure, [*build, "--target", "recblr_cpu_test"]):
         done = subprocess.run(["cmake", *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     return BUILD / "plugins" / "tests" / "recblr_cpu_test"
