@@ -1,8 +1,8 @@
 """The native kernels: time, bytes that must move, and how near that comes to the machine's copy bandwidth.
 
-Beside them: the PyTorch reference, eager and compiled; on a GPU also the unfused chain of the paper's authors (padding to
-a power of two, gates in PyTorch, accelerated-scan's Triton kernel) where that package is installed. `--training-step`
-measures whole optimizer steps of the demo's model with the native library and without.
+Beside them: the PyTorch reference, eager and compiled; on a GPU also the unfused chain of the paper's authors (padding
+to a power of two, gates in PyTorch, accelerated-scan's Triton kernel) where that package is installed.
+`--training-step` measures whole optimizer steps of the demo's model with the native library and without.
 
     python benchmarks/kernels.py [--device cuda] [--training-step] [--quick]
 """

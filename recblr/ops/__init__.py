@@ -120,4 +120,5 @@ def dropout(x: Tensor, p: float) -> Tensor:
     if x.device.type != "cpu" or not is_native(x):
         return F.dropout(x, p)
     seed = torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64)
-    return native.dropout(x, seed, p)
+    y: Tensor = native.dropout(x, seed, p)
+    return y

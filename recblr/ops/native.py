@@ -205,7 +205,7 @@ def _autocast_rule(device: str, key: str, op: Any, data: tuple[int, ...]) -> Cal
     return rule
 
 
-_library = torch.library.Library("recblr", "FRAGMENT")
+_library: Any = torch.library.Library("recblr", "FRAGMENT")  # type: ignore[no-untyped-call]
 for _device, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
     _library.impl("gated_scan", _autocast_rule(_device, _key, gated_scan, (0, 1, 2)), _key)
     _library.impl("causal_conv1d", _autocast_rule(_device, _key, causal_conv1d, (0,)), _key)
