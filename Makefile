@@ -5,7 +5,7 @@ BIN := .venv/bin
 SETUP := .venv/.set-up
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format benchmarks clean
+.PHONY: help setup demo test test-native lint format benchmarks clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,12 @@ demo: $(SETUP) ## Train, evaluate, export and serve on MovieLens-100k, and ask f
 test: $(SETUP) ## Run all tests
 	$(BIN)/python -m pytest
 
+test-native: ## Build the CPU kernels and their C++ test under ASan and UBSan, and run it with every instruction set
+	@mkdir -p build/test-native
+	cmake -S . -B build/test-native -DRECBLR_BUILD_TESTS=ON -DRECBLR_CUDA=OFF -DCMAKE_BUILD_TYPE=Release > build/test-native/configure.log
+	cmake --build build/test-native --target recblr_cpu_test
+	for isa in baseline avx2 avx512; do echo "$$isa:"; RECBLR_CPU_ISA=$$isa build/test-native/plugins/tests/recblr_cpu_test || exit 1; done
+
 lint: $(SETUP) ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,6 +47,7 @@ benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/kernels.py
 
 clean: ## Remove what the targets made
 	rm -rf .venv .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,7 +8,8 @@
 #if defined(__CUDACC__)
 #define RECBLR_HOST_DEVICE __host__ __device__
 #else
-#define RECBLR_HOST_DEVICE
+// Never a function of its own, which the linker could take from the objects of another instruction set.
+#define RECBLR_HOST_DEVICE __attribute__((always_inline))
 #endif
 
 namespace recblr {

@@ -116,8 +116,9 @@ def is_native(x: Tensor) -> bool:
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """x / (1 - p), or 0 with probability p; PyTorch's default generator decides. On the CPU natively, where possible."""
+    """x / (1 - p), or 0 with probability p; PyTorch's default generator decides."""
     if x.device.type != "cpu" or not is_native(x):
         return F.dropout(x, p)
     seed = torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64)
-    return native.dropout(x, seed, p)
+    y: Tensor = native.dropout(x, seed, p)
+    return y

@@ -23,8 +23,9 @@ INTEGERS = {torch.int64: abi.INT64, torch.int32: abi.INT32}
 class KernelCalls:
     """The functions of one library for one kind of device.
 
-    Data tensors are float32, float16 or bfloat16, all of one dtype; decay, bias, weight and states are float32; offsets and
-    slots are int32 or int64. x, gates and z may be views whose last dimension alone is contiguous: they are not copied.
+    Data tensors are float32, float16 or bfloat16, all of one dtype; decay, bias, weight and states are float32; offsets
+    and slots are int32 or int64. x, gates and z may be views whose last dimension alone is contiguous: they are not
+    copied.
 
     Attributes:
         handle: the library.

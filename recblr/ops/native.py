@@ -20,7 +20,7 @@ _has_cuda = torch.compiler.assume_constant_result(kernel_calls.has_cuda)  # type
 
 
 def supports(x: Tensor) -> bool:
-    """Whether the kernels take data of this kind: float32, float16 or bfloat16 on the CPU, or on a GPU if built for it."""
+    """Whether the kernels take data of this kind: float32, float16 or bfloat16 on the CPU, or on a GPU."""
     return x.dtype in DTYPES and (x.device.type == "cpu" or (x.device.type == "cuda" and _has_cuda()))
 
 
@@ -205,7 +205,7 @@ def _autocast_rule(device: str, key: str, op: Any, data: tuple[int, ...]) -> Cal
     return rule
 
 
-_library = torch.library.Library("recblr", "FRAGMENT")
+_library: Any = torch.library.Library("recblr", "FRAGMENT")  # type: ignore[no-untyped-call]
 for _device, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
     _library.impl("gated_scan", _autocast_rule(_device, _key, gated_scan, (0, 1, 2)), _key)
     _library.impl("causal_conv1d", _autocast_rule(_device, _key, causal_conv1d, (0,)), _key)

@@ -1,0 +1,64 @@
+"""The C++ test of the CPU kernels under sanitizers, and what their objects hold."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build" / "test-native"
+
+
+@pytest.fixture(scope="module")
+def compiler() -> str:
+    found = shutil.which("c++") or shutil.which("g++")
+    if found is None:
+        pytest.skip("no C++ compiler here")
+    return found
+
+
+@pytest.fixture(scope="module")
+def cpu_test(compiler: str) -> Path:
+    """The test program; built anew only where sources changed."""
+    if shutil.which("cmake") is None:
+        pytest.skip("no cmake here")
+    options = ["-DRECBLR_BUILD_TESTS=ON", "-DRECBLR_CUDA=OFF", "-DCMAKE_BUILD_TYPE=Release"]
+    configure, build = ["-S", str(ROOT), "-B", str(BUILD), *options], ["--build", str(BUILD)]
+    for command in (configure, [*build, "--target", "recblr_cpu_test"]):
+        done = subprocess.run(["cmake", *command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return BUILD / "plugins" / "tests" / "recblr_cpu_test"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_cpu_functions_under_sanitizers(cpu_test: Path, isa: str) -> None:
+    environment = {**os.environ, "RECBLR_CPU_ISA": isa}
+    done = subprocess.run([str(cpu_test)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "all CPU functions agree with the plain loops\n"
+
+
+@pytest.mark.slow
+def test_an_unknown_instruction_set_is_refused(cpu_test: Path) -> None:
+    environment = {**os.environ, "RECBLR_CPU_ISA": "avx9000"}
+    done = subprocess.run([str(cpu_test)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "FAILED: gated_scan_forward" in done.stdout
+
+
+def test_the_linker_cannot_mix_instruction_sets(compiler: str, tmp_path: Path) -> None:
+    """No function of the kernels' objects that several objects may define is outside their set's namespace."""
+    if shutil.which("nm") is None:
+        pytest.skip("no nm here")
+    plugins, kernels = ROOT / "plugins", tmp_path / "kernels.o"
+    command = [compiler, "-std=c++17", "-O0", "-fPIC", f"-I{plugins / 'include'}", "-DRECBLR_ISA=some_isa"]
+    subprocess.run([*command, "-c", str(plugins / "src" / "cpu_kernels.cpp"), "-o", str(kernels)], check=True)
+    symbols = subprocess.run(["nm", "-C", str(kernels)], capture_output=True, text=True, check=True).stdout.splitlines()
+    merged = [line for line in symbols if line[16:19] in (" W ", " V ", " u ")]
+    assert any("scan_forward_unit" in line for line in merged)
+    assert [line for line in merged if "some_isa::" not in line] == []
