@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import os
 import re
 import shutil
 import subprocess
@@ -102,3 +103,31 @@ def test_wrong_arguments_show_the_usage(host: Path):
     done = run(host)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: ")
+
+
+def configure(folder: Path, tensorrt_root: Path) -> subprocess.CompletedProcess[str]:
+    command = ["cmake", "-S", str(SOURCE.parents[2]), "-B", str(folder), f"-DTENSORRT_ROOT={tensorrt_root}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
+class TestNvidiasHeaders:
+    """Building with TENSORRT_ROOT."""
+
+    def test_a_folder_without_them_is_named(self, tmp_path: Path):
+        done = configure(tmp_path / "build", tmp_path)
+        assert done.returncode != 0
+        assert f"TENSORRT_ROOT is {tmp_path}" in " ".join(done.stderr.split())
+
+    @pytest.mark.skipif(
+        "TENSORRT_ROOT" not in os.environ, reason="TENSORRT_ROOT names no TensorRT: NVIDIA's headers are not there"
+    )
+    def test_our_declarations_agree_with_them(self, tmp_path: Path):
+        done = configure(tmp_path, Path(os.environ["TENSORRT_ROOT"]))
+        assert done.returncode == 0, done.stderr
+        command = ["cmake", "--build", str(tmp_path), "--target", "recblr_abi_check"]  # which runs it
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        agreed = re.search(r"(\d+) of (\d+) places and names agree", done.stdout)
+        assert agreed is not None
+        assert agreed[1] == agreed[2]
