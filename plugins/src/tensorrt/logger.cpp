@@ -17,7 +17,6 @@ namespace {
 
 using OldFinder = recblr_nvinfer::ILoggerFinder;
 using NewFinder = recblr_nvinfer::v_1_0::ILoggerFinder;
-using Severity = recblr_nvinfer::ILogger::Severity;
 
 // The finder that TensorRT gave, as the class it is of; the other is null.
 std::atomic<OldFinder*> old_finder{nullptr};
@@ -53,27 +52,24 @@ void keep_finder(void* finder) {
 }
 
 template <typename Finder>
-bool log_through(Finder* finder, Severity severity, const char* message) {
+bool log_through(Finder* finder, const char* message) {
   auto* logger = finder == nullptr ? nullptr : finder->findLogger();
   if (logger == nullptr) return false;
-  logger->log(severity, message);
+  logger->log(recblr_nvinfer::ILogger::Severity::kERROR, message);
   return true;
 }
 
-void log(Severity severity, const std::string& message) noexcept {
+}  // namespace
+
+void log_error(const std::string& message) noexcept {
   try {
-    if (log_through(new_finder.load(), severity, message.c_str())) return;
-    if (log_through(old_finder.load(), severity, message.c_str())) return;
+    if (log_through(new_finder.load(), message.c_str())) return;
+    if (log_through(old_finder.load(), message.c_str())) return;
   } catch (...) {
     // findLogger may throw: as if there were none
   }
   std::fprintf(stderr, "%s\n", message.c_str());
 }
-
-}  // namespace
-
-void log_error(const std::string& message) noexcept { log(Severity::kERROR, message); }
-void log_warning(const std::string& message) noexcept { log(Severity::kWARNING, message); }
 
 }  // namespace recblr::tensorrt
 

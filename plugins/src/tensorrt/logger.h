@@ -5,8 +5,7 @@
 
 namespace recblr::tensorrt {
 
-// Both write to stderr where TensorRT gave no logger.
+// Writes to stderr where TensorRT gave no logger.
 void log_error(const std::string& message) noexcept;
-void log_warning(const std::string& message) noexcept;
 
 }  // namespace recblr::tensorrt

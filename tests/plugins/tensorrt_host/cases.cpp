@@ -207,7 +207,7 @@ std::vector<Case> all_cases(unsigned seed, bool backwards) {
                                                                 {{3000}, 40},
                                                                 {std::vector<int32_t>(256, 1), 128},
                                                                 {ragged(64, 100), 96},
-                                                                {ragged(17, 400), 256}};
+                                                                {ragged(17, 200), 256}};
   std::vector<Case> cases;
   for (auto& [lengths, width] : batches) {
     if (backwards) std::reverse(lengths.begin(), lengths.end());
