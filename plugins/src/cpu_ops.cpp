@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cpu_kernels.h"
+#include "cpu_ops.h"
 #include "ragged.h"
 #include "status.h"
 
@@ -30,24 +31,35 @@ Kernels best_kernels(int32_t dtype) {
   return baseline::kernels(dtype);
 }
 
-// Calls unit(index, worker) for every index below `units`, in `threads` threads; whoever is free takes the next.
-template <typename Unit>
-void in_parallel(int64_t units, int64_t threads, const Unit& unit) {
-  std::atomic<int64_t> next{0};
-  const auto work = [&](int64_t worker) {
-    for (int64_t index = next++; index < units; index = next++) unit(index, worker);
-  };
+// The threads of a caller that has none: made for the call.
+void run_in_new_threads(const void*, size_t n, void (*task)(void* data, size_t index), void* data) {
   std::vector<std::thread> others;
-  others.reserve(static_cast<size_t>(threads));
-  for (int64_t worker = 1; worker < threads; ++worker) {
+  others.reserve(n);
+  for (size_t index = 1; index < n; ++index) {
     try {
-      others.emplace_back(work, worker);
+      others.emplace_back(task, data, index);
     } catch (const std::exception&) {
       break;  // no more threads to be had: the others do it all
     }
   }
-  work(0);
+  task(data, 0);
   for (std::thread& other : others) other.join();
+}
+
+constexpr ThreadPool kNewThreads{run_in_new_threads, nullptr};
+
+// Calls unit(index, worker) for every index below `units`, with `workers` workers; whoever is free takes the next.
+template <typename Unit>
+void in_parallel(int64_t units, int64_t workers, const ThreadPool& threads, const Unit& unit) {
+  std::atomic<int64_t> next{0};
+  auto work = [&](int64_t worker) {
+    for (int64_t index = next++; index < units; index = next++) unit(index, worker);
+  };
+  if (workers == 1) return work(0);
+  const auto task = [](void* data, size_t worker) {
+    (*static_cast<decltype(work)*>(data))(static_cast<int64_t>(worker));
+  };
+  threads.run(threads.pool, static_cast<size_t>(workers), task, &work);
 }
 
 template <typename Arguments>
@@ -76,7 +88,7 @@ std::string problem_with(const Arguments& a) {
 
 struct Plan {
   Kernels kernels;
-  int64_t blocks, units, threads;
+  int64_t blocks, units, workers;
 };
 
 template <typename Arguments>
@@ -85,14 +97,14 @@ Plan plan_for(const Arguments& a) {
   const int64_t blocks = (a.width + kernels.block - 1) / kernels.block;
   const int64_t units = blocks * a.n_rows;
   const int64_t useful = 1 + a.n_tokens * a.width / kWorkPerThread;
-  const int64_t threads = std::max<int64_t>(1, std::min({static_cast<int64_t>(a.n_threads), units, useful}));
-  return {kernels, blocks, units, threads};
+  const int64_t workers = std::max<int64_t>(1, std::min({static_cast<int64_t>(a.n_threads), units, useful}));
+  return {kernels, blocks, units, workers};
 }
 
 // Calls kernel(row, first channel, channels, worker) for every unit.
 template <typename Kernel>
-void for_each_unit(const Plan& plan, int64_t width, const Kernel& kernel) {
-  in_parallel(plan.units, plan.threads, [&](int64_t unit, int64_t worker) {
+void for_each_unit(const Plan& plan, int64_t width, const ThreadPool& threads, const Kernel& kernel) {
+  in_parallel(plan.units, plan.workers, threads, [&](int64_t unit, int64_t worker) {
     const int64_t first = unit % plan.blocks * plan.kernels.block;
     kernel(unit / plan.blocks, first, std::min(plan.kernels.block, width - first), worker);
   });
@@ -106,29 +118,29 @@ void sum_rows(const std::vector<float>& rows, int64_t n, float* sum) {
 }
 
 template <typename Arguments, typename Body>
-int guarded(const Arguments* arguments, const Body& body) noexcept {
+int guarded(const Arguments* arguments, const Body& body, const ThreadPool& threads = kNewThreads) noexcept {
   try {
     if (arguments == nullptr) return fail(RECBLR_INVALID_ARGUMENT, "the arguments are NULL");
     const std::string problem = problem_with(*arguments);
     if (!problem.empty()) return fail(RECBLR_INVALID_ARGUMENT, problem);
-    return body(*arguments);
+    return body(*arguments, threads);
   } catch (const std::bad_alloc&) {
     return fail(RECBLR_OUT_OF_MEMORY, "out of memory for the backward pass's sums");
   }
 }
 
-int scan_forward(const recblr_gated_scan& a) {
+int scan_forward(const recblr_gated_scan& a, const ThreadPool& threads) {
   const Plan plan = plan_for(a);
-  for_each_unit(plan, a.width, [&](int64_t row, int64_t first, int64_t count, int64_t) {
+  for_each_unit(plan, a.width, threads, [&](int64_t row, int64_t first, int64_t count, int64_t) {
     plan.kernels.scan_forward(a, row, first, count);
   });
   return RECBLR_OK;
 }
 
-int scan_backward(const recblr_gated_scan& a) {
+int scan_backward(const recblr_gated_scan& a, const ThreadPool& threads) {
   const Plan plan = plan_for(a);
   std::vector<float> grad_rate(static_cast<size_t>(a.n_rows * a.width));
-  for_each_unit(plan, a.width, [&](int64_t row, int64_t first, int64_t count, int64_t) {
+  for_each_unit(plan, a.width, threads, [&](int64_t row, int64_t first, int64_t count, int64_t) {
     plan.kernels.scan_backward(a, row, first, count, grad_rate.data());
   });
   sum_rows(grad_rate, a.width, a.grad_decay);
@@ -136,25 +148,25 @@ int scan_backward(const recblr_gated_scan& a) {
   return RECBLR_OK;
 }
 
-int conv_forward(const recblr_causal_conv1d& a) {
+int conv_forward(const recblr_causal_conv1d& a, const ThreadPool& threads) {
   if (a.taps < 1) return fail(RECBLR_INVALID_ARGUMENT, "taps is " + std::to_string(a.taps) + ": give at least 1");
   const Plan plan = plan_for(a);
   const int64_t scratch_size = a.taps * plan.kernels.block;
-  std::vector<float> scratch(static_cast<size_t>(plan.threads * scratch_size));
-  for_each_unit(plan, a.width, [&](int64_t row, int64_t first, int64_t count, int64_t worker) {
+  std::vector<float> scratch(static_cast<size_t>(plan.workers * scratch_size));
+  for_each_unit(plan, a.width, threads, [&](int64_t row, int64_t first, int64_t count, int64_t worker) {
     plan.kernels.conv_forward(a, row, first, count, scratch.data() + worker * scratch_size);
   });
   return RECBLR_OK;
 }
 
-int conv_backward(const recblr_causal_conv1d& a) {
+int conv_backward(const recblr_causal_conv1d& a, const ThreadPool& threads) {
   if (a.taps < 1) return fail(RECBLR_INVALID_ARGUMENT, "taps is " + std::to_string(a.taps) + ": give at least 1");
   const Plan plan = plan_for(a);
   const int64_t scratch_size = 2 * a.taps * plan.kernels.block;
-  std::vector<float> scratch(static_cast<size_t>(plan.threads * scratch_size));
+  std::vector<float> scratch(static_cast<size_t>(plan.workers * scratch_size));
   std::vector<float> grad_weight(static_cast<size_t>(a.n_rows * a.taps * a.width));
   std::vector<float> grad_bias(static_cast<size_t>(a.n_rows * a.width));
-  for_each_unit(plan, a.width, [&](int64_t row, int64_t first, int64_t count, int64_t worker) {
+  for_each_unit(plan, a.width, threads, [&](int64_t row, int64_t first, int64_t count, int64_t worker) {
     plan.kernels.conv_backward(a, row, first, count, scratch.data() + worker * scratch_size, grad_weight.data(),
                                grad_bias.data());
   });
@@ -168,6 +180,14 @@ int conv_backward(const recblr_causal_conv1d& a) {
 }
 
 }  // namespace
+
+int gated_scan_forward(const recblr_gated_scan& arguments, const ThreadPool& threads) noexcept {
+  return guarded(&arguments, scan_forward, threads);
+}
+
+int causal_conv1d_forward(const recblr_causal_conv1d& arguments, const ThreadPool& threads) noexcept {
+  return guarded(&arguments, conv_forward, threads);
+}
 
 }  // namespace recblr
 
