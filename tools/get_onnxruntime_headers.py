@@ -2,9 +2,9 @@
 
     python tools/get_onnxruntime_headers.py [FOLDER]
 
-They are all that the native library needs to carry operators for ONNX Runtime, and no Python package has them. Nothing is
-installed: the package is unpacked, and its headers are put into FOLDER/include. Where that fails, it says so and the
-build goes on without them.
+The native library needs them, and nothing else, to carry operators for ONNX Runtime; its Python packages lack them.
+Nothing is installed: the package is unpacked, and its headers are put into FOLDER/include. Where that fails, it says so
+and the build goes on without them.
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ def _download(folder: Path) -> Path:
 
 
 def _debian_13(folder: Path) -> list[str]:
-    """Options by which apt knows Debian 13 only, at the mirror that the system uses, and keeps all files in `folder`."""
-    uris = _apt("indextargets", "--no-release-info", "--format", "$(REPO_URI)", "Created-By: Packages", cwd=folder).split()
+    """Options by which apt knows Debian 13 only, at the system's own mirror, and keeps all its files in `folder`."""
+    query = ("--no-release-info", "--format", "$(REPO_URI)", "Created-By: Packages")
+    uris = _apt("indextargets", *query, cwd=folder).split()
     mirror = next((uri for uri in uris if re.search(r"/debian/?$", uri)), None)
     if mirror is None or not KEYRING.is_file():
         raise NotAvailableError(f"this system's release has no {PACKAGE}, and it is not Debian")
