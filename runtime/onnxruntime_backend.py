@@ -125,7 +125,7 @@ class OnnxRuntimeBackend:
     def _native_session(self, model_path: Path, *, required: bool) -> onnxruntime.InferenceSession | None:
         """A session in which the native library computes the operations; None, with a reason in the log, if not so."""
         try:
-            library = _library_with_ops(self.device)
+            library = library_with_ops(self.device)
         except NativeOpsError as error:
             if required:
                 raise ConfigError(f"native_ops is True, but {error}") from error
@@ -177,8 +177,8 @@ def _check_cuda() -> None:
             onnxruntime.preload_dlls()
 
 
-def _library_with_ops(device: Device) -> Path:
-    """The native library, which has operators for the device.
+def library_with_ops(device: Device) -> Path:
+    """Where the native library is, which has operators for the device.
 
     Raises:
         NativeOpsError: it is not there, or has none.

@@ -48,8 +48,9 @@ def main(engine: str, host: str, port: int, threads: int | None, device: Literal
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets)
                 if self.started:
-                    click.echo(f"Serving {loaded.n_items:,} items at {url} (API page: {url}/docs)")
-                    click.echo(loaded.description)
+                    click.echo(
+                        f"Serving {loaded.n_items:,} items at {url} (API page: {url}/docs), {loaded.description}"
+                    )
 
         server = Server(
             uvicorn.Config(
