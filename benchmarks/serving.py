@@ -1,5 +1,4 @@
-"""Serving speed on this CPU: ONNX Runtime against PyTorch eager, its native ops against the file's ONNX functions, and one
-step against the whole history.
+"""Serving speed on this CPU: ONNX Runtime against PyTorch eager, its native ops against the ONNX functions, and a step.
 
     python benchmarks/serving.py [DATA]
 
