@@ -1,4 +1,4 @@
-"""Serving speed on this CPU: ONNX Runtime against PyTorch eager, and one step against the whole history.
+"""Serving speed on this CPU: ONNX Runtime against PyTorch eager, its native ops against the ONNX functions, and a step.
 
     python benchmarks/serving.py [DATA]
 
@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from machine import machine_info, write_result
 import recblr.runtime
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
+from recblr.errors import ConfigError
 from recblr.export.bundle_writer import export_bundle
 from recblr.model import RecBLR
 from recblr.plugins import find_library
@@ -84,6 +86,40 @@ def engine_against_pytorch(engine: Any, model: RecBLR, data: Path | None) -> tup
     return rows_measured, source
 
 
+def native_against_functions(bundle: Path, data: Path | None) -> list[dict[str, Any]] | None:
+    """`recommend` for 1 and 32 users and a step of each, both ways; None where the library has no operators."""
+    try:
+        engines = {
+            "native": recblr.runtime.load(bundle, native_ops=True),
+            "functions": recblr.runtime.load(bundle, native_ops=False),
+        }
+    except ConfigError:
+        return None
+    generator = np.random.default_rng(2)
+    measured = []
+    for users in (1, 32):
+        lengths, _ = history_lengths(data, users, generator)
+        histories = [generator.integers(1, N_ITEMS + 1, length).tolist() for length in lengths]
+        new_items = [[7]] * users
+        states = engines["functions"].step(None, histories, k=K)[1]
+        calls: dict[str, Callable[[Any], object]] = {
+            "recommend": lambda engine, histories=histories: engine.recommend(histories, k=K, exclude_seen=False),  # type: ignore[misc]
+            "step": lambda engine, states=states, new=new_items: engine.step(states, new, k=K),  # type: ignore[misc]
+        }
+        for name, call in calls.items():
+            medians = interleaved({way: partial(call, engine) for way, engine in engines.items()}, 100)
+            measured.append(
+                {
+                    "call": name,
+                    "users": users,
+                    "items": int(lengths.sum()) if name == "recommend" else users,
+                    "ms": medians,
+                    "ratio": medians["functions"] / medians["native"],
+                }
+            )
+    return measured
+
+
 def step_against_recommend(engine: Any) -> list[dict[str, Any]]:
     """One new item on a stored state against the whole history, over lengths of history."""
     generator = np.random.default_rng(1)
@@ -118,15 +154,18 @@ def main(data: Path | None) -> None:
         export_bundle(Checkpoint(model, vocabulary), bundle)
         engine = recblr.runtime.load(bundle)
         against_pytorch, lengths = engine_against_pytorch(engine, model, data)
+        against_functions = native_against_functions(bundle, data)
         steps = step_against_recommend(engine)
     slowest, fastest = (f(row["step_ms"] for row in steps) for f in (max, min))
     result = {
         "machine": machine_info(("recblr", "torch", "onnxruntime-gpu", "numpy")),
         "model": model.config.to_dict(),
+        "engine": engine.description,
         "pytorch_ops": "native" if find_library() is not None else "reference",
         "k": K,
         "lengths": lengths,
         "onnxruntime_against_pytorch": against_pytorch,
+        "native_against_functions": against_functions,
         "step_against_recommend": steps,
         "step_spread": slowest / fastest,
     }
@@ -136,6 +175,12 @@ def main(data: Path | None) -> None:
         click.echo(
             f"{row['users']:3} users: ONNX Runtime {ms['engine']:8.2f} ms, PyTorch {ms['pytorch']:8.2f} ms, "
             f"ratio {row['ratio']:.1f}"
+        )
+    for row in against_functions or []:
+        ms = row["ms"]
+        click.echo(
+            f"{row['users']:3} users, {row['call']:9}: native ops {ms['native']:8.2f} ms, ONNX functions "
+            f"{ms['functions']:8.2f} ms, ratio {row['ratio']:.2f}"
         )
     for row in steps:
         click.echo(f"history {row['history']:6}: step {row['step_ms']:.3f} ms, recommend {row['recommend_ms']:9.2f} ms")

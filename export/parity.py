@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray, TopItemsArray, TopScoresArray
-from recblr.errors import BundleError, ExportError
+from recblr.errors import BundleError, ConfigError, ExportError
 from recblr.export.graph import InferenceModel
 from recblr.model import RecBLR
 from recblr.runtime import Backend
-from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from recblr.runtime.onnxruntime_backend import NativeOpsError, OnnxRuntimeBackend, library_with_ops
 
 # The largest difference allowed, as a share of the largest value of its kind.
 TOLERANCE = 1e-4
@@ -79,6 +79,9 @@ class _Difference:
 def check_parity(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Any]:
     """Compare ONNX Runtime on the CPU with PyTorch, on random histories.
 
+    ONNX Runtime is checked with the file's local functions and, where the native library has operators for it, with
+    those.
+
     Cases: cold (new users, histories of very different lengths, one empty), dense (all of one length), single (one
     user), incremental (the cold histories cut at random points, resumed from the states that ONNX Runtime gave for
     the first parts; PyTorch takes the whole), empty (nothing new after the cold histories), and exclusions.
@@ -89,8 +92,9 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Any]:
         max_k: as it was exported.
 
     Returns:
-        JSON-ready: {"tolerance", "max_score_difference", "max_state_difference", "top_k_agreement", "cases": {name:
-        {"rows", "tokens", and the last three}}}. Differences are absolute; the tolerance is relative to the largest
+        JSON-ready: {"tolerance", "max_score_difference", "max_state_difference", "top_k_agreement", "ops": {"functions"
+        or "native": {name: {"rows", "tokens", "max_score_difference", "max_state_difference", "top_k_agreement"}}}};
+        the first three are the worst of all cases. Differences are absolute; the tolerance is relative to the largest
         absolute score, or state, of a case. top_k_agreement is the share of rows whose k items agree, where items
         whose scores are closer than the tolerance may change places.
 
@@ -98,29 +102,44 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Any]:
         ExportError: beyond the tolerance, or ONNX Runtime cannot run the graph.
     """
     inference = InferenceModel(model, min(max_k, model.config.n_items))
+    ops = {backend.ops: _check_cases(inference, backend) for backend in _backends(onnx_path)}
+    results = [case for cases in ops.values() for case in cases.values()]
+    return {
+        "tolerance": TOLERANCE,
+        "max_score_difference": max(case["max_score_difference"] for case in results),
+        "max_state_difference": max(case["max_state_difference"] for case in results),
+        "top_k_agreement": min(case["top_k_agreement"] for case in results),
+        "ops": ops,
+    }
+
+
+def _backends(onnx_path: Path) -> list[OnnxRuntimeBackend]:
     try:
-        backend = OnnxRuntimeBackend(onnx_path)
-    except BundleError as error:
+        library_with_ops("cpu")
+        ways = [False, True]
+    except NativeOpsError:
+        ways = [False]
+    try:
+        return [OnnxRuntimeBackend(onnx_path, native_ops=native) for native in ways]
+    except (BundleError, ConfigError) as error:
         raise ExportError(f"the exported graph cannot be loaded: {error}") from error
+
+
+def _check_cases(inference: InferenceModel, backend: OnnxRuntimeBackend) -> dict[str, dict[str, Any]]:
     cases: dict[str, dict[str, Any]] = {}
-    for case in _cases(model, backend):
+    for case in _cases(inference.model, backend):
         difference = _compare(_run(backend, case.onnx), inference, case.torch)
         if not difference.within_limits:
             raise ExportError(
                 f"ONNX Runtime and PyTorch differ in the case {case.name!r}: scores by {difference.score:.2g} (at most "
                 f"{difference.score_limit:.2g}), states by {difference.state:.2g} (at most "
-                f"{difference.state_limit:.2g}), the best items agree in {difference.agreement:.1%} of rows; no bundle "
-                "was written: check that the weights are finite, or try other versions of torch and onnxruntime"
+                f"{difference.state_limit:.2g}), the best items agree in {difference.agreement:.1%} of rows "
+                f"({backend.description}); no bundle was written: check that the weights are finite, or try other "
+                "versions of torch and onnxruntime"
             )
         sizes = {"rows": len(case.onnx.state_in), "tokens": len(case.onnx.items)}
         cases[case.name] = {**sizes, **difference.report()}
-    return {
-        "tolerance": TOLERANCE,
-        "max_score_difference": max(case["max_score_difference"] for case in cases.values()),
-        "max_state_difference": max(case["max_state_difference"] for case in cases.values()),
-        "top_k_agreement": min(case["top_k_agreement"] for case in cases.values()),
-        "cases": cases,
-    }
+    return cases
 
 
 def _cases(model: RecBLR, backend: Backend) -> Iterator[_Case]:

@@ -26,6 +26,19 @@ class PluginLibrary:
     version: str
     handle: ctypes.CDLL
 
+    @property
+    def has_onnxruntime_ops(self) -> bool:
+        """Whether ONNX Runtime can register the library: it was built with ONNX Runtime's headers."""
+        return hasattr(self.handle, "RegisterCustomOps")
+
+    @property
+    def cuda_architectures(self) -> str:
+        """The GPU architectures it has code for; empty in a build without CUDA."""
+        function = self.handle.recblr_cuda_architectures
+        function.restype = ctypes.c_char_p
+        architectures: bytes = function()
+        return architectures.decode()
+
 
 def find_library() -> Path | None:
     """Return the library's path, or None where it was not built.

@@ -35,6 +35,11 @@ class Limits:
 class Backend(Protocol):
     """Runs a bundle's graph. Calls from several threads at once must be safe."""
 
+    @property
+    def description(self) -> str:
+        """What runs it and how, on one line for people."""
+        ...
+
     def run(
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:

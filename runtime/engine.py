@@ -80,6 +80,14 @@ class Engine:
         self._backend = backend
         self._limits = limits or Limits()
 
+    def __repr__(self) -> str:
+        return f"<Engine of {self.n_items:,} items, {self.fingerprint}, {self.description}>"
+
+    @property
+    def description(self) -> str:
+        """What runs the model and how, for people, such as "ONNX Runtime 1.31.1 on the CPU, 2 threads, native ops"."""
+        return self._backend.description
+
     @property
     def fingerprint(self) -> str:
         """Names the model; states belong to one fingerprint."""

@@ -1,4 +1,6 @@
 // The scan and the convolution on the CPU: check arguments, share the units of work among threads.
+#include "cpu_ops.h"
+
 #include <algorithm>
 #include <cmath>
 #include <new>
@@ -6,7 +8,6 @@
 #include <vector>
 
 #include "cpu_kernels.h"
-#include "parallel.h"
 #include "ragged.h"
 #include "status.h"
 
@@ -39,22 +40,26 @@ std::string problem_with(const Arguments& a) {
 struct Plan {
   Kernels kernels;
   int64_t blocks, units, threads;
+  const ThreadPool& pool;
 };
 
 template <typename Arguments>
-Plan plan_for(const Arguments& a, const Kernels& kernels) {
+Plan plan_for(const Arguments& a, const Kernels& kernels, const ThreadPool& pool) {
   const int64_t blocks = (a.width + kernels.block - 1) / kernels.block;
   const int64_t units = blocks * a.n_rows;
-  return {kernels, blocks, units, useful_threads(a.n_threads, units, a.n_tokens * a.width)};
+  return {kernels, blocks, units, useful_threads(a.n_threads, units, a.n_tokens * a.width), pool};
 }
 
 // Calls kernel(row, first channel, channels, worker) for every unit.
 template <typename Kernel>
 void for_each_unit(const Plan& plan, int64_t width, const Kernel& kernel) {
-  in_parallel(plan.units, plan.threads, [&](int64_t unit, int64_t worker) {
-    const int64_t first = unit % plan.blocks * plan.kernels.block;
-    kernel(unit / plan.blocks, first, std::min(plan.kernels.block, width - first), worker);
-  });
+  in_parallel(
+      plan.units, plan.threads,
+      [&](int64_t unit, int64_t worker) {
+        const int64_t first = unit % plan.blocks * plan.kernels.block;
+        kernel(unit / plan.blocks, first, std::min(plan.kernels.block, width - first), worker);
+      },
+      plan.pool);
 }
 
 // Sums rows [B, n] in their order, whatever thread made them.
@@ -67,14 +72,14 @@ void sum_rows(const std::vector<float>& rows, int64_t n, float* sum) {
 }
 
 template <typename Arguments, typename Body>
-int guarded(const Arguments* arguments, const Body& body) noexcept {
+int guarded(const Arguments* arguments, const Body& body, const ThreadPool& pool = kProcessThreads) noexcept {
   try {
     if (arguments == nullptr) return fail(RECBLR_INVALID_ARGUMENT, "the arguments are NULL");
     const std::string problem = problem_with(*arguments);
     if (!problem.empty()) return fail(RECBLR_INVALID_ARGUMENT, problem);
     Kernels kernels;
     if (!best_kernels(arguments->dtype, &kernels)) return fail(RECBLR_INVALID_ARGUMENT, kUnknownIsa);
-    return body(*arguments, plan_for(*arguments, kernels));
+    return body(*arguments, plan_for(*arguments, kernels, pool));
   } catch (const std::bad_alloc&) {
     return fail(RECBLR_OUT_OF_MEMORY, "out of memory for the backward pass's sums");
   }
@@ -138,6 +143,14 @@ int conv_backward(const recblr_causal_conv1d& a, const Plan& plan) {
 }
 
 }  // namespace
+
+int gated_scan_forward(const recblr_gated_scan& arguments, const ThreadPool& threads) noexcept {
+  return guarded(&arguments, scan_forward, threads);
+}
+
+int causal_conv1d_forward(const recblr_causal_conv1d& arguments, const ThreadPool& threads) noexcept {
+  return guarded(&arguments, conv_forward, threads);
+}
 
 }  // namespace recblr
 

@@ -24,8 +24,8 @@ std::string problem_with(const recblr_state_move& a) {
   for (int64_t row = 0; row < a.n_rows; ++row) {
     const int64_t slot = slot_of(a, row);
     if (slot >= a.n_slots) {
-      return "slot " + std::to_string(slot) + " of row " + std::to_string(row) + " is not below n_slots = " +
-             std::to_string(a.n_slots);
+      return "slot " + std::to_string(slot) + " of row " + std::to_string(row) +
+             " is not below n_slots = " + std::to_string(a.n_slots);
     }
     if (slot >= 0 && a.pool == nullptr) return "pool is NULL";
   }

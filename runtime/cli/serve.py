@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from typing import Literal
 
 import click
 
@@ -24,8 +25,9 @@ _GRACE_SECONDS = 30
     help="Port to listen on; 0 for any free one.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads per request.  [default: all CPUs]")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What computes.")
 @version_option
-def main(engine: str, host: str, port: int, threads: int | None) -> None:
+def main(engine: str, host: str, port: int, threads: int | None, device: Literal["cpu", "cuda"]) -> None:
     """Serve a bundle's recommendations over HTTP.
 
     POST /v1/recommend answers, GET /v2/health/ready tells when, and GET /docs shows the whole API. SIGTERM or
@@ -39,14 +41,16 @@ def main(engine: str, host: str, port: int, threads: int | None) -> None:
 
     listener = _bind(host, port)  # before the engine loads, so that a wrong port shows at once
     with listener:
-        loaded = load(engine, threads)
+        loaded = load(engine, threads, device)
         url = _url(listener)
 
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets)
                 if self.started:
-                    click.echo(f"Serving {loaded.n_items:,} items at {url} (API page: {url}/docs)")
+                    click.echo(
+                        f"Serving {loaded.n_items:,} items at {url} (API page: {url}/docs), {loaded.description}"
+                    )
 
         server = Server(
             uvicorn.Config(

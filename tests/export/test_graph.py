@@ -17,7 +17,7 @@ from recblr.export import graph as graph_module
 from recblr.export.graph import FINGERPRINT_KEY, LARGEST_MAX_K, build_graph
 from recblr.model import RecBLR
 from recblr.runtime import Backend
-from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from recblr.runtime.onnxruntime_backend import NativeOpsError, OnnxRuntimeBackend, library_with_ops
 
 NO_EXCLUSIONS = np.empty((0, 2), np.int32)
 
@@ -27,9 +27,16 @@ def proto(bundle: Path) -> onnx.ModelProto:
     return onnx.load(bundle / "model.onnx")
 
 
-@pytest.fixture(scope="module")
-def backend(bundle: Path) -> Backend:
-    return OnnxRuntimeBackend(bundle / "model.onnx", threads=1)
+@pytest.fixture(scope="module", params=["functions", "native"])
+def backend(request: pytest.FixtureRequest, bundle: Path) -> Backend:
+    try:
+        library_with_ops("cpu")
+    except NativeOpsError as error:
+        if request.param == "native":
+            pytest.skip(str(error))
+    backend = OnnxRuntimeBackend(bundle / "model.onnx", threads=1, native_ops=request.param == "native")
+    assert backend.ops == request.param
+    return backend
 
 
 def _histories(lengths: list[int], n_items: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

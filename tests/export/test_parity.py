@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx.numpy_helper
 import pytest
 
+from recblr import plugins
 from recblr.checkpoint import Checkpoint
 from recblr.errors import ExportError
 from recblr.export.graph import build_graph
 from recblr.export.parity import TOLERANCE, check_parity
 from recblr.model import RecBLR
+from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
 
 Change = Callable[[onnx.ModelProto], None]
 
@@ -27,10 +30,34 @@ def test_report(checkpoint: Checkpoint, bundle: Path) -> None:
     assert report["max_score_difference"] < 1e-4
     assert report["max_state_difference"] < 1e-4
     assert report["top_k_agreement"] == 1
-    assert list(report["cases"]) == ["cold", "dense", "single", "incremental", "empty", "exclusions"]
-    assert report["cases"]["empty"]["tokens"] == 0
-    assert report["cases"]["single"]["rows"] == 1
-    assert 0 < report["cases"]["incremental"]["tokens"] < report["cases"]["cold"]["tokens"]
+    assert list(report["ops"]) == (["functions", "native"] if has_native_ops() else ["functions"])
+    for cases in report["ops"].values():
+        assert list(cases) == ["cold", "dense", "single", "incremental", "empty", "exclusions"]
+        assert cases["empty"]["tokens"] == 0
+        assert cases["single"]["rows"] == 1
+        assert 0 < cases["incremental"]["tokens"] < cases["cold"]["tokens"]
+        for measure in ("max_score_difference", "max_state_difference"):
+            assert max(case[measure] for case in cases.values()) <= report[measure]
+
+
+def has_native_ops() -> bool:
+    return plugins.find_library() is not None and plugins.load_library().has_onnxruntime_ops
+
+
+@pytest.mark.skipif(not has_native_ops(), reason="librecblr_plugins.so has no operators for ONNX Runtime")
+def test_native_ops_that_differ_are_refused(
+    checkpoint: Checkpoint, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The native library is compared, too, not only the functions."""
+    run = OnnxRuntimeBackend.run
+
+    def wrong_where_native(self: OnnxRuntimeBackend, *batch: Any) -> Any:
+        top_items, top_scores, state_out = run(self, *batch)
+        return top_items, top_scores, state_out + (self.ops == "native")
+
+    monkeypatch.setattr(OnnxRuntimeBackend, "run", wrong_where_native)
+    with pytest.raises(ExportError, match="differ in the case 'cold'.*native ops"):
+        check_parity(checkpoint.model, bundle / "model.onnx", 20)
 
 
 def _weights_slightly_off(proto: onnx.ModelProto) -> None:

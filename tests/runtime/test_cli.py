@@ -133,7 +133,11 @@ def server(toy: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
         assert process.stdout is not None
         assert select.select([process.stdout], [], [], 60)[0], "no line within a minute"
         line = process.stdout.readline()
-        match = re.fullmatch(r"Serving 9 items at (http://127\.0\.0\.1:\d+) \(API page: \1/docs\)\n", line)
+        match = re.fullmatch(
+            r"Serving 9 items at (http://127\.0\.0\.1:\d+) \(API page: \1/docs\), "
+            r"ONNX Runtime [\d.]+ on the CPU, 1 thread, (native ops|the ops as ONNX functions)\n",
+            line,
+        )
         assert match, line
         yield process, match[1]
     finally:
