@@ -21,6 +21,9 @@ from recblr.errors import ExportError, short_reason
 from recblr.runtime import Backend, Limits
 from recblr.runtime.bundle import StateArray
 
+# The largest difference allowed of ONNX Runtime, as a share of the largest value of its kind.
+TOLERANCE = 1e-4
+
 _SEED = 0
 _ROWS = 24
 _MEAN_LENGTH = 20
@@ -201,7 +204,9 @@ def _run(backend: Backend, batch: Batch, name: str) -> _Result:
     try:
         return _Result(*backend.run(*batch))
     except Exception as error:  # ONNX Runtime's exceptions have no common base
-        raise ExportError(f"{name} cannot run the exported graph ({short_reason(error)}): try another version") from error
+        raise ExportError(
+            f"{name} cannot run the exported graph ({short_reason(error)}): try another version"
+        ) from error
 
 
 def _difference(result: _Result, answer: tuple[ScoresArray, StatesArray], tolerance: float) -> _Difference:

@@ -9,14 +9,14 @@ from pathlib import Path
 from recblr.errors import ConfigError
 from recblr.runtime.backend import Limits
 from recblr.runtime.engine_section import Extent, Profile
+from recblr.runtime.precision_names import PRECISIONS, Precision
 from recblr.runtime.tensorrt_library import TARGETS, Target
-
-PRECISIONS = ("fp32", "fp16", "bf16")
 
 # What serving asks most: some users at once, with histories of dozens of items.
 DEFAULT_OPT_ROWS = 16
 DEFAULT_OPT_TOKENS = 1_024
 _OPT_EXCLUSIONS = 1_024
+LARGEST_SIZE = 2**31 - 2  # offsets, one more than rows, are counted in int32, too
 
 _COMPUTE_CAPABILITY = re.compile(r"\d{1,2}\.\d")
 
@@ -32,7 +32,7 @@ class EngineSettings:
         max_tokens, opt_tokens: N.
         max_exclusions: M.
         compute_capabilities: of the GPUs to build for, such as "8.9"; none: the builder's choice.
-        timing_cache: file that is read if it exists, and written.
+        timing_cache: file that is read if it exists, and written; TensorRT-RTX has none.
         embed_plugin: put the plugin library into the engine.
         workspace: MiB of GPU memory that a layer may use while it runs; None: as TensorRT likes.
 
@@ -41,7 +41,7 @@ class EngineSettings:
     """
 
     target: Target
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     max_rows: int = Limits.rows
     opt_rows: int = DEFAULT_OPT_ROWS
     max_tokens: int = Limits.tokens
@@ -59,15 +59,19 @@ class EngineSettings:
             raise ConfigError(f"precision is {self.precision!r}: give one of {', '.join(PRECISIONS)}")
         for name in ("max_rows", "opt_rows", "max_tokens", "opt_tokens", "max_exclusions", "workspace"):
             value = getattr(self, name)
-            if value is not None and not 1 <= value < 2**31:
-                raise ConfigError(f"{name.replace('_', '-')} is {value}: give a number from 1 to 2147483647")
+            if value is not None and not 1 <= value <= LARGEST_SIZE:
+                raise ConfigError(f"{name.replace('_', '-')} is {value}: give a number from 1 to {LARGEST_SIZE}")
         for capability in self.compute_capabilities:
             if not _COMPUTE_CAPABILITY.fullmatch(capability):
                 raise ConfigError(f"compute-capability is {capability!r}: give it as in 8.9")
         if self.compute_capabilities and self.target != "tensorrt-rtx":
             raise ConfigError(
-                f"compute-capability is {', '.join(self.compute_capabilities)}, but TensorRT builds for the GPU of this "
-                "machine: leave it out, or use --target tensorrt-rtx"
+                f"compute-capability is {', '.join(self.compute_capabilities)}, but TensorRT builds for this machine's "
+                "GPU: leave it out, or use --target tensorrt-rtx"
+            )
+        if self.timing_cache is not None and self.target == "tensorrt-rtx":
+            raise ConfigError(
+                f"timing-cache is {self.timing_cache}, but TensorRT-RTX times nothing when it builds: leave it out"
             )
 
     @property

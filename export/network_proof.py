@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from recblr.errors import ExportError
-from recblr.export.precision import low_type_name
+from recblr.runtime.precision_names import Precision, tensorrt_type
 from recblr.runtime.tensorrt_library import tensorrt_in_use
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _FLOATS = ("state_in", "state_out", "top_scores")
 _N_LOW = {5: 1, 6: 3}
 
 
-def prove_precision(network: trt.INetworkDefinition, precision: str) -> dict[str, Any]:
+def prove_precision(network: trt.INetworkDefinition, precision: Precision) -> dict[str, Any]:
     """Count layers by type, and check them.
 
     Checked are: the plugins' x, gates, z and y and all products but the catalogue's in the precision asked for; the
@@ -41,7 +41,7 @@ def prove_precision(network: trt.INetworkDefinition, precision: str) -> dict[str
     Raises:
         ExportError: says what has which other type.
     """
-    low = low_type_name(precision)
+    low = tensorrt_type(precision)
     wrong: list[str] = []
     kinds = trt.LayerType
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("plugins", "products", "layer_norms", "top_k")}

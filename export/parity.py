@@ -9,13 +9,10 @@ import torch
 
 from recblr.array_types import ScoresArray, StatesArray
 from recblr.errors import BundleError, ExportError
-from recblr.export.comparison import Batch, compare
+from recblr.export.comparison import TOLERANCE, Batch, compare
 from recblr.export.graph import InferenceModel
 from recblr.model import RecBLR
 from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
-
-# The largest difference allowed, as a share of the largest value of its kind.
-TOLERANCE = 1e-4
 
 
 class PyTorchReference:

@@ -15,7 +15,6 @@ offsets and exclusions are integers throughout.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal, TypeAlias
 
 import numpy as np
 import onnx
@@ -23,9 +22,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 
 from recblr.errors import ExportError
 from recblr.export.symbolic_ops import CAUSAL_CONV1D, DOMAIN, GATED_SCAN
-
-Precision: TypeAlias = Literal["fp32", "fp16", "bf16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+from recblr.runtime.precision_names import Precision
 
 _ONNX_TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 _PRODUCTS = {"Gemm", "MatMul"}
@@ -67,11 +64,6 @@ def emulated_graph(model: onnx.ModelProto, precision: Precision) -> onnx.ModelPr
     if precision != "fp32":
         _Lowering(graph.graph, precision, _round).run()
     return graph
-
-
-def low_type_name(precision: Precision) -> str:
-    """TensorRT's name of the type of low tensors: "FLOAT", "HALF" or "BF16"."""
-    return {"fp32": "FLOAT", "fp16": "HALF", "bf16": "BF16"}[precision]
 
 
 def _cast(source: str, target: str, data_type: int) -> Iterator[NodeProto]:

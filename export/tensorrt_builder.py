@@ -6,6 +6,7 @@ numbered: their numbers differ between versions.
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -33,6 +34,8 @@ else:
 # Told a phase of the build, the phase that it is part of or "", its steps, and how many of them are done; all of them
 # when it ends.
 Progress = Callable[[str, str, int, int], None]
+
+_LARGEST_TENSOR = 2**31 - 1
 
 _ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
 _WEIGHTS = re.compile(r"Total Weights Memory: (\d+) bytes")
@@ -79,6 +82,7 @@ def build_engine(
     """
     if settings.timing_cache is not None:
         check_writable(settings.timing_cache)
+    _check_tensor_sizes(model, settings)
     log = MessageLog()
     if library is not None:
         register_plugins(library, log)
@@ -115,6 +119,28 @@ def build_engine(
     )
 
 
+def _check_tensor_sizes(model: onnx.ModelProto, settings: EngineSettings) -> None:
+    """TensorRT counts the numbers of a tensor in int32, and does not say that they are too many.
+
+    Raises:
+        ConfigError: a tensor of this model would be larger.
+    """
+    values = [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    shapes = [dims for value in values if (dims := value.type.tensor_type.shape.dim)]
+    for option, dimension, maximum in (
+        ("max-tokens", "tokens", settings.max_tokens),
+        ("max-rows", "rows", settings.max_rows),
+        ("max-exclusions", "exclusions", settings.max_exclusions),
+    ):
+        widest = max(math.prod(n.dim_value for n in dims[1:]) for dims in shapes if dims[0].dim_param == dimension)
+        most = _LARGEST_TENSOR // widest
+        if maximum > most:
+            raise ConfigError(
+                f"{option} is {maximum}: with {widest} numbers for each of the {dimension} that is more than the "
+                f"{_LARGEST_TENSOR} numbers of TensorRT's largest tensor; give at most {most}"
+            )
+
+
 def _strongly_typed() -> int:
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)  # where the flag is gone, there are no other networks
@@ -141,7 +167,7 @@ def _configure(config: trt.IBuilderConfig, settings: EngineSettings, library: Pa
         config.plugins_to_serialize = [str(library)]
     if settings.compute_capabilities:
         _set_compute_capabilities(config, settings.compute_capabilities)
-    if settings.timing_cache is not None and hasattr(config, "create_timing_cache"):
+    if settings.timing_cache is not None:
         content = settings.timing_cache.read_bytes() if settings.timing_cache.exists() else b""
         cache = config.create_timing_cache(content)
         if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
@@ -153,21 +179,38 @@ def _configure(config: trt.IBuilderConfig, settings: EngineSettings, library: Pa
 
 def _set_compute_capabilities(config: Any, capabilities: tuple[str, ...]) -> None:
     # Any: only TensorRT-RTX has this, which has no stubs.
-    kinds = trt.ComputeCapability.__members__  # type: ignore[attr-defined]
     config.num_compute_capabilities = len(capabilities)
-    for index, capability in enumerate(capabilities):
-        kind = kinds.get(f"SM{capability.replace('.', '')}")
-        if kind is None or not config.set_compute_capability(kind, index):
+    for index, kind in enumerate(compute_capability_kinds(capabilities)):
+        if not config.set_compute_capability(kind, index):
+            raise ConfigError(
+                f"TensorRT-RTX refuses compute-capability {capabilities[index]} beside the others: leave it out"
+            )
+
+
+def compute_capability_kinds(capabilities: tuple[str, ...]) -> list[Any]:
+    """TensorRT-RTX's values for compute capabilities such as "8.9".
+
+    Raises:
+        ConfigError: it builds for others only.
+    """
+    if not capabilities:
+        return []
+    kinds = trt.ComputeCapability.__members__  # type: ignore[attr-defined]
+    for capability in capabilities:
+        if _kind_name(capability) not in kinds:
             known = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in kinds if name.startswith("SM"))
             raise ConfigError(
                 f"compute-capability is {capability}, TensorRT-RTX {trt.__version__} builds for {known}: give one of "
                 "those, or use --target tensorrt on a machine with the GPU"
             )
+    return [kinds[_kind_name(capability)] for capability in capabilities]
 
 
-def _add_profile(
-    builder: trt.Builder, config: trt.IBuilderConfig, profile: Profile, model: onnx.ModelProto
-) -> None:
+def _kind_name(capability: str) -> str:
+    return f"SM{capability.replace('.', '')}"
+
+
+def _add_profile(builder: trt.Builder, config: trt.IBuilderConfig, profile: Profile, model: onnx.ModelProto) -> None:
     (state_size,) = (
         value.type.tensor_type.shape.dim[1].dim_value for value in model.graph.input if value.name == "state_in"
     )
@@ -201,7 +244,7 @@ def _why_not_built(log: MessageLog, settings: EngineSettings) -> str:
 
 
 def _write_timing_cache(config: trt.IBuilderConfig, path: Path) -> None:
-    cache = config.get_timing_cache() if hasattr(config, "get_timing_cache") else None
+    cache = config.get_timing_cache()
     if cache is not None:
         with replacing(path) as temporary:
             temporary.write_bytes(bytes(cache.serialize()))
@@ -213,7 +256,7 @@ def _logged(pattern: re.Pattern[str], log: MessageLog) -> int | None:
 
 
 class _ProgressMonitor(trt.IProgressMonitor):
-    """Passes on how far TensorRT is. Nothing may be raised through TensorRT's code, so it is kept, and the build ended."""
+    """Passes on how far TensorRT is. What is raised must not pass through TensorRT: it is kept, and the build ended."""
 
     def __init__(self, progress: Progress | None) -> None:
         trt.IProgressMonitor.__init__(self)

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from recblr.errors import ConfigError
 from recblr.runtime.backend import Limits
+from recblr.runtime.precision_names import PRECISIONS, Precision
 from recblr.runtime.tensorrt_library import TARGETS, Target
 
 ENGINE_FILE = "model.engine"
@@ -62,7 +63,7 @@ class EngineSection:
         compute_capabilities: that it was built for, such as "8.9"; none: the builder's choice.
         gpu: the name of the GPU it was built on, or None.
         build_seconds: what TensorRT took.
-        memory_bytes: of the GPU, for activations of the largest profile, by the builder's account; None if it gave none.
+        memory_bytes: of the GPU, for activations at the largest sizes, by the builder's account; None if it gave none.
         weight_bytes: of the GPU, for weights, by the builder's account; None if it gave none.
         plugin_library: file of the bundle with the plugins.
         plugin_embedded: the engine carries the library, too; opening it then needs `engine_host_code_allowed`.
@@ -76,7 +77,7 @@ class EngineSection:
     file: str
     target: Target
     version: str
-    precision: str
+    precision: Precision
     profile: Profile
     max_k: int
     compute_capabilities: list[str]
@@ -140,7 +141,7 @@ _FITS = {
     "file": _is_text,
     "target": lambda value: value in TARGETS,
     "version": _is_text,
-    "precision": _is_text,
+    "precision": lambda value: value in PRECISIONS,
     "profile": _is_profile,
     "max_k": lambda value: _is_count(value, 1),
     "compute_capabilities": lambda value: isinstance(value, list) and all(map(_is_text, value)),
