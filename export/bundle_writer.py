@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,9 +17,10 @@ import torch
 import recblr
 from recblr.checkpoint import Checkpoint
 from recblr.errors import ExportError
+from recblr.export.engine_writer import EngineRequest, require_tensorrt, run_engine, write_engine
 from recblr.export.functions import OPSET
 from recblr.export.graph import build_graph
-from recblr.export.parity import check_parity
+from recblr.export.parity import PyTorchReference, check_parity
 from recblr.files import replacing_directory, write_text
 from recblr.runtime.bundle import (
     INITIAL_STATE_FILE,
@@ -33,8 +35,10 @@ from recblr.runtime.bundle import (
 DEFAULT_MAX_K = 100
 
 
-def export_bundle(checkpoint: Checkpoint, path: str | Path, max_k: int = DEFAULT_MAX_K) -> dict[str, Any]:
-    """Write a bundle: the graph, checked and compared with PyTorch, the item vocabulary, and the manifest.
+def export_bundle(
+    checkpoint: Checkpoint, path: str | Path, max_k: int = DEFAULT_MAX_K, engine: EngineRequest | None = None
+) -> dict[str, Any]:
+    """Write a bundle: the graph, checked and compared with PyTorch, the item vocabulary, the manifest, and an engine.
 
     Args:
         checkpoint: its model is put into evaluation mode.
@@ -47,9 +51,14 @@ def export_bundle(checkpoint: Checkpoint, path: str | Path, max_k: int = DEFAULT
 
     Raises:
         ConfigError: `max_k` out of range.
-        ExportError: the graph is not valid, or differs from PyTorch beyond tolerance.
+        ExportError: the graph is not valid, or it or the engine differs from PyTorch beyond tolerance, or TensorRT
+            cannot build the engine.
+        MissingExtraError: TensorRT is not installed.
+        BundleError: TensorRT refuses the plugin library, or its own engine.
         OutputError: `path` holds something else, or cannot be written.
     """
+    if engine is not None:
+        require_tensorrt(engine.settings)
     path = Path(path).resolve()  # of a link, the folder it points to is replaced
     model, vocabulary = checkpoint.model.eval(), checkpoint.vocabulary
     fingerprint = checkpoint.fingerprint()
@@ -60,6 +69,10 @@ def export_bundle(checkpoint: Checkpoint, path: str | Path, max_k: int = DEFAULT
         parity = check_parity(model, folder / MODEL_FILE, max_k)
         write_text(folder / ITEMS_FILE, json.dumps(vocabulary.to_json(), ensure_ascii=False))
         np.save(folder / INITIAL_STATE_FILE, model.initial_state().detach().numpy().astype(np.float32))
+        max_k = min(max_k, model.config.n_items)
+        section = None if engine is None else write_engine(folder, graph, max_k, engine)
+        names = [MODEL_FILE, ITEMS_FILE, INITIAL_STATE_FILE]
+        names += [] if section is None else [section.file, section.plugin_library]
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             fingerprint=fingerprint,
@@ -67,7 +80,7 @@ def export_bundle(checkpoint: Checkpoint, path: str | Path, max_k: int = DEFAULT
             precision="fp32",
             state_size=model.config.state_size,
             n_items=model.config.n_items,
-            max_k=min(max_k, model.config.n_items),
+            max_k=max_k,
             onnx={"opset": OPSET},
             versions={
                 "recblr": recblr.__version__,
@@ -76,12 +89,17 @@ def export_bundle(checkpoint: Checkpoint, path: str | Path, max_k: int = DEFAULT
                 "onnxscript": version("onnxscript"),
                 "onnxruntime": onnxruntime.__version__,
             },
-            files={name: file_entry(folder / name) for name in (MODEL_FILE, ITEMS_FILE, INITIAL_STATE_FILE)},
+            files={name: file_entry(folder / name) for name in names},
             parity=parity,
             metrics=checkpoint.metrics,
             data=checkpoint.data,
+            engine=None if section is None else section.to_dict(),
         )
         write_manifest(folder, manifest)
+        if engine is not None and section is not None:
+            section = run_engine(folder, graph, section, PyTorchReference(model, max_k), engine)
+            manifest = dataclasses.replace(manifest, engine=section.to_dict())
+            write_manifest(folder, manifest)
     return dict(vars(manifest))
 
 

@@ -1,79 +1,177 @@
-"""recblr-export: from a trained model to a bundle."""
+"""recblr-export: from a trained model to a bundle, with an engine if asked."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from recblr.cli.common import Command, require_extra, version_option
+from recblr.cli.common import require_extra, version_option
+from recblr.cli.groups import GroupedCommand, option_group
+from recblr.cli.options import data_options, model_data_settings
+from recblr.errors import ConfigError
+from recblr.export.engine_settings import DEFAULT_OPT_ROWS, DEFAULT_OPT_TOKENS, EngineSettings
+from recblr.export.summary import summary, verification_summary
+from recblr.runtime.backend import Limits
+from recblr.runtime.precision_names import PRECISIONS
+from recblr.runtime.tensorrt_library import TARGETS
+
+if TYPE_CHECKING:
+    from recblr.checkpoint import Checkpoint
+    from recblr.data import Targets
+
+_PATH = click.Path(path_type=Path)
+
+_ENGINE_OPTIONS = (
+    "precision",
+    "max_rows",
+    "opt_rows",
+    "max_tokens",
+    "opt_tokens",
+    "max_exclusions",
+    "compute_capabilities",
+    "timing_cache",
+    "embed_plugin",
+    "workspace",
+)
 
 
-@click.command(cls=Command)
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder to write; replaces a bundle.",
+@click.command(cls=GroupedCommand, context_settings={"show_default": True})
+@click.argument("checkpoint", type=_PATH, required=False)
+@option_group(
+    "What to write",
+    click.option("-o", "--output", type=_PATH, help="Folder to write; replaces a bundle."),
+    click.option("--target", type=click.Choice(["onnx", *TARGETS]), default="onnx", help="Engine beside model.onnx."),
+    click.option("--max-k", type=int, default=100, help="The most results per user that it will give."),
+    click.option(
+        "--triton-repository",
+        type=_PATH,
+        help="Folder for a model repository of Triton Inference Server; replaces one that this wrote.",
+    ),
 )
-@click.option("--max-k", type=int, default=100, show_default=True, help="The most results per user that it will give.")
-@click.option(
-    "--history-length",
-    type=int,
-    help="MAX_ITEM_LIST_LENGTH of a model of the authors' implementation, where its file does not tell.",
+@option_group(
+    "Models of the authors' implementation",
+    click.option("--history-length", type=int, help="MAX_ITEM_LIST_LENGTH, where the file does not tell."),
+    click.option(
+        "--item-ids",
+        type=_PATH,
+        help="Your ids of embedding rows 1, 2, ..., where the model has none: a JSON list, or one per line.",
+    ),
 )
-@click.option(
-    "--item-ids",
-    type=click.Path(path_type=Path),
-    help="Your ids of embedding rows 1, 2, ..., where the model has none: a JSON list, or one per line.",
+@option_group(
+    "The engine, with --target tensorrt or tensorrt-rtx",
+    click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", help="Of products and recurrences."),
+    click.option("--max-rows", type=int, default=Limits.rows, help="The most users in one run."),
+    click.option("--opt-rows", type=int, default=DEFAULT_OPT_ROWS, help="Users in one run to optimise for."),
+    click.option("--max-tokens", type=int, default=Limits.tokens, help="The most new items of all users in one run."),
+    click.option("--opt-tokens", type=int, default=DEFAULT_OPT_TOKENS, help="New items to optimise for."),
+    click.option("--max-exclusions", type=int, default=Limits.exclusions, help="The most excluded items in one run."),
+    click.option(
+        "--compute-capability",
+        "compute_capabilities",
+        multiple=True,
+        show_default=False,
+        help="TensorRT-RTX: GPU to build for, such as 8.9; may be given again. [default: its own choice]",
+    ),
+    click.option("--timing-cache", type=_PATH, help="TensorRT: file of measurements, read if it exists, and written."),
+    click.option("--embed-plugin", is_flag=True, help="Put the plugin library into the engine, too."),
+    click.option(
+        "--workspace",
+        type=int,
+        help="MiB of GPU memory for what a layer needs while it runs.  [default: all]",
+    ),
 )
-@click.option(
-    "--triton-repository",
-    type=click.Path(path_type=Path),
-    help="Folder for a model repository of Triton Inference Server; replaces one that this wrote.",
+@option_group(
+    "Checks",
+    click.option("--verify", type=_PATH, metavar="BUNDLE", help="Only check a bundle, on the machine that will serve."),
+    click.option("--evaluation-data", type=_PATH, help="Measure on these interactions what fp16 or bf16 costs."),
+    data_options(from_model=True),
 )
 @version_option
+@click.pass_context
 def main(
-    checkpoint: Path,
-    output: Path,
+    context: click.Context,
+    checkpoint: Path | None,
+    output: Path | None,
+    target: str,
     max_k: int,
     history_length: int | None,
     item_ids: Path | None,
     triton_repository: Path | None,
+    verify: Path | None,
+    evaluation_data: Path | None,
+    **given: Any,
 ) -> None:
     """Export CHECKPOINT to a bundle that recblr-serve, recblr-recommend and recblr.runtime open.
 
     CHECKPOINT is a model.pt of recblr-train, or a checkpoint of the authors' implementation: a bare state_dict or as
-    RecBole saves it. The exported graph is run in ONNX Runtime and compared with PyTorch before anything is written.
+    RecBole saves it. The exported graph is run in ONNX Runtime and compared with PyTorch before anything is written;
+    an engine is, too, where there is a GPU to run it.
     """
+    if verify is not None:
+        _verify(verify, checkpoint)
+        return
+    if checkpoint is None:
+        raise click.UsageError("Missing argument 'CHECKPOINT'.", context)
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output'.", context)
+    settings = _engine_settings(context, target, given)
+    if evaluation_data is not None and given["precision"] == "fp32":
+        raise ConfigError("evaluation-data is for --precision fp16 and bf16, as fp32 costs nothing: leave it out")
     require_extra("recblr-export", "export", "torch", "onnx", "onnxscript", "onnxruntime")
     from recblr.checkpoint import load_checkpoint
     from recblr.export.bundle_writer import export_bundle
+    from recblr.export.engine_writer import EngineRequest, require_tensorrt
     from recblr.export.item_ids import read_item_ids
+    from recblr.export.progress import engine_progress
     from recblr.export.triton_repository import write_repository
 
     start = time.perf_counter()
+    if settings is not None:
+        require_tensorrt(settings)
     ids = None if item_ids is None else read_item_ids(item_ids)
     model = load_checkpoint(checkpoint, history_length=history_length, item_ids=ids)
-    manifest = export_bundle(model, output, max_k)
+    if settings is None:
+        manifest = export_bundle(model, output, max_k)
+    else:
+        targets = None if evaluation_data is None else _targets(model, evaluation_data, given)
+        with engine_progress() as progress:
+            manifest = export_bundle(model, output, max_k, EngineRequest(settings, progress, targets))
     if triton_repository is not None:
         write_repository(output, triton_repository)
         click.echo(f"{triton_repository}: model repository for Triton; its README.md says how to serve it")
-    click.echo(_summary(output, manifest, time.perf_counter() - start))
+    click.echo(summary(output, manifest, time.perf_counter() - start))
 
 
-def _summary(output: Path, manifest: dict[str, Any], seconds: float) -> str:
-    size = sum(entry["bytes"] for entry in manifest["files"].values())
-    parity = manifest["parity"]
-    return (
-        f"{output}: {size / 1e6:.1f} MB, {manifest['n_items']:,} items, up to {manifest['max_k']:,} results, "
-        f"states of {manifest['state_size']:,} numbers\n"
-        f"ONNX Runtime against PyTorch: scores within {parity['max_score_difference']:.1e}, "
-        f"states within {parity['max_state_difference']:.1e}, "
-        f"the same best items in {parity['top_k_agreement']:.0%} of rows\n"
-        f"exported in {seconds:.1f} s"
-    )
+def _verify(bundle: Path, checkpoint: Path | None) -> None:
+    if checkpoint is not None:
+        raise click.UsageError(f"--verify checks a bundle alone: leave out {checkpoint}.")
+    require_extra("recblr-export --verify", "export", "onnx", "onnxruntime")
+    from recblr.export.verify import verify_bundle
+
+    what, report = verify_bundle(bundle)
+    click.echo(verification_summary(bundle, what, report))
+
+
+def _engine_settings(context: click.Context, target: str, given: dict[str, Any]) -> EngineSettings | None:
+    if target == "onnx":
+        for name in _ENGINE_OPTIONS:
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                option = next(p.opts[0] for p in context.command.params if p.name == name)
+                raise ConfigError(
+                    f"{option} is for engines only: give --target tensorrt or tensorrt-rtx, or leave it out"
+                )
+        return None
+    return EngineSettings(target=target, **{name: given[name] for name in _ENGINE_OPTIONS})  # type: ignore[arg-type]
+
+
+def _targets(model: Checkpoint, data: Path, given: dict[str, Any]) -> Targets:
+    from recblr.evaluation import translate_targets
+    from recblr.preparation import DataSettings, prepare
+
+    trained = model.data.get("settings", DataSettings().to_dict())
+    prepared = prepare(data, DataSettings.from_dict(model_data_settings(trained, given)))
+    return translate_targets(prepared.split.test, prepared.interactions, model.vocabulary)

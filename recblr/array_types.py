@@ -38,6 +38,7 @@ ExcludeArray: TypeAlias = Int32[np.ndarray, "M 2"]
 StatesArray: TypeAlias = Float32[np.ndarray, "B S"]
 TopItemsArray: TypeAlias = Int32[np.ndarray, "B k"]
 TopScoresArray: TypeAlias = Float32[np.ndarray, "B k"]
+ScoresArray: TypeAlias = Float32[np.ndarray, "B V+1"]
 
 # PyTorch, for the model. Widths: D model, H inner.
 Items: TypeAlias = Int[Tensor, "N"]

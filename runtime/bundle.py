@@ -5,6 +5,8 @@ bundle/
   model.onnx         the graph; `recblr.runtime.Backend` describes its inputs and outputs
   items.json         the item vocabulary with popularity
   initial_state.npy  float32 [S], the state of a user of whom nothing is known
+  model.engine       only where a TensorRT engine was built; `recblr.runtime.engine_section` describes its entry
+  librecblr_plugins.so  the plugins that the engine needs, with it
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from jaxtyping import Float32
 
 from recblr.errors import BundleError, ConfigError
 from recblr.files import write_json
+from recblr.runtime.engine_section import EngineSection
 from recblr.vocabulary import ItemVocabulary
 
 FORMAT = "recblr-bundle"
@@ -33,6 +36,7 @@ INITIAL_STATE_FILE = "initial_state.npy"
 
 _COUNTS = {"state_size", "n_items", "max_k"}
 _TEXTS = {"created", "fingerprint", "precision"}
+_OPTIONAL = {"engine"}
 
 StateArray: TypeAlias = Float32[np.ndarray, "S"]
 
@@ -59,6 +63,7 @@ class Manifest:
         parity: how far ONNX Runtime was from PyTorch at export.
         metrics: of the model's evaluation.
         data: where the training data came from.
+        engine: of the TensorRT engine, as `EngineSection.to_dict` gives it; None in a bundle without one.
     """
 
     created: str
@@ -74,6 +79,7 @@ class Manifest:
     parity: dict[str, Any]
     metrics: dict[str, Any]
     data: dict[str, Any]
+    engine: dict[str, Any] | None = None
 
     @property
     def dim(self) -> int:
@@ -102,6 +108,11 @@ class Bundle:
     def model_path(self) -> Path:
         """The ONNX file."""
         return self.path / MODEL_FILE
+
+    @property
+    def engine(self) -> EngineSection | None:
+        """What the manifest says of the TensorRT engine; None in a bundle without one."""
+        return None if self.manifest.engine is None else EngineSection.from_dict(self.manifest.engine)
 
 
 def is_bundle(path: Path) -> bool:
@@ -200,6 +211,8 @@ def _parse_manifest(content: Any, folder: Path) -> Manifest:
         raise BundleError(f"{path} was altered, its checksum does not match: {_AGAIN}")
     values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(Manifest)}
     for name, value in values.items():
+        if name in _OPTIONAL and value is None:
+            continue
         fits = _is_count(value) if name in _COUNTS else isinstance(value, str if name in _TEXTS else dict)
         if not fits:
             raise BundleError(f"{path}: {name} is missing or malformed ({value!r:.60}): {_AGAIN}")
@@ -216,7 +229,14 @@ def _check_manifest(manifest: Manifest, path: Path) -> None:
     dim = manifest.model.get("dim")
     if not _is_count(dim) or manifest.dim > manifest.state_size:
         raise BundleError(f"{path}: model dim is {dim!r} with state_size {manifest.state_size}: {_AGAIN}")
-    missing = {MODEL_FILE, ITEMS_FILE, INITIAL_STATE_FILE} - manifest.files.keys()
+    needed = {MODEL_FILE, ITEMS_FILE, INITIAL_STATE_FILE}
+    if manifest.engine is not None:
+        try:
+            engine = EngineSection.from_dict(manifest.engine)
+        except ConfigError as error:
+            raise BundleError(f"{path}: {error}: {_AGAIN}") from error
+        needed |= {engine.file, engine.plugin_library}
+    missing = needed - manifest.files.keys()
     if missing:
         raise BundleError(f"{path} does not list {', '.join(sorted(missing))}: {_AGAIN}")
     for name, entry in manifest.files.items():

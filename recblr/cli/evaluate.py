@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from recblr.cli.common import Command, require_extra, version_option
-from recblr.cli.options import data_options, data_settings
+from recblr.cli.options import data_options, model_data_settings
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -46,8 +46,7 @@ def main(
         check_writable(json_file)
     checkpoint = load_checkpoint(model, history_length=history_length)
     trained = checkpoint.data.get("settings", DataSettings().to_dict())
-    chosen = data_settings(given)
-    settings = DataSettings.from_dict({**trained, **chosen, "columns": {**trained["columns"], **chosen["columns"]}})
+    settings = DataSettings.from_dict(model_data_settings(trained, given))
     prepared = prepare(data, settings)
     targets = translate_targets(getattr(prepared.split, part), prepared.interactions, checkpoint.vocabulary)
     result = evaluate(checkpoint.model, targets, mask_seen)

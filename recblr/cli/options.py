@@ -42,6 +42,12 @@ def data_options(*, from_model: bool) -> Callable[[F], F]:
     return decorate
 
 
+def model_data_settings(trained: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """A model's own settings, as `DataSettings.from_dict` takes them, but for the options that were given."""
+    chosen = data_settings(given)
+    return {**trained, **chosen, "columns": {**trained["columns"], **chosen["columns"]}}
+
+
 def data_settings(given: dict[str, Any]) -> dict[str, Any]:
     """The options of `data_options` that were given, as `recblr.preparation.DataSettings` names them."""
     settings = {name: given[name] for name in (option[0][2:].replace("-", "_") for option in _DATA_OPTIONS)}

@@ -15,8 +15,9 @@ import pytest
 from recblr import plugins
 from recblr.checkpoint import Checkpoint
 from recblr.errors import ExportError
+from recblr.export.comparison import TOLERANCE
 from recblr.export.graph import build_graph
-from recblr.export.parity import TOLERANCE, check_parity
+from recblr.export.parity import check_parity
 from recblr.model import RecBLR
 from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
 

@@ -1,0 +1,297 @@
+"""From a bundle's graph to an engine, with TensorRT or TensorRT-RTX.
+
+Importing this module needs `recblr.runtime.tensorrt_library.load_tensorrt` to have been called. Flags are named, never
+numbered: their numbers differ between versions.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from recblr.errors import ConfigError, ExportError
+from recblr.export.engine_settings import EngineSettings
+from recblr.export.network_proof import prove_precision
+from recblr.export.precision import engine_graph
+from recblr.files import check_writable, replacing
+from recblr.runtime.engine_section import Profile
+from recblr.runtime.tensorrt_common import MessageLog, missing_plugins, register_plugins
+from recblr.runtime.tensorrt_library import tensorrt_in_use, title
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+else:
+    trt = tensorrt_in_use()
+
+# Told a phase of the build, the phase that it is part of or "", its steps, and how many of them are done; all of them
+# when it ends.
+Progress = Callable[[str, str, int, int], None]
+
+_LARGEST_TENSOR = 2**31 - 1
+
+_ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
+_WEIGHTS = re.compile(r"Total Weights Memory: (\d+) bytes")
+_NO_DRIVER = re.compile(r"cudaError(?:_t)? (?:35|100)\b|CUDA driver version is insufficient|no CUDA-capable device")
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """An engine, serialized, and what is known of it.
+
+    Attributes:
+        plan: the engine.
+        version: of TensorRT.
+        seconds: what the build took.
+        memory_bytes: of the GPU, for activations of the largest profile, by the builder's account, if it gave one.
+        weight_bytes: the same for weights.
+        proof: layers and tensors by type, as `prove_precision` counts them.
+    """
+
+    plan: bytes
+    version: str
+    seconds: float
+    memory_bytes: int | None
+    weight_bytes: int | None
+    proof: dict[str, Any]
+
+
+def build_engine(
+    model: onnx.ModelProto, settings: EngineSettings, library: Path | None, progress: Progress | None = None
+) -> BuiltEngine:
+    """Parse the graph in the precision asked for, prove its types, and build.
+
+    Args:
+        model: the fp32 graph of a bundle.
+        settings: of the target that was loaded.
+        library: with the plugins; None where they are registered already.
+        progress: told how far the build is, from any thread.
+
+    Raises:
+        ExportError: TensorRT cannot parse or build; the message says why, as far as TensorRT told.
+        BundleError: the plugin library is missing or refused.
+        ConfigError: a setting that this version of TensorRT does not have.
+        OutputError: the timing cache cannot be written.
+    """
+    if settings.timing_cache is not None:
+        check_writable(settings.timing_cache)
+    _check_tensor_sizes(model, settings)
+    log = MessageLog()
+    if library is not None:
+        register_plugins(library, log)
+    if missing := missing_plugins():
+        raise ExportError(
+            f"{title(settings.target)} knows no {', '.join(missing)}: the plugin library is missing; "
+            "install a C++ compiler and reinstall recblr, or name a built one in RECBLR_PLUGINS_LIBRARY"
+        )
+    started = time.perf_counter()
+    builder = trt.Builder(log)
+    network = builder.create_network(_strongly_typed())
+    parser = _parse(engine_graph(model, settings.precision), network, log)
+    proof = prove_precision(network, settings.precision)
+    config = builder.create_builder_config()
+    monitor = _ProgressMonitor(progress)
+    config.progress_monitor = monitor
+    _configure(config, settings, library)
+    _add_profile(builder, config, settings.profile, model)
+    log.clear()
+    plan = builder.build_serialized_network(network, config)
+    del parser  # holds weights that the network reads until it is built
+    monitor.raise_interruption()
+    if plan is None:
+        raise ExportError(_why_not_built(log, settings))
+    if settings.timing_cache is not None:
+        _write_timing_cache(config, settings.timing_cache)
+    return BuiltEngine(
+        plan=bytes(plan),
+        version=str(trt.__version__),
+        seconds=time.perf_counter() - started,
+        memory_bytes=_logged(_ACTIVATIONS, log),
+        weight_bytes=_logged(_WEIGHTS, log),
+        proof=proof,
+    )
+
+
+def _check_tensor_sizes(model: onnx.ModelProto, settings: EngineSettings) -> None:
+    """TensorRT counts the numbers of a tensor in int32, and does not say that they are too many.
+
+    Raises:
+        ConfigError: a tensor of this model would be larger.
+    """
+    values = [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    shapes = [dims for value in values if (dims := value.type.tensor_type.shape.dim)]
+    for option, dimension, maximum in (
+        ("max-tokens", "tokens", settings.max_tokens),
+        ("max-rows", "rows", settings.max_rows),
+        ("max-exclusions", "exclusions", settings.max_exclusions),
+    ):
+        widest = max(math.prod(n.dim_value for n in dims[1:]) for dims in shapes if dims[0].dim_param == dimension)
+        most = _LARGEST_TENSOR // widest
+        if maximum > most:
+            raise ConfigError(
+                f"{option} is {maximum}: with {widest} numbers for each of the {dimension} that is more than the "
+                f"{_LARGEST_TENSOR} numbers of TensorRT's largest tensor; give at most {most}"
+            )
+
+
+def _strongly_typed() -> int:
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)  # where the flag is gone, there are no other networks
+
+
+def _parse(graph: onnx.ModelProto, network: trt.INetworkDefinition, log: MessageLog) -> trt.OnnxParser:
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(graph.SerializeToString()):
+        errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        first = errors[0].desc() if errors else log.reason()
+        where = f" in {errors[0].node_operator()} {errors[0].node_name()}" if errors else ""
+        raise ExportError(f"TensorRT {trt.__version__} cannot parse the graph{where} ({first}): try another version")
+    return parser
+
+
+def _configure(config: trt.IBuilderConfig, settings: EngineSettings, library: Path | None) -> None:
+    config.clear_flag(trt.BuilderFlag.TF32)  # fp32 means fp32
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or the engine inspector says no types
+    if settings.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace * 2**20)
+    if settings.embed_plugin:
+        if library is None:
+            raise ConfigError("the plugin library to embed is not known: name it in RECBLR_PLUGINS_LIBRARY")
+        config.plugins_to_serialize = [str(library)]
+    if settings.compute_capabilities:
+        _set_compute_capabilities(config, settings.compute_capabilities)
+    if settings.timing_cache is not None:
+        content = settings.timing_cache.read_bytes() if settings.timing_cache.exists() else b""
+        cache = config.create_timing_cache(content)
+        if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+            raise ConfigError(
+                f"{settings.timing_cache} is no timing cache of TensorRT {trt.__version__} for this GPU: "
+                "remove it or name another file"
+            )
+
+
+def _set_compute_capabilities(config: Any, capabilities: tuple[str, ...]) -> None:
+    # Any: only TensorRT-RTX has this, which has no stubs.
+    config.num_compute_capabilities = len(capabilities)
+    for index, kind in enumerate(compute_capability_kinds(capabilities)):
+        if not config.set_compute_capability(kind, index):
+            raise ConfigError(
+                f"TensorRT-RTX refuses compute-capability {capabilities[index]} beside the others: leave it out"
+            )
+
+
+def compute_capability_kinds(capabilities: tuple[str, ...]) -> list[Any]:
+    """TensorRT-RTX's values for compute capabilities such as "8.9".
+
+    Raises:
+        ConfigError: it builds for others only.
+    """
+    if not capabilities:
+        return []
+    kinds = trt.ComputeCapability.__members__  # type: ignore[attr-defined]
+    for capability in capabilities:
+        if _kind_name(capability) not in kinds:
+            known = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in kinds if name.startswith("SM"))
+            raise ConfigError(
+                f"compute-capability is {capability}, TensorRT-RTX {trt.__version__} builds for {known}: give one of "
+                "those, or use --target tensorrt on a machine with the GPU"
+            )
+    return [kinds[_kind_name(capability)] for capability in capabilities]
+
+
+def _kind_name(capability: str) -> str:
+    return f"SM{capability.replace('.', '')}"
+
+
+def _add_profile(builder: trt.Builder, config: trt.IBuilderConfig, profile: Profile, model: onnx.ModelProto) -> None:
+    (state_size,) = (
+        value.type.tensor_type.shape.dim[1].dim_value for value in model.graph.input if value.name == "state_in"
+    )
+    rows, tokens, exclusions = (
+        (extent.minimum, extent.optimum, extent.maximum)
+        for extent in (profile.rows, profile.tokens, profile.exclusions)
+    )
+    shapes = {
+        "items": [(n,) for n in tokens],
+        "offsets": [(n + 1,) for n in rows],
+        "state_in": [(n, state_size) for n in rows],
+        "exclude": [(n, 2) for n in exclusions],
+    }
+    optimization_profile = builder.create_optimization_profile()
+    for name, (smallest, optimal, largest) in shapes.items():
+        optimization_profile.set_shape(name, smallest, optimal, largest)
+    if config.add_optimization_profile(optimization_profile) < 0:
+        raise ExportError(f"TensorRT {trt.__version__} does not take the sizes {shapes}: give smaller maxima")
+
+
+def _why_not_built(log: MessageLog, settings: EngineSettings) -> str:
+    said = " ".join(log.problems)
+    head = f"{title(settings.target)} {trt.__version__} did not build the engine"
+    if _NO_DRIVER.search(said):
+        return f"{head}, it found no GPU with a CUDA driver: build where the GPU is, or use --target tensorrt-rtx"
+    if "workspace" in said and settings.workspace is not None:
+        return f"{head} within {settings.workspace} MiB of workspace: give a larger --workspace, or none"
+    if log.out_of_memory:
+        return f"{head}, memory ran out ({log.reason()}): give smaller --max-rows, --max-tokens or --max-exclusions"
+    return f"{head} ({log.reason()})"
+
+
+def _write_timing_cache(config: trt.IBuilderConfig, path: Path) -> None:
+    cache = config.get_timing_cache()
+    if cache is not None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(bytes(cache.serialize()))
+
+
+def _logged(pattern: re.Pattern[str], log: MessageLog) -> int | None:
+    matches = [match for message in log.infos if (match := pattern.search(message))]
+    return int(matches[-1].group(1)) if matches else None
+
+
+class _ProgressMonitor(trt.IProgressMonitor):
+    """Passes on how far TensorRT is. What is raised must not pass through TensorRT: it is kept, and the build ended."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        trt.IProgressMonitor.__init__(self)
+        self._progress = progress
+        self._phases: dict[str, tuple[str, int]] = {}
+        self._lock = threading.Lock()
+        self._interruption: BaseException | None = None
+
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+        """Called by TensorRT."""
+        with self._lock:
+            self._phases[phase_name] = (parent_phase or "", num_steps)
+        self._tell(phase_name, 0)
+
+    def step_complete(self, phase_name: str, step: int) -> bool:
+        """Called by TensorRT; False ends the build."""
+        self._tell(phase_name, step + 1)
+        return self._interruption is None
+
+    def phase_finish(self, phase_name: str) -> None:
+        """Called by TensorRT."""
+        with self._lock:
+            _, steps = self._phases.get(phase_name, ("", 0))
+        self._tell(phase_name, steps)
+
+    def _tell(self, phase: str, done: int) -> None:
+        try:
+            with self._lock:
+                parent, steps = self._phases.get(phase, ("", 0))
+            if self._progress is not None and self._interruption is None:
+                self._progress(phase, parent, steps, done)
+        except BaseException as error:  # Ctrl-C, too
+            self._interruption = error
+
+    def raise_interruption(self) -> None:
+        """Raise what ended the build, if anything did."""
+        if self._interruption is not None:
+            raise self._interruption

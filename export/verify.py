@@ -1,0 +1,139 @@
+"""Is an engine right? Against PyTorch at export; against the bundle's own ONNX file on the machine that serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from recblr.array_types import ScoresArray, StatesArray
+from recblr.errors import ConfigError, ExportError, MissingExtraError, short_reason
+from recblr.export.comparison import TOLERANCE, Batch, Reference, compare
+from recblr.runtime.bundle import Bundle, open_bundle
+from recblr.runtime.engine_section import EngineSection
+from recblr.runtime.gpu import current_gpu
+from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from recblr.runtime.tensorrt_library import load_tensorrt, title
+
+if TYPE_CHECKING:
+    from recblr.runtime.tensorrt_backend import TensorRTBackend
+
+# The largest difference allowed of an engine, as a share of the largest value of its kind. A GPU adds in another order
+# than a CPU; fp16 has 11 significant bits, bf16 8, and each of several layers rounds a few times.
+ENGINE_TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 1e-1}
+
+
+class OnnxReference:
+    """A bundle's model.onnx in ONNX Runtime on the CPU, as a `recblr.export.comparison.Reference`."""
+
+    name = "model.onnx in ONNX Runtime"
+
+    def __init__(self, model: onnx.ModelProto, n_items: int, initial_state: np.ndarray) -> None:
+        """Make the scores of all items an output, besides.
+
+        Args:
+            model: the graph of a bundle; left as it is.
+
+        Raises:
+            ExportError: ONNX Runtime cannot load it.
+        """
+        self.n_items = n_items
+        self.initial_state = initial_state
+        graph = onnx.ModelProto()
+        graph.CopyFrom(model)
+        (top_k,) = (node for node in graph.graph.node if node.op_type == "TopK")
+        self._outputs = [top_k.input[0], "state_out"]
+        shape = ["rows", n_items + 1]
+        graph.graph.output.append(onnx.helper.make_tensor_value_info(top_k.input[0], onnx.TensorProto.FLOAT, shape))
+        try:
+            self._session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no common base
+            raise ExportError(f"ONNX Runtime cannot load the graph ({short_reason(error)})") from error
+
+    def answer(self, batch: Batch) -> tuple[ScoresArray, StatesArray]:
+        """See `recblr.export.comparison.Reference.answer`."""
+        scores, states = self._session.run(self._outputs, batch._asdict())
+        return scores, states
+
+
+def bundle_reference(bundle: Bundle) -> OnnxReference:
+    """The reference that a bundle carries."""
+    return OnnxReference(onnx.load(bundle.model_path), bundle.manifest.n_items, bundle.initial_state)
+
+
+def open_engine(bundle: Bundle) -> TensorRTBackend:
+    """The bundle's engine on the current GPU.
+
+    Raises:
+        BundleError: no engine, or TensorRT refuses it.
+        ConfigError: no GPU, or not enough of its memory.
+        MissingExtraError: TensorRT or cuda-bindings is not installed.
+    """
+    section = _section(bundle)
+    load_tensorrt(section.target)
+    if current_gpu() is None:
+        raise ConfigError(
+            f"{bundle.path} holds an engine, and there is no GPU here to run it on: verify it on the machine that "
+            "will serve (it needs the NVIDIA driver and cuda-bindings)"
+        )
+    try:
+        from recblr.runtime.tensorrt_backend import TensorRTBackend
+    except ImportError as error:
+        raise MissingExtraError(
+            f"cuda-bindings cannot be imported ({short_reason(error)}): pip install 'recblr[{section.target}]'"
+        ) from error
+    return TensorRTBackend(bundle)
+
+
+def compare_engine(bundle: Bundle, backend: TensorRTBackend, reference: Reference) -> dict[str, Any]:
+    """Compare the bundle's engine, which runs on a GPU, with what is right.
+
+    Returns:
+        JSON-ready: what `recblr.export.comparison.compare` returns, "reference", "gpu", and "memory_bytes" for the
+        activations at the largest sizes.
+
+    Raises:
+        ExportError: it differs beyond the tolerance of its precision.
+    """
+    section = _section(bundle)
+    tolerance = ENGINE_TOLERANCES[section.precision]
+    report = compare(backend, reference, title(section.target), tolerance, section.profile.limits)
+    gpu = current_gpu()
+    return {
+        "reference": reference.name,
+        "gpu": gpu and gpu.name,
+        "memory_bytes": backend.memory_bytes,
+        **report,
+    }
+
+
+def verify_bundle(path: Path) -> tuple[str, dict[str, Any]]:
+    """Repeat a bundle's check on this machine, without PyTorch's model.
+
+    The engine is compared with the bundle's own model.onnx in ONNX Runtime. In a bundle without an engine, ONNX
+    Runtime is compared with itself: histories in pieces, resumed from states, against whole ones.
+
+    Returns:
+        What was compared with what, and the report.
+
+    Raises:
+        BundleError, ConfigError, ExportError, MissingExtraError: as `open_bundle`, `open_engine`, `compare_engine`.
+    """
+    bundle = open_bundle(path)
+    reference = bundle_reference(bundle)
+    if bundle.engine is None:
+        backend = OnnxRuntimeBackend(bundle.model_path)
+        report = compare(backend, reference, "ONNX Runtime", TOLERANCE)
+        return "ONNX Runtime, histories in pieces against whole ones (the bundle holds no engine)", report
+    report = compare_engine(bundle, open_engine(bundle), reference)
+    return f"{title(bundle.engine.target)} on {report['gpu']} against {reference.name}", report
+
+
+def _section(bundle: Bundle) -> EngineSection:
+    section = bundle.engine
+    if section is None:
+        raise ConfigError(f"{bundle.path} holds no engine: export it with --target tensorrt or tensorrt-rtx")
+    return section
