@@ -27,11 +27,11 @@ demo: $(SETUP) ## Train, evaluate, export and serve on MovieLens-100k, and ask f
 test: $(SETUP) ## Run all tests
 	$(BIN)/python -m pytest
 
-test-native: ## Build the CPU kernels and their C++ test under ASan and UBSan, and run it with every instruction set
-	@mkdir -p build/test-native
-	cmake -S . -B build/test-native -DRECBLR_BUILD_TESTS=ON -DRECBLR_CUDA=OFF -DCMAKE_BUILD_TYPE=Release > build/test-native/configure.log
-	cmake --build build/test-native --target recblr_cpu_test
+test-native: ## Run the native library's C++ tests, CUDA kernels on an emulator included, under ASan and UBSan
+	cmake -S . -B build/test-native -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=ON -DRECBLR_CUDA=EMULATED
+	cmake --build build/test-native --parallel 2
 	for isa in baseline avx2 avx512; do echo "$$isa:"; RECBLR_CPU_ISA=$$isa build/test-native/plugins/tests/recblr_cpu_test || exit 1; done
+	ASAN_OPTIONS=detect_stack_use_after_return=0 build/test-native/plugins/cuda_check 300
 
 lint: $(SETUP) ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .

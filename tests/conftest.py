@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,22 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data sets in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def emulated_library() -> Path:
+    """The native library with its CUDA kernels run on the CPU by an emulator; built anew only where sources changed."""
+    if shutil.which("cmake") is None or shutil.which("c++") is None:
+        pytest.skip("no cmake or no C++ compiler here")
+    root = Path(__file__).parents[1]
+    build = root / "build" / "emulated"
+    for command in (
+        ["-S", str(root), "-B", str(build), "-DRECBLR_CUDA=EMULATED", "-DRECBLR_BUILD_TESTS=OFF"],
+        ["--build", str(build), "--parallel", "2", "--target", "recblr_plugins"],
+    ):
+        done = subprocess.run(["cmake", *command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return build / "plugins" / "librecblr_plugins.so"
 
 
 class _CapabilityHeader(ctypes.Structure):

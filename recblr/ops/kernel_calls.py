@@ -31,11 +31,13 @@ class KernelCalls:
         handle: the library.
         suffix: which functions: "cpu" or "cuda".
         stream: the CUDA stream's address; unused for "cpu".
+        strategy: how a GPU scans, for comparisons: `abi.ROWS_IN_THREADS` or `abi.ROWS_IN_BLOCKS`.
     """
 
     handle: ctypes.CDLL
     suffix: str = "cpu"
     stream: int = 0
+    strategy: int = abi.BY_SHAPE
 
     def gated_scan(
         self, x: Tensor, gates: Tensor, z: Tensor, decay: Tensor, offsets: Tensor, h0: Tensor, last_only: bool
@@ -48,7 +50,7 @@ class KernelCalls:
             "last_h": _empty_like(h0),
             "segment_h": h0.new_empty(x.shape[0] // abi.SEGMENT + h0.shape[0], x.shape[1]),
         }
-        self._call("gated_scan_forward", _scan_arguments(x, gates, z, last_only, inputs | outputs))
+        self._call("gated_scan_forward", self._scan_arguments(x, gates, z, last_only, inputs | outputs))
         return outputs["y"], outputs["last_h"], outputs["segment_h"]
 
     def gated_scan_backward(
@@ -76,7 +78,7 @@ class KernelCalls:
         }
         gradients = (_empty_like(x), _empty_like(gates), _empty_like(z), _empty_like(decay), _empty_like(h0))
         names = ("grad_x", "grad_gates", "grad_z", "grad_decay", "grad_h0")
-        arguments = _scan_arguments(x, gates, z, last_only, inputs | dict(zip(names, gradients, strict=True)))
+        arguments = self._scan_arguments(x, gates, z, last_only, inputs | dict(zip(names, gradients, strict=True)))
         self._call("gated_scan_backward", arguments, self._workspace("gated_scan", arguments, x))
         return gradients
 
@@ -163,6 +165,24 @@ class KernelCalls:
         self._call("cross_entropy", arguments)
         return losses
 
+    def _scan_arguments(
+        self, x: Tensor, gates: Tensor, z: Tensor, last_only: bool, others: dict[str, Tensor]
+    ) -> abi.GatedScan:
+        return abi.GatedScan(
+            n_tokens=x.shape[0],
+            n_rows=len(others["offsets"]) - 1,
+            width=x.shape[1],
+            x_stride=x.stride(0),
+            gates_stride=gates.stride(0),
+            z_stride=z.stride(0),
+            dtype=DTYPES[x.dtype],
+            offsets_type=INTEGERS[others["offsets"].dtype],
+            last_only=last_only,
+            n_threads=torch.get_num_threads(),
+            strategy=self.strategy,
+            **_pointers({"x": x, "gates": gates, "z": z} | others),
+        )
+
     def _workspace(self, name: str, arguments: ctypes.Structure, like: Tensor) -> Tensor | None:
         if self.suffix == "cpu":
             return None
@@ -220,22 +240,6 @@ def _empty_like(tensor: Tensor) -> Tensor:
 def _pointers(tensors: dict[str, Tensor]) -> dict[str, int]:
     """Addresses; the tensors must outlive the call."""
     return {name: tensor.data_ptr() for name, tensor in tensors.items()}
-
-
-def _scan_arguments(x: Tensor, gates: Tensor, z: Tensor, last_only: bool, others: dict[str, Tensor]) -> abi.GatedScan:
-    return abi.GatedScan(
-        n_tokens=x.shape[0],
-        n_rows=len(others["offsets"]) - 1,
-        width=x.shape[1],
-        x_stride=x.stride(0),
-        gates_stride=gates.stride(0),
-        z_stride=z.stride(0),
-        dtype=DTYPES[x.dtype],
-        offsets_type=INTEGERS[others["offsets"].dtype],
-        last_only=last_only,
-        n_threads=torch.get_num_threads(),
-        **_pointers({"x": x, "gates": gates, "z": z} | others),
-    )
 
 
 def _conv_arguments(x: Tensor, others: dict[str, Tensor]) -> abi.CausalConv1d:

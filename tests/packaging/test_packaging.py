@@ -79,7 +79,8 @@ def test_the_library_needs_neither_cuda_nor_tensorrt_to_load(wheel, tmp_path):
     names = re.findall(r"\(NEEDED\).*\[(.*?)\]", needed)
     assert "libc.so.6" in names
     assert [name for name in names if re.match(r"lib(cuda|nv|onnx|torch)", name)] == []
-    exported = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
+    command = ["nm", "-D", "--defined-only", library]
+    exported = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert re.search(r" T recblr_gated_scan_forward_cuda$", exported, re.MULTILINE)
     assert re.findall(r" T cu\w+", exported) == []  # the CUDA runtime within is for no one else
 

@@ -1,13 +1,13 @@
 """The native kernels against the reference in float64.
 
-The tests of the kernels run with every implementation at hand: the library's CPU kernels; its CUDA kernels on a GPU;
-and its CUDA kernels on host memory, where RECBLR_EMULATED_LIBRARY names a library built for that.
+The tests of the kernels run with every implementation at hand: the library's CPU kernels; and its CUDA kernels, with
+each of their strategies, on a GPU where there is one, and on host memory by an emulator.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
+import dataclasses
 import subprocess
 import sys
 import warnings
@@ -27,6 +27,7 @@ from recblr.ops.kernel_calls import KernelCalls
 from recblr.ops.native import NativeOps
 from recblr.ops.reference import ReferenceOps
 from recblr.ops.state import gather_state, scatter_state
+from recblr.plugins import abi
 
 pytestmark = pytest.mark.skipif(
     plugins.find_library() is None, reason="librecblr_plugins.so was not built: no C++ compiler at installation"
@@ -57,21 +58,35 @@ class Implementation:
         return y.cpu(), new_tail.cpu()
 
 
-@pytest.fixture(params=["cpu", "emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
+STRATEGIES = {"rows in threads": abi.ROWS_IN_THREADS, "rows in blocks": abi.ROWS_IN_BLOCKS}
+CUDA = [(where, strategy) for where in ("emulated", "gpu") for strategy in STRATEGIES]
+
+
+@pytest.fixture(
+    params=[
+        "cpu",
+        *(
+            pytest.param(pair, id=f"{pair[0]}, {pair[1]}", marks=[pytest.mark.gpu] if pair[0] == "gpu" else [])
+            for pair in CUDA
+        ),
+    ]
+)
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Implementation:
     """Every implementation at hand, one after another."""
-    if request.param == "gpu":
+    if request.param == "cpu":
+        return Implementation("cpu")
+    where, strategy = request.param
+    if where == "emulated":
+        calls = KernelCalls(ctypes.CDLL(str(request.getfixturevalue("emulated_library"))), "cuda")
+    else:
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device")
         if not kernel_calls.has_cuda():
             pytest.skip("the library was built without CUDA")
-    if request.param == "emulated":
-        path = os.environ.get("RECBLR_EMULATED_LIBRARY")
-        if not path:
-            pytest.skip("RECBLR_EMULATED_LIBRARY names no library")
-        calls = KernelCalls(ctypes.CDLL(path), "cuda")
-        monkeypatch.setattr(kernel_calls, "calls_for", lambda _: calls)
-    return Implementation("cuda" if request.param == "gpu" else "cpu")
+        calls = kernel_calls.calls_for(torch.empty(0, device="cuda"))
+    calls = dataclasses.replace(calls, strategy=STRATEGIES[strategy])
+    monkeypatch.setattr(kernel_calls, "calls_for", lambda _: calls)
+    return Implementation("cuda" if where == "gpu" else "cpu")
 
 
 def offsets_of(lengths: list[int]) -> Tensor:
@@ -146,6 +161,23 @@ def test_gated_scan(implementation, dtype, lengths, width, last_only, seed):
 def test_causal_conv1d(implementation, dtype, lengths, width, taps, seed):
     inputs = conv_inputs(lengths, width, taps, seed)
     compare(implementation, lambda ops_, tensors: conv(ops_, tensors, lengths), inputs, 1, dtype)
+
+
+@DTYPES
+@settings(deadline=None, max_examples=25)
+@given(lengths=LENGTHS, width=st.integers(1, 150), last_only=st.booleans(), seed=st.integers(0, 99))
+def test_cuda_strategies_agree_bit_for_bit(emulated_library, dtype, lengths, width, last_only, seed):
+    """So that a row's result does not depend on what its batch makes the library choose."""
+    x, gates, z, decay, h0 = (t.to(dtype) for t in scan_inputs(lengths, width, last_only, seed))
+    inputs = x, gates, z, decay.float(), offsets_of(lengths), h0.float()
+    results = []
+    for strategy in STRATEGIES.values():
+        calls = KernelCalls(ctypes.CDLL(str(emulated_library)), "cuda", strategy=strategy)
+        y, last_h, segment_h = calls.gated_scan(*inputs, last_only)
+        gradients = calls.gated_scan_backward(*inputs, segment_h, y, last_h, last_only)
+        results.append([y, last_h, segment_h, *gradients[:3], gradients[4]])  # decay's sums over rows differ in order
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("last_only", [False, True])
