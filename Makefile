@@ -18,7 +18,8 @@ $(SETUP): pyproject.toml constraints.txt CMakeLists.txt plugins/CMakeLists.txt $
 	$(PYTHON) -m venv --without-pip .venv
 	$(PYTHON) -m pip --python .venv/bin/python install --quiet --disable-pip-version-check pip
 	$(BIN)/python tools/get_onnxruntime_headers.py build/onnxruntime
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,export,serve,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,export,serve,tensorrt-rtx,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps tensorrt-stubs
 	@touch $@
 
 demo: $(SETUP) ## Train, evaluate, export and serve on MovieLens-100k, and ask for recommendations

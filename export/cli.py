@@ -94,6 +94,7 @@ _ENGINE_OPTIONS = (
 @click.pass_context
 def main(
     context: click.Context,
+    /,
     checkpoint: Path | None,
     output: Path | None,
     target: str,

@@ -148,7 +148,8 @@ def _strongly_typed() -> int:
 
 def _parse(graph: onnx.ModelProto, network: trt.INetworkDefinition, log: MessageLog) -> trt.OnnxParser:
     parser = trt.OnnxParser(network, log)
-    if not parser.parse(graph.SerializeToString()):
+    parsed: bool = parser.parse(graph.SerializeToString())
+    if not parsed:
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         first = errors[0].desc() if errors else log.reason()
         where = f" in {errors[0].node_operator()} {errors[0].node_name()}" if errors else ""
@@ -170,7 +171,7 @@ def _configure(config: trt.IBuilderConfig, settings: EngineSettings, library: Pa
     if settings.timing_cache is not None:
         content = settings.timing_cache.read_bytes() if settings.timing_cache.exists() else b""
         cache = config.create_timing_cache(content)
-        if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        if not config.set_timing_cache(cache, ignore_mismatch=False):
             raise ConfigError(
                 f"{settings.timing_cache} is no timing cache of TensorRT {trt.__version__} for this GPU: "
                 "remove it or name another file"
@@ -218,7 +219,7 @@ def _add_profile(builder: trt.Builder, config: trt.IBuilderConfig, profile: Prof
         (extent.minimum, extent.optimum, extent.maximum)
         for extent in (profile.rows, profile.tokens, profile.exclusions)
     )
-    shapes = {
+    shapes: dict[str, list[Any]] = {  # tuples, which the stubs do not know to become Dims
         "items": [(n,) for n in tokens],
         "offsets": [(n + 1,) for n in rows],
         "state_in": [(n, state_size) for n in rows],

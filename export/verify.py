@@ -46,7 +46,7 @@ class OnnxReference:
         graph.CopyFrom(model)
         (top_k,) = (node for node in graph.graph.node if node.op_type == "TopK")
         self._outputs = [top_k.input[0], "state_out"]
-        shape = ["rows", n_items + 1]
+        shape: list[str | int | None] = ["rows", n_items + 1]
         graph.graph.output.append(onnx.helper.make_tensor_value_info(top_k.input[0], onnx.TensorProto.FLOAT, shape))
         try:
             self._session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])

@@ -23,7 +23,7 @@ PLUGIN_VERSION = "1"
 _OUT_OF_MEMORY = ("outofmemory", "out of memory", "mem_alloc_failed", "cudaerror 2)", "bad_alloc")
 
 
-class MessageLog(trt.ILogger):  # type: ignore[misc]  # the stubs leave its base untyped
+class MessageLog(trt.ILogger):
     """Keeps what TensorRT says, and prints nothing."""
 
     def __init__(self) -> None:

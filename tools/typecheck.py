@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +26,7 @@ def main() -> int:
         (package / source.name).symlink_to(source)
     for room in ("plugins", "runtime", "export"):
         (package / room).symlink_to(ROOT / room)
+    _copy_tensorrt_stubs()
     environment = {**os.environ, "MYPYPATH": str(TREE)}
     config = ["--config-file", str(ROOT / "pyproject.toml")]
     scripts = [str(path) for folder in ("benchmarks", "examples", "tools") for path in (ROOT / folder).glob("*.py")]
@@ -33,6 +35,15 @@ def main() -> int:
         subprocess.run([sys.executable, "-m", "mypy", *config, *run], cwd=TREE, env=environment, check=False).returncode
         for run in runs
     )
+
+
+def _copy_tensorrt_stubs() -> None:
+    """Give mypy tensorrt-stubs, in whose signatures some names are keywords and some defaults come too early."""
+    for name in ("tensorrt", "tensorrt_bindings"):
+        (TREE / name).mkdir()
+        for stub in (Path(sysconfig.get_path("purelib")) / name).glob("*.pyi"):
+            text = stub.read_text(encoding="utf-8").replace(" in: list[", " in_: list[")
+            (TREE / name / stub.name).write_text(text.replace(", channel_axis: int)", ", channel_axis: int = 0)"))
 
 
 if __name__ == "__main__":
