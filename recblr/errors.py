@@ -39,6 +39,10 @@ class RequestError(RecblrError, ValueError):
     """A request an engine cannot answer: k out of range, a state of another shape, and the like."""
 
 
+class StoreError(RecblrError):
+    """A store of histories that cannot be reached, is full, or fails."""
+
+
 class MissingExtraError(RecblrError, ImportError):
     """An optional dependency that is not installed."""
 

@@ -10,15 +10,24 @@ from recblr.runtime.backend import Backend, Limits
 from recblr.runtime.bundle import Bundle, Manifest, is_bundle, open_bundle
 from recblr.runtime.engine import Engine, Ranking
 from recblr.runtime.loading import load
+from recblr.runtime.recommender import Recommender
+from recblr.runtime.state_cache import StateCache
+from recblr.runtime.stores import Append, Event, Store, open_store
 
 __all__ = [
+    "Append",
     "Backend",
     "Bundle",
     "Engine",
+    "Event",
     "Limits",
     "Manifest",
     "Ranking",
+    "Recommender",
+    "StateCache",
+    "Store",
     "is_bundle",
     "load",
     "open_bundle",
+    "open_store",
 ]

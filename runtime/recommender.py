@@ -1,0 +1,390 @@
+"""Users: an engine, their histories in a store, and a cache of their states, behind one object."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from recblr.array_types import ItemId, StatesArray
+from recblr.errors import RequestError
+from recblr.runtime.engine import Engine, Ranking
+from recblr.runtime.fork_guard import ForkGuard
+from recblr.runtime.inputs import Exclude, ItemIds, check_k, encode_rows
+from recblr.runtime.loading import load
+from recblr.runtime.state_cache import CachedStates, StateCache
+from recblr.runtime.stores import Append, Event, EventId, Store, UserId, open_store
+from recblr.runtime.stores.base import check_id
+from recblr.vocabulary import ItemVocabulary
+
+NewEvent: TypeAlias = tuple[UserId, ItemIds] | tuple[UserId, ItemIds, EventId | None]
+
+_USERS_AT_ONCE = 1_024  # whose states and histories are in memory beside the cache
+_DEFAULT_CACHE_BYTES = 256 * 1024**2
+
+
+class _Serving:
+    """A model and the states that belong to it; a swap replaces both at once, so states of two models never meet."""
+
+    def __init__(self, engine: Engine, cache_bytes: int) -> None:
+        self.engine = engine
+        self.cache = StateCache(engine.state_size, cache_bytes)
+
+
+class Recommender:
+    """The best next items for users whose histories it keeps.
+
+    The store holds histories, which are the truth; states are a cache of what the model makes of them. A state is
+    used only if the event it ends with is still in the user's history; then what came since is fed to it, in the same
+    run that ranks. Else it is rebuilt from the history, many users in one run. Adding events does not run the model.
+
+    Any number of threads may call it at once, and any number of processes may share the store; in asyncio,
+    call its methods through `asyncio.to_thread`. No lock is held while the model runs.
+
+    With `max_history`, a state may know of events that are no longer kept; a rebuilt one does not.
+    """
+
+    def __init__(
+        self,
+        model: Engine | str | PathLike[str],
+        store: Store | str | PathLike[str] | None = None,
+        *,
+        cache_bytes: int = _DEFAULT_CACHE_BYTES,
+        max_history: int | None = None,
+    ) -> None:
+        """Join a model and a store.
+
+        Args:
+            model: an engine, or the path of a bundle, which is loaded.
+            store: a store, or what `open_store` takes: a folder for SQLite, a redis:// address, None for memory.
+            cache_bytes: the most that users' states take; see `StateCache`.
+            max_history: how many of a user's latest items to keep, None for all; a store given has its own.
+
+        Raises:
+            BundleError, ConfigError, MissingExtraError: see `recblr.runtime.load`.
+            ConfigError, StoreError: see `open_store`.
+        """
+        self._cache_bytes = cache_bytes
+        self._serving = _Serving(_as_engine(model), cache_bytes)
+        self._next: _Serving | None = None  # while a swap rebuilds states
+        self._owns_store = store is None or isinstance(store, str | PathLike)
+        self._store: Store = (
+            open_store(store, max_history) if store is None or isinstance(store, str | PathLike) else store
+        )
+        self._swapping = threading.Lock()
+        self._fork_guard = ForkGuard("Recommender")
+        self._closed = False
+
+    def __enter__(self) -> Recommender:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    @property
+    def engine(self) -> Engine:
+        """The model that answers now."""
+        return self._serving.engine
+
+    @property
+    def n_cached_users(self) -> int:
+        """How many users have a state in the cache."""
+        return len(self._serving.cache)
+
+    def add_events(self, user: UserId, items: ItemIds, event_id: EventId | None = None) -> bool:
+        """Add items to a user's history, as one event; it is as durable as its store once this returns.
+
+        Args:
+            user: an integer or a string; 1 and "1" are two users.
+            items: item ids in chronological order, also such as the model does not know; none change nothing.
+            event_id: repeating it for the user changes nothing, as long as the event is kept.
+
+        Returns:
+            Whether anything was added.
+
+        Raises:
+            RequestError: an id of another type, or too long.
+            StoreError: the store failed; the message says whether the event is stored.
+        """
+        return self.add_events_many([(user, items, event_id)])[0]
+
+    def add_events_many(self, events: Iterable[NewEvent]) -> list[bool]:
+        """`add_events` for many, in order, in one transaction or round trip.
+
+        Args:
+            events: (user, items) or (user, items, event_id) each. If one is malformed, none is added.
+
+        Raises:
+            RequestError, StoreError: see `add_events`.
+        """
+        self._check_usable()
+        appends = [_as_append(event) for event in events]
+        filled = [append for append in appends if append.items]
+        added = iter(self._store.append(filled) if filled else [])
+        return [next(added) if append.items else False for append in appends]
+
+    def history(self, user: UserId) -> list[ItemId]:
+        """The user's item ids as stored, in order; the latest `max_history` where that is set.
+
+        Raises:
+            RequestError: an id of another type.
+            StoreError: the store failed.
+        """
+        self._check_usable()
+        (events,) = self._store.read([check_id(user, "user")], [0])
+        return self._items(events)
+
+    def forget(self, user: UserId) -> bool:
+        """Remove all of a user: history, event ids and state.
+
+        Another process that shares the store may hold the user's state until it is asked for the user, or until its
+        cache drops it; it never uses it.
+
+        Returns:
+            Whether the store held anything of the user.
+
+        Raises:
+            RequestError: an id of another type.
+            StoreError: the store failed; repeat it.
+        """
+        self._check_usable()
+        user = check_id(user, "user")
+        found = self._store.forget(user)
+        # The next one first: if a swap ends in between, it is dropped from twice rather than not at all.
+        for serving in (self._next, self._serving):
+            if serving is not None:
+                serving.cache.drop(user)
+        return found
+
+    def recommend(
+        self,
+        user: UserId,
+        k: int = 10,
+        exclude_seen: bool = True,
+        exclude: ItemIds = (),
+        only: ItemIds | None = None,
+    ) -> Ranking:
+        """The best next items for one user.
+
+        Args:
+            user: whose history decides; without one the popular items.
+            k: results.
+            exclude_seen: leave out the items of the stored history.
+            exclude: item ids to leave out besides.
+            only: item ids to choose from, or None for the whole catalogue; the best among them, exactly.
+
+        Returns:
+            The ranking; its `unknown` is 0.
+
+        Raises:
+            RequestError: `k` out of range, or arguments of another form.
+            StoreError: the store failed.
+        """
+        return self.recommend_many([user], k, exclude_seen, [exclude], None if only is None else [only])[0]
+
+    def recommend_many(
+        self,
+        users: Sequence[UserId],
+        k: int = 10,
+        exclude_seen: bool = True,
+        exclude: Exclude = None,
+        only: Exclude = None,
+    ) -> list[Ranking]:
+        """`recommend` for many users in few runs.
+
+        Args:
+            users: [B]
+            k: results per user.
+            exclude_seen: leave out the items of each user's stored history.
+            exclude: [B] item ids to leave out besides, or None.
+            only: [B] item ids to choose from, None for a user to choose from all, or None.
+
+        Returns:
+            One ranking per user, in order, all of one model.
+
+        Raises:
+            RequestError, StoreError: see `recommend`.
+        """
+        self._check_usable()
+        serving = self._serving
+        vocabulary = serving.engine.bundle.vocabulary
+        check_k(k, serving.engine.bundle.manifest.max_k, serving.engine.n_items)
+        if not isinstance(users, Collection) or isinstance(users, str):
+            raise RequestError(f"users is {users!r:.60}: give a sequence of user ids")
+        users = [check_id(user, f"users[{b}]") for b, user in enumerate(users)]
+        excluded = _rows(exclude, len(users), "exclude")
+        allowed = _rows(only, len(users), "only")
+        encode_rows(vocabulary, [() if row is None else row for row in excluded], "exclude")  # before any run
+        rankings: list[Ranking] = []
+        for part in _parts(len(users)):
+            left_out = [
+                [*(() if row is None else row), *_all_but(vocabulary, choice)]
+                for row, choice in zip(excluded[part], allowed[part], strict=True)
+            ]
+            rankings += self._rank(serving, users[part], k, exclude_seen, left_out)
+        return rankings
+
+    def swap(self, model: Engine | str | PathLike[str], rebuild: int = 0) -> None:
+        """Put another model in place, while the old one keeps answering.
+
+        The new one is loaded and run once beside the old, then takes its place at once. Requests under way end with
+        the model they began with. States of the old are dropped; the new one's are rebuilt from histories as users
+        are asked for. If anything fails, the old model stays.
+
+        Args:
+            model: an engine, or the path of a bundle.
+            rebuild: how many of the users asked for latest get their states before the new model takes over, in
+                batches, so that it does not start with long histories.
+
+        Raises:
+            BundleError, ConfigError, MissingExtraError: see `recblr.runtime.load`.
+            StoreError: the store failed while states were rebuilt.
+        """
+        self._check_usable()
+        with self._swapping:
+            serving = _Serving(_as_engine(model), self._cache_bytes)
+            serving.engine.recommend([serving.engine.bundle.vocabulary.ids[:1]], k=1)  # the first run allocates
+            self._next = serving
+            try:
+                users = self._serving.cache.recent_users(rebuild)[::-1]  # so that the latest end as the latest
+                for part in _parts(len(users)):
+                    self._rank(serving, users[part], 1, False, [()] * len(users[part]))
+                self._serving = serving
+            finally:
+                self._next = None
+
+    def close(self) -> None:
+        """End its use, and close the store unless it was given as an object; calls under way still finish."""
+        if not self._closed:
+            self._closed = True
+            if self._owns_store:
+                self._store.close()
+
+    def _rank(
+        self,
+        serving: _Serving,
+        users: Sequence[UserId],
+        k: int,
+        exclude_seen: bool,
+        left_out: Sequence[Sequence[ItemId]],
+    ) -> list[Ranking]:
+        """The rankings of at most `_USERS_AT_ONCE` users; their states are brought up to date, and kept."""
+        initial = serving.engine.bundle.initial_state
+        cached = serving.cache.get(users, np.tile(initial, (len(users), 1)))
+        events = self._store.read(users, [0] * len(users) if exclude_seen else cached.seqs.tolist())
+        # A state that the events do not continue is no use: then all of the history is needed.
+        partial = [b for b, log in enumerate(events) if cached.seqs[b] and not _continues(cached, b, log)]
+        if partial and not exclude_seen:
+            for b, log in zip(partial, self._store.read([users[b] for b in partial], [0] * len(partial)), strict=True):
+                events[b] = log
+        for b in partial:
+            if not events[b]:  # forgotten through another process
+                serving.cache.drop(users[b])
+        cached.states[partial] = initial
+        cached.seqs[partial] = 0
+        new_items = [
+            self._items(log) if not seq else [item for event in log if event.seq > seq for item in event.items]
+            for seq, log in zip(cached.seqs.tolist(), events, strict=True)
+        ]
+        exclude: Sequence[Sequence[ItemId]] = left_out
+        if exclude_seen:
+            exclude = [[*row, *self._items(log)] for row, log in zip(left_out, events, strict=True)]
+        rankings, states = serving.engine.step(cached.states, new_items, k, exclude)
+        self._keep(serving, users, cached, events, states)
+        return [dataclasses.replace(ranking, unknown=0) for ranking in rankings]
+
+    def _keep(
+        self,
+        serving: _Serving,
+        users: Sequence[UserId],
+        cached: CachedStates,
+        events: Sequence[Sequence[Event]],
+        states: StatesArray,
+    ) -> None:
+        """Put the states that have changed into the cache."""
+        changed = [b for b, log in enumerate(events) if log and log[-1].seq != cached.seqs[b]]
+        if changed:
+            serving.cache.put(
+                [users[b] for b in changed],
+                [events[b][-1].seq for b in changed],
+                [events[b][-1].stamp for b in changed],
+                states[changed],
+                [cached.tickets[b] for b in changed],
+            )
+
+    def _items(self, events: Sequence[Event]) -> list[ItemId]:
+        items = [item for event in events for item in event.items]
+        # Events are trimmed whole, so that a few items more may be stored.
+        return items if self._store.max_history is None else items[-self._store.max_history :]
+
+    def _check_usable(self) -> None:
+        self._fork_guard.check()
+        if self._closed:
+            raise RequestError("the Recommender is closed: make a new one")
+
+
+def _as_engine(model: Engine | str | PathLike[str]) -> Engine:
+    return load(str(model)) if isinstance(model, str | PathLike) else model
+
+
+def _as_append(event: Any) -> Append:
+    if not isinstance(event, tuple | list) or len(event) not in (2, 3):
+        raise RequestError(f"an event is {event!r:.60}: give (user, items) or (user, items, event_id)")
+    user, items, event_id = (*event, None)[:3]
+    if not isinstance(items, Collection) or isinstance(items, str | bytes | dict):
+        raise RequestError(f"items is {items!r:.60}: give a sequence of item ids")
+    return Append(
+        check_id(user, "user"),
+        [check_id(item, f"items[{j}]") for j, item in enumerate(items)],
+        None if event_id is None else check_id(event_id, "event_id"),
+    )
+
+
+def _continues(cached: CachedStates, b: int, events: Sequence[Event]) -> bool:
+    """Whether the event that row b's state ends with is among `events`."""
+    seq, stamp = int(cached.seqs[b]), int(cached.stamps[b])
+    place = seq - events[0].seq if events else -1
+    return 0 <= place < len(events) and events[place].stamp == stamp
+
+
+def _rows(rows: Exclude, n_users: int, name: str) -> list[ItemIds | None]:
+    """One entry per user.
+
+    Raises:
+        RequestError: not a sequence of `n_users` sequences or Nones.
+    """
+    if rows is None:
+        return [None] * n_users
+    if not isinstance(rows, Collection) or isinstance(rows, str | bytes | dict) or len(rows) != n_users:
+        raise RequestError(f"{name} is {rows!r:.60} for {n_users} users: give one list per user, or None")
+    for b, row in enumerate(rows):
+        if row is not None and (not isinstance(row, Collection) or isinstance(row, str | bytes | dict)):
+            raise RequestError(f"{name}[{b}] is {row!r:.60}: give a sequence of item ids")
+    return list(rows)
+
+
+def _all_but(vocabulary: ItemVocabulary, choice: ItemIds | None) -> list[ItemId]:
+    """The item ids that are not in `choice`; none of them for None.
+
+    Leaving these out ranks `choice` exactly, whatever its size, in the engine's own graph.
+    """
+    if choice is None:
+        return []
+    left_out = np.ones(vocabulary.n_items, bool)
+    items, _ = vocabulary.encode(choice)
+    left_out[items - 1] = False
+    return vocabulary.decode(np.flatnonzero(left_out).astype(np.int32) + np.int32(1))
+
+
+def _parts(n_users: int) -> Iterator[slice]:
+    for start in range(0, n_users, _USERS_AT_ONCE):
+        yield slice(start, min(start + _USERS_AT_ONCE, n_users))
