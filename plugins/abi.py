@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 
 OK = 0
+OUT_OF_MEMORY = 2
 FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
 INT64, INT32 = 0, 1
 SEGMENT = 4
@@ -117,4 +118,25 @@ class CrossEntropy(ctypes.Structure):
         ("targets", _Pointer),
         ("logits", _Pointer),
         ("losses", _Pointer),
+    )
+
+
+class TopItems(ctypes.Structure):
+    """`recblr_top_items`."""
+
+    _fields_ = (
+        ("n_rows", ctypes.c_int64),
+        ("n_items", ctypes.c_int64),
+        ("dim", ctypes.c_int64),
+        ("k", ctypes.c_int64),
+        ("n_exclude", ctypes.c_int64),
+        ("n_only", ctypes.c_int64),
+        ("n_threads", ctypes.c_int32),
+        ("queries", _Pointer),
+        ("embedding", _Pointer),
+        ("exclude", _Pointer),
+        ("only", _Pointer),
+        ("only_offsets", _Pointer),
+        ("top_items", _Pointer),
+        ("top_scores", _Pointer),
     )

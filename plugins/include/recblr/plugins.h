@@ -196,6 +196,30 @@ RECBLR_API int recblr_scatter_state_cuda(const recblr_state_move* arguments, voi
 RECBLR_API int64_t recblr_gated_scan_workspace_cuda(const recblr_gated_scan* arguments);
 RECBLR_API int64_t recblr_causal_conv1d_workspace_cuda(const recblr_causal_conv1d* arguments);
 
+/* The k best items of a catalogue for every row, exactly: best first, equal scores by the smaller item. A score is the
+ * dot product of a row's query and an item's embedding; item 0 is never ranked. A score of -inf is not ranked either;
+ * NaN ranks before all others. A row with fewer items than k is filled up with item 0 and -inf. Memory is O(B k
+ * n_threads), and at most about 64 MiB where that is enough for one row: scores are never kept for all items. */
+typedef struct recblr_top_items {
+  int64_t n_rows;              /* B */
+  int64_t n_items;             /* V; below 2^31 - 1 */
+  int64_t dim;                 /* D */
+  int64_t k;                   /* may exceed V */
+  int64_t n_exclude;           /* M */
+  int64_t n_only;              /* items in `only` */
+  int32_t n_threads;           /* at most so many; below 1 is 1 */
+  const float* queries;        /* [B, D] */
+  const void* embedding;       /* float32 [V+1, D] at any address, aligned or not */
+  const int32_t* exclude;      /* [M, 2] of (row, item) not to be ranked, in any order, duplicates allowed */
+  const int32_t* only;         /* [n_only] items, in any order; only these are ranked. NULL: all */
+  const int64_t* only_offsets; /* [B+1]: row b has only[only_offsets[b]] and on. NULL: `only` is for every row */
+  int32_t* top_items;          /* [B, k] */
+  float* top_scores;           /* [B, k] */
+} recblr_top_items;
+
+/* Results do not depend on the number of threads, nor a row's on the other rows or on `only`, bit for bit. */
+RECBLR_API int recblr_top_items_cpu(const recblr_top_items* arguments);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,155 @@
+"""Ranking a catalogue of a million items on this CPU: the native library, ONNX Runtime's MatMul + TopK, and NumPy.
+
+    python benchmarks/catalogue.py
+
+Times are taken in turn in one process, after a pause in which the others' threads fall asleep. Memory is the peak of a
+process of its own for each, less what it held with the embedding and the session loaded.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnx
+import onnxruntime
+from machine import machine_info, write_result
+from onnx import TensorProto, helper, numpy_helper
+
+from recblr.plugins.top_items import top_items
+
+N_ITEMS, DIM = 1_000_000, 64
+ROWS = (1, 8, 32, 256)
+KS = (10, 100)
+RANKERS = ("native", "onnxruntime", "numpy")
+MEMORY_ROWS, MEMORY_K = 32, 100
+THREADS = 2
+PAUSE = 0.05  # seconds; ONNX Runtime's threads wait actively for a while after a run
+
+Ranker = Callable[[np.ndarray, int], object]
+
+
+def embedding_of_random_items() -> np.ndarray:
+    """float32 [V + 1, D]."""
+    return np.random.default_rng(0).standard_normal((N_ITEMS + 1, DIM), dtype=np.float32)
+
+
+def onnxruntime_ranker(embedding: np.ndarray) -> Ranker:
+    """MatMul + TopK; the matrix is a constant, which ONNX Runtime arranges for itself when it loads."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["queries", "catalogue"], ["scores"]),
+            helper.make_node("TopK", ["scores", "k"], ["top_scores", "top_items"]),
+        ],
+        "ranking",
+        [
+            helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["B", DIM]),
+            helper.make_tensor_value_info("k", TensorProto.INT64, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("top_items", TensorProto.INT64, ["B", "n"]),
+            helper.make_tensor_value_info("top_scores", TensorProto.FLOAT, ["B", "n"]),
+        ],
+        [numpy_helper.from_array(np.ascontiguousarray(embedding.T), "catalogue")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return lambda queries, k: session.run(None, {"queries": queries, "k": np.array([k])})
+
+
+def numpy_ranker(embedding: np.ndarray) -> Ranker:
+    """A product and a partition of all scores."""
+
+    def rank(queries: np.ndarray, k: int) -> object:
+        scores = queries @ embedding.T
+        best = np.argpartition(scores, -k, axis=1)[:, -k:]
+        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
+        return np.take_along_axis(best, order, axis=1)
+
+    return rank
+
+
+def make_ranker(name: str, embedding: np.ndarray) -> Ranker:
+    """The ranker of this name."""
+    if name == "native":
+        return lambda queries, k: top_items(queries, embedding, k, threads=THREADS)
+    return onnxruntime_ranker(embedding) if name == "onnxruntime" else numpy_ranker(embedding)
+
+
+def random_queries(n_rows: int) -> np.ndarray:
+    """float32 [B, D]."""
+    return np.random.default_rng(1).standard_normal((n_rows, DIM), dtype=np.float32)
+
+
+def measure_times(repeats: int) -> list[dict[str, Any]]:
+    """Median milliseconds for every number of rows and k."""
+    embedding = embedding_of_random_items()
+    rankers = {name: make_ranker(name, embedding) for name in RANKERS}
+    measured = []
+    for n_rows in ROWS:
+        queries = random_queries(n_rows)
+        for k in KS:
+            times: dict[str, list[float]] = {name: [] for name in RANKERS}
+            for repeat in range(repeats + 1):
+                for name, rank in rankers.items():
+                    if name == "numpy" and repeat > 3:
+                        continue  # seconds each
+                    time.sleep(PAUSE)
+                    started = time.perf_counter()
+                    rank(queries, k)
+                    if repeat > 0:  # the first call warms up
+                        times[name].append((time.perf_counter() - started) * 1e3)
+            medians = {name: statistics.median(values) for name, values in times.items()}
+            ratio = medians["onnxruntime"] / medians["native"]
+            measured.append({"rows": n_rows, "k": k, "ms": medians, "onnxruntime_to_native": ratio})
+            print(f"{n_rows} rows, k {k}: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in medians.items()))
+    return measured
+
+
+def measure_peak(name: str) -> float:
+    """MiB that a ranking takes at its peak, in this process, beyond what was held before."""
+    rank = make_ranker(name, embedding_of_random_items())
+    rank(random_queries(1), 1)  # threads, buffers of the library
+    before = _status_kib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # loading needs more than the ranking: start the peak anew
+    rank(random_queries(MEMORY_ROWS), MEMORY_K)
+    return (_status_kib("VmHWM") - before) / 1024
+
+
+def _status_kib(name: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+@click.command()
+@click.option("--repeats", default=15, show_default=True, help="Timed calls of each.")
+def main(repeats: int) -> None:
+    """Measure and write benchmarks/results/catalogue.json."""
+    context = multiprocessing.get_context("spawn")
+    peaks = {}
+    for name in RANKERS:
+        with context.Pool(1) as pool:
+            peaks[name] = pool.apply(measure_peak, (name,))
+        print(f"{name}: peak {peaks[name]:.1f} MiB")
+    result = {
+        "machine": machine_info(["recblr", "onnxruntime-gpu", "numpy"]),
+        "items": N_ITEMS,
+        "dim": DIM,
+        "threads": THREADS,
+        "times": measure_times(repeats),
+        "memory": {"rows": MEMORY_ROWS, "k": MEMORY_K, "peak_mib": peaks},
+    }
+    print(write_result("catalogue", result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,417 @@
+// The k best items of a catalogue for every row, exactly. Items are scored tile by tile; only scores above the k-th
+// best of their row so far are kept, so that memory does not grow with the catalogue.
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <new>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "recblr/plugins.h"
+#include "status.h"
+#include "top_items_kernels.h"
+
+namespace recblr {
+
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr int64_t kBlockBytes = 131072;             // of items that all rows meet before the next: within the L2 cache
+constexpr int64_t kCandidateBytes = int64_t{1} << 26;  // for all threads' candidates; more rows wait for a next pass
+constexpr int64_t kProductsPerThread = 1000000;     // below so many a thread costs more than it gains
+constexpr int64_t kSpareCandidates = 64;            // beyond 2k, so that a small k is not pruned all the time
+
+// The kernels of RECBLR_CPU_ISA, or of the best instruction set below it that the machine has. False for another name.
+bool choose_kernels(TopItemsKernels* kernels) {
+  const char* const names[] = {"baseline", "avx2", "avx512"};
+  const char* limit = std::getenv("RECBLR_CPU_ISA");
+  int most = limit == nullptr ? 2 : -1;
+  for (int set = 0; limit != nullptr && set < 3; ++set) {
+    if (std::strcmp(limit, names[set]) == 0) most = set;
+  }
+  if (most < 0) return false;
+#if defined(RECBLR_X86)
+  if (most >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+    *kernels = avx512::top_items_kernels();
+    return true;
+  }
+  if (most >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    *kernels = avx2::top_items_kernels();
+    return true;
+  }
+#endif
+  *kernels = baseline::top_items_kernels();
+  return true;
+}
+
+// Calls unit(index, worker) for every index below `units`, in `threads` threads; whoever is free takes the next.
+template <typename Unit>
+void in_parallel(int64_t units, int64_t threads, const Unit& unit) {
+  std::atomic<int64_t> next{0};
+  const auto work = [&](int64_t worker) {
+    for (int64_t index = next++; index < units; index = next++) unit(index, worker);
+  };
+  std::vector<std::thread> others;
+  others.reserve(static_cast<size_t>(threads));
+  for (int64_t worker = 1; worker < threads; ++worker) {
+    try {
+      others.emplace_back(work, worker);
+    } catch (const std::exception&) {
+      break;  // no more threads to be had: the others do it all
+    }
+  }
+  work(0);
+  for (std::thread& other : others) other.join();
+}
+
+// A candidate as a number that is the larger the better it ranks: NaN, then by score, then the smaller item. No two
+// candidates of a row are equal, so the k best do not depend on the order in which they are found.
+using Key = uint64_t;
+
+Key key_of(float score, int32_t item) {
+  uint32_t bits = std::numeric_limits<uint32_t>::max();
+  if (!std::isnan(score)) {
+    score += 0.0f;  // -0 is equal to 0
+    std::memcpy(&bits, &score, sizeof bits);
+    bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  }
+  return Key{bits} << 32 | ~static_cast<uint32_t>(item);
+}
+
+int32_t item_of(Key key) { return static_cast<int32_t>(~static_cast<uint32_t>(key)); }
+
+float score_of(Key key) {
+  uint32_t bits = static_cast<uint32_t>(key >> 32);
+  if (bits == std::numeric_limits<uint32_t>::max()) return std::numeric_limits<float>::quiet_NaN();
+  bits = bits & 0x80000000u ? bits & 0x7fffffffu : ~bits;
+  float score;
+  std::memcpy(&score, &bits, sizeof score);
+  return score;
+}
+
+// Each row's list of items, sorted.
+struct Lists {
+  std::vector<int64_t> offsets;
+  std::vector<int32_t> items;
+
+  const int32_t* begin(int64_t row) const { return items.data() + offsets[static_cast<size_t>(row)]; }
+  const int32_t* end(int64_t row) const { return items.data() + offsets[static_cast<size_t>(row) + 1]; }
+  int64_t size(int64_t row) const { return end(row) - begin(row); }
+};
+
+Lists exclusions_of(const recblr_top_items& a) {
+  Lists lists{std::vector<int64_t>(static_cast<size_t>(a.n_rows) + 2), {}};
+  lists.items.resize(static_cast<size_t>(a.n_exclude));
+  // Counted one place further: filling the lists moves every offset to where the row's list starts.
+  for (int64_t at = 0; at < a.n_exclude; ++at) ++lists.offsets[static_cast<size_t>(a.exclude[2 * at]) + 2];
+  for (size_t at = 2; at < lists.offsets.size(); ++at) lists.offsets[at] += lists.offsets[at - 1];
+  for (int64_t at = 0; at < a.n_exclude; ++at) {
+    const int64_t place = lists.offsets[static_cast<size_t>(a.exclude[2 * at]) + 1]++;
+    lists.items[static_cast<size_t>(place)] = a.exclude[2 * at + 1];
+  }
+  for (int64_t row = 0; row < a.n_rows; ++row) {
+    int32_t* first = lists.items.data() + lists.offsets[static_cast<size_t>(row)];
+    std::sort(first, lists.items.data() + lists.offsets[static_cast<size_t>(row) + 1]);
+  }
+  return lists;
+}
+
+// The allow-lists, each sorted, without duplicates and item 0; one list where all rows share it.
+Lists allowed_of(const recblr_top_items& a) {
+  Lists lists{{0}, {}};
+  lists.items.reserve(static_cast<size_t>(a.n_only));
+  const int64_t shared[] = {0, a.n_only};
+  const int64_t* offsets = a.only_offsets == nullptr ? shared : a.only_offsets;
+  for (int64_t list = 0; list < (a.only_offsets == nullptr ? 1 : a.n_rows); ++list) {
+    const auto first = lists.items.insert(lists.items.end(), a.only + offsets[list], a.only + offsets[list + 1]);
+    if (!std::is_sorted(first, lists.items.end())) std::sort(first, lists.items.end());
+    lists.items.erase(std::unique(first, lists.items.end()), lists.items.end());
+    if (first != lists.items.end() && *first == 0) lists.items.erase(first);
+    lists.offsets.push_back(static_cast<int64_t>(lists.items.size()));
+  }
+  return lists;
+}
+
+// Of float32, so that no vector lies across two.
+struct alignas(64) CacheLine {
+  float values[16];
+};
+
+// What is ranked: items 1 to V, or those of a list.
+struct Candidates {
+  const int32_t* items;  // NULL for all
+  int64_t count;
+
+  int32_t item(int64_t at) const { return items == nullptr ? static_cast<int32_t>(at + 1) : items[at]; }
+};
+
+// Ranks the same candidates for consecutive rows: one pass over the candidates.
+class Pass {
+ public:
+  Pass(const recblr_top_items& a, const TopItemsKernels& kernels, const Lists& excluded, Candidates candidates,
+       int64_t first_row, int64_t n_rows, int64_t threads)
+      : a_(a), kernels_(kernels), excluded_(excluded), candidates_(candidates), first_row_(first_row),
+        n_rows_(n_rows), capacity_(capacity(a.k, candidates.count)) {
+    const int64_t tile_bytes = kernels.tile_items * a.dim * static_cast<int64_t>(sizeof(float));
+    block_ = kernels.tile_items * std::max<int64_t>(1, kBlockBytes / tile_bytes);
+    for (int64_t row = 0; row < n_rows;) {
+      const bool wide = n_rows - row > kernels.group_rows[0];
+      groups_.push_back({row, wide});
+      row += kernels.group_rows[wide];
+    }
+    pack_queries();
+    const int64_t blocks = (candidates.count + block_ - 1) / block_;
+    workers_.resize(static_cast<size_t>(std::max<int64_t>(1, std::min(threads, blocks))));
+    for (Worker& worker : workers_) {
+      worker.thresholds.assign(static_cast<size_t>(padded_rows_), kInfinity);
+      std::fill_n(worker.thresholds.begin(), n_rows, -kInfinity);
+      worker.found.resize(static_cast<size_t>(n_rows));
+      worker.keys.reset(new Key[static_cast<size_t>(n_rows * capacity_)]);
+      // A list's items are copied together; of all items, only what is left after the last whole tile is.
+      const int64_t copied = candidates.items == nullptr ? kernels.tile_items : block_;
+      worker.copies.resize(static_cast<size_t>(copied * a.dim));
+    }
+    merged_.resize(workers_.size() * workers_.size() * static_cast<size_t>(std::min(a.k, capacity_)));
+  }
+
+  // Bytes of candidates for each row and thread.
+  static int64_t row_bytes(int64_t k, int64_t count) {
+    return capacity(k, count) * static_cast<int64_t>(sizeof(Key));
+  }
+
+  void run() {
+    const int64_t threads = static_cast<int64_t>(workers_.size());
+    const int64_t blocks = (candidates_.count + block_ - 1) / block_;
+    in_parallel(blocks, threads, [&](int64_t block, int64_t worker) { scan_block(block * block_, worker); });
+    in_parallel(n_rows_, threads, [&](int64_t row, int64_t worker) { write_row(row, worker); });
+  }
+
+ private:
+  struct Group {
+    int64_t first;
+    bool wide;
+  };
+
+  struct Found {
+    int64_t count = 0;
+    bool settled = false;  // k NaNs were found: no later item ranks before them
+  };
+
+  // A worker meets the candidates in ascending order, so a score equal to its k-th best one ranks behind it.
+  struct Worker {
+    std::vector<float> thresholds;  // [padded rows]
+    std::vector<Found> found;       // [rows]
+    std::unique_ptr<Key[]> keys;    // [rows, capacity]; left uninitialised, so that what is not needed takes no memory
+    std::vector<float> copies;
+  };
+
+  static int64_t capacity(int64_t k, int64_t count) { return std::min(2 * k + kSpareCandidates, count); }
+
+  void pack_queries() {
+    padded_rows_ = groups_.back().first + kernels_.group_rows[groups_.back().wide];
+    queries_.assign(static_cast<size_t>((padded_rows_ * a_.dim + 15) / 16), CacheLine{});
+    for (const Group& group : groups_) {
+      const int64_t rows = kernels_.group_rows[group.wide];
+      float* packed = queries_.front().values + group.first * a_.dim;
+      for (int64_t row = 0; row < std::min(rows, n_rows_ - group.first); ++row) {
+        const float* query = a_.queries + (first_row_ + group.first + row) * a_.dim;
+        for (int64_t d = 0; d < a_.dim; ++d) packed[d * rows + row] = query[d];
+      }
+    }
+  }
+
+  void copy_items(int64_t first, int64_t count, float* to) const {
+    const size_t bytes = static_cast<size_t>(a_.dim) * sizeof(float);
+    for (int64_t at = 0; at < count; ++at) {
+      std::memcpy(to + at * a_.dim, embedding_of(candidates_.item(first + at)), bytes);
+    }
+  }
+
+  const unsigned char* embedding_of(int64_t item) const {
+    return static_cast<const unsigned char*>(a_.embedding) + item * a_.dim * static_cast<int64_t>(sizeof(float));
+  }
+
+  void scan_block(int64_t first, int64_t worker) {
+    const int64_t count = std::min(block_, candidates_.count - first);
+    float* copies = workers_[static_cast<size_t>(worker)].copies.data();
+    if (candidates_.items != nullptr) {
+      copy_items(first, count, copies);
+      scan(copies, first, count, worker);
+      return;
+    }
+    const int64_t whole = count / kernels_.tile_items * kernels_.tile_items;
+    scan(embedding_of(first + 1), first, whole, worker);
+    if (whole < count) {
+      copy_items(first + whole, count - whole, copies);
+      scan(copies, first + whole, count - whole, worker);
+    }
+  }
+
+  // `items` are the embeddings of `count` candidates from `first` on, and as many more as make the last tile whole.
+  void scan(const void* items, int64_t first, int64_t count, int64_t worker_index) {
+    Worker& worker = workers_[static_cast<size_t>(worker_index)];
+    TopItemsHit hits[kMostTileItems * kMostGroupRows];
+    for (const Group& group : groups_) {
+      TopItemsScan scan{queries_.front().values + group.first * a_.dim, worker.thresholds.data() + group.first,
+                        items, a_.dim, (count + kernels_.tile_items - 1) / kernels_.tile_items, hits, 0};
+      int64_t scanned = 0;  // items
+      while (scan.n_tiles > 0) {
+        const int64_t tiles = kernels_.scan[group.wide](&scan);
+        for (int64_t at = 0; at < scan.n_hits; ++at) {
+          const TopItemsHit& hit = hits[at];
+          const int64_t place = scanned + hit.item, row = group.first + hit.row;
+          if (place < count && row < n_rows_) offer(worker, row, candidates_.item(first + place), hit.score);
+        }
+        scanned += tiles * kernels_.tile_items;
+        scan.n_tiles -= tiles;
+        scan.items = static_cast<const unsigned char*>(scan.items) +
+                     tiles * kernels_.tile_items * a_.dim * static_cast<int64_t>(sizeof(float));
+      }
+    }
+  }
+
+  void offer(Worker& worker, int64_t row, int32_t item, float score) {
+    Found& found = worker.found[static_cast<size_t>(row)];
+    if (found.settled || score <= worker.thresholds[static_cast<size_t>(row)]) return;
+    if (std::binary_search(excluded_.begin(first_row_ + row), excluded_.end(first_row_ + row), item)) return;
+    Key* keys = worker.keys.get() + row * capacity_;
+    keys[found.count++] = key_of(score, item);
+    if (found.count < capacity_ || found.count <= a_.k) return;
+    std::nth_element(keys, keys + a_.k - 1, keys + found.count, std::greater<Key>());
+    found.count = a_.k;
+    const float threshold = score_of(keys[a_.k - 1]);
+    found.settled = std::isnan(threshold);
+    worker.thresholds[static_cast<size_t>(row)] = found.settled ? kInfinity : threshold;
+  }
+
+  void write_row(int64_t row, int64_t worker_index) {
+    Key* const first = merged_.data() + worker_index * static_cast<int64_t>(merged_.size() / workers_.size());
+    Key* last = first;
+    for (Worker& worker : workers_) {
+      Key* keys = worker.keys.get() + row * capacity_;
+      const int64_t count = worker.found[static_cast<size_t>(row)].count, best = std::min(a_.k, count);
+      if (best < count) std::nth_element(keys, keys + best, keys + count, std::greater<Key>());
+      last = std::copy_n(keys, best, last);
+    }
+    Key* const end = first + std::min<int64_t>(a_.k, last - first);
+    std::partial_sort(first, end, last, std::greater<Key>());
+    int32_t* items = a_.top_items + (first_row_ + row) * a_.k;
+    float* scores = a_.top_scores + (first_row_ + row) * a_.k;
+    for (int64_t at = 0; at < a_.k; ++at) {
+      const bool ranked = at < end - first;
+      items[at] = ranked ? item_of(first[at]) : 0;
+      scores[at] = ranked ? score_of(first[at]) : -kInfinity;
+    }
+  }
+
+  const recblr_top_items& a_;
+  const TopItemsKernels& kernels_;
+  const Lists& excluded_;
+  const Candidates candidates_;
+  const int64_t first_row_, n_rows_, capacity_;
+  int64_t block_ = 0, padded_rows_ = 0;
+  std::vector<Group> groups_;
+  std::vector<CacheLine> queries_;  // packed: per group [dim, rows of the group]
+  std::vector<Worker> workers_;
+  std::vector<Key> merged_;  // [workers, workers * k]
+};
+
+std::string problem_with(const recblr_top_items& a) {
+  constexpr int64_t most = std::numeric_limits<int32_t>::max() - 1;
+  const auto outside = [](const char* what, int64_t value, int64_t least, int64_t largest) {
+    return std::string(what) + " is " + std::to_string(value) + ": it must be from " + std::to_string(least) + " to " +
+           std::to_string(largest);
+  };
+  const struct {
+    const char* name;
+    int64_t value, least;
+  } sizes[] = {{"n_rows", a.n_rows, 0}, {"n_items", a.n_items, 0}, {"dim", a.dim, 1}, {"k", a.k, 1}};
+  for (const auto& size : sizes) {
+    if (size.value < size.least || size.value > most) return outside(size.name, size.value, size.least, most);
+  }
+  if (a.n_exclude < 0 || a.n_only < 0) {
+    return outside(a.n_exclude < 0 ? "n_exclude" : "n_only", std::min(a.n_exclude, a.n_only), 0,
+                   std::numeric_limits<int64_t>::max());
+  }
+  if (a.n_rows == 0) return "";
+  if (a.queries == nullptr || a.embedding == nullptr || a.top_items == nullptr || a.top_scores == nullptr) {
+    return "queries, embedding, top_items or top_scores is NULL";
+  }
+  if (a.exclude == nullptr && a.n_exclude > 0) return "exclude is NULL, but n_exclude is not 0";
+  for (int64_t at = 0; at < a.n_exclude; ++at) {
+    const int32_t row = a.exclude[2 * at], item = a.exclude[2 * at + 1];
+    if (row < 0 || row >= a.n_rows) return outside("a row of exclude", row, 0, a.n_rows - 1);
+    if (item < 0 || item > a.n_items) return outside("an item of exclude", item, 0, a.n_items);
+  }
+  if (a.only == nullptr) return a.n_only > 0 || a.only_offsets != nullptr ? "only is NULL, but it has a size" : "";
+  for (int64_t at = 0; at < a.n_only; ++at) {
+    if (a.only[at] < 0 || a.only[at] > a.n_items) return outside("an item of only", a.only[at], 0, a.n_items);
+  }
+  if (a.only_offsets == nullptr) return "";
+  if (a.only_offsets[0] != 0 || a.only_offsets[a.n_rows] != a.n_only) {
+    return "only_offsets must go from 0 to n_only = " + std::to_string(a.n_only);
+  }
+  for (int64_t row = 0; row < a.n_rows; ++row) {
+    if (a.only_offsets[row + 1] < a.only_offsets[row]) return "only_offsets fall after row " + std::to_string(row);
+  }
+  return "";
+}
+
+// Ranks the candidates for consecutive rows, so many at once as the candidates' memory allows.
+void rank(const recblr_top_items& a, const TopItemsKernels& kernels, const Lists& excluded, Candidates candidates,
+          int64_t first_row, int64_t n_rows) {
+  const int64_t products = candidates.count * a.dim * n_rows;
+  const int64_t threads = std::max<int64_t>(1, std::min<int64_t>(a.n_threads, 1 + products / kProductsPerThread));
+  const int64_t row_bytes = std::max<int64_t>(1, threads * Pass::row_bytes(a.k, candidates.count));
+  int64_t rows = std::max<int64_t>(1, kCandidateBytes / row_bytes);
+  if (rows > kernels.group_rows[1]) rows -= rows % kernels.group_rows[1];
+  for (int64_t row = 0; row < n_rows; row += rows) {
+    Pass(a, kernels, excluded, candidates, first_row + row, std::min(rows, n_rows - row), threads).run();
+  }
+}
+
+int top_items(const recblr_top_items& a) {
+  TopItemsKernels kernels;
+  if (!choose_kernels(&kernels)) {
+    return fail(RECBLR_INVALID_ARGUMENT, "RECBLR_CPU_ISA must be baseline, avx2 or avx512");
+  }
+  if (a.n_rows == 0) return RECBLR_OK;
+  const Lists excluded = exclusions_of(a);
+  if (a.only == nullptr) {
+    rank(a, kernels, excluded, {nullptr, a.n_items}, 0, a.n_rows);
+    return RECBLR_OK;
+  }
+  const Lists allowed = allowed_of(a);
+  if (a.only_offsets == nullptr) {
+    rank(a, kernels, excluded, {allowed.items.data(), allowed.size(0)}, 0, a.n_rows);
+    return RECBLR_OK;
+  }
+  for (int64_t row = 0; row < a.n_rows; ++row) {
+    rank(a, kernels, excluded, {allowed.begin(row), allowed.size(row)}, row, 1);
+  }
+  return RECBLR_OK;
+}
+
+}  // namespace
+
+}  // namespace recblr
+
+extern "C" int recblr_top_items_cpu(const recblr_top_items* arguments) {
+  using recblr::fail;
+  try {
+    if (arguments == nullptr) return fail(RECBLR_INVALID_ARGUMENT, "the arguments are NULL");
+    const std::string problem = recblr::problem_with(*arguments);
+    if (!problem.empty()) return fail(RECBLR_INVALID_ARGUMENT, problem);
+    return recblr::top_items(*arguments);
+  } catch (const std::bad_alloc&) {
+    return fail(RECBLR_OUT_OF_MEMORY, "out of memory for the candidates: rank fewer rows at once, or a smaller k");
+  }
+}

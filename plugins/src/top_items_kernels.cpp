@@ -1,0 +1,140 @@
+// Scores of items for groups of rows, in registers only: what does not pass its row's threshold is never stored.
+// Compiled once per instruction set, with RECBLR_ISA its namespace. No templates of the standard library here: a copy
+// of one compiled for this instruction set could replace the one that all machines use.
+#include "top_items_kernels.h"
+
+#include <string.h>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace recblr {
+namespace RECBLR_ISA {
+
+namespace {
+
+#if defined(__AVX512F__)
+
+using Vector = __m512;
+constexpr int kLanes = 16, kItems = 12;
+
+inline Vector zero() { return _mm512_setzero_ps(); }
+inline Vector broadcast(float value) { return _mm512_set1_ps(value); }
+inline Vector load(const float* from) { return _mm512_loadu_ps(from); }
+inline void store(float* to, Vector value) { _mm512_storeu_ps(to, value); }
+inline Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm512_fmadd_ps(a, b, sum); }
+// A bit per lane, set where the score is above the threshold or not a number.
+inline unsigned above(Vector score, Vector threshold) { return _mm512_cmp_ps_mask(score, threshold, _CMP_NLE_UQ); }
+
+#elif defined(__AVX2__)
+
+using Vector = __m256;
+constexpr int kLanes = 8, kItems = 6;
+
+inline Vector zero() { return _mm256_setzero_ps(); }
+inline Vector broadcast(float value) { return _mm256_set1_ps(value); }
+inline Vector load(const float* from) { return _mm256_loadu_ps(from); }
+inline void store(float* to, Vector value) { _mm256_storeu_ps(to, value); }
+inline Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm256_fmadd_ps(a, b, sum); }
+inline unsigned above(Vector score, Vector threshold) {
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(score, threshold, _CMP_NLE_UQ)));
+}
+
+#else
+
+typedef float Vector __attribute__((vector_size(16)));
+constexpr int kLanes = 4, kItems = 6;
+
+inline Vector zero() { return Vector{}; }
+inline Vector broadcast(float value) { return Vector{value, value, value, value}; }
+inline Vector load(const float* from) {
+  Vector value;
+  memcpy(&value, from, sizeof value);
+  return value;
+}
+inline void store(float* to, Vector value) { memcpy(to, &value, sizeof value); }
+inline Vector multiply_add(Vector a, Vector b, Vector sum) { return a * b + sum; }
+inline unsigned above(Vector score, Vector threshold) {
+  const auto not_above = score <= threshold;
+  unsigned lanes = 0;
+  for (int lane = 0; lane < kLanes; ++lane) lanes |= (not_above[lane] == 0 ? 1u : 0u) << lane;
+  return lanes;
+}
+
+#endif
+
+// The processor's own prefetcher does not follow so many items read side by side.
+constexpr int kTilesAhead = 4;
+
+static_assert(kItems % 3 == 0 && kItems <= kMostTileItems && 2 * kLanes <= kMostGroupRows);
+
+inline float element(const unsigned char* from) {
+  float value;
+  memcpy(&value, from, sizeof value);
+  return value;
+}
+
+template <int kVectors>
+int64_t scan(TopItemsScan* s) {
+  constexpr int kRows = kVectors * kLanes;
+  const int64_t stride = s->dim * static_cast<int64_t>(sizeof(float));
+  const unsigned char* tile = static_cast<const unsigned char*>(s->items);
+  Vector thresholds[kVectors];
+  for (int v = 0; v < kVectors; ++v) thresholds[v] = load(s->thresholds + v * kLanes);
+  s->n_hits = 0;
+  for (int64_t done = 0; done < s->n_tiles; ++done, tile += kItems * stride) {
+    Vector sums[kItems][kVectors];
+#pragma GCC unroll 12
+    for (int i = 0; i < kItems; ++i) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) sums[i][v] = zero();
+    }
+    // One pointer for three items: one each would not fit the registers.
+    const unsigned char* items[kItems / 3];
+    for (int i = 0; i < kItems / 3; ++i) items[i] = tile + 3 * i * stride;
+    const float* queries = s->queries;
+    uintptr_t ahead = reinterpret_cast<uintptr_t>(tile + kItems * stride) + (kTilesAhead - 1) * kItems * stride;
+    for (int64_t d = 0; d < s->dim; ++d, queries += kRows, ahead += kItems * sizeof(float)) {
+      __builtin_prefetch(reinterpret_cast<const void*>(ahead));  // beyond the last item, it does nothing
+      Vector query[kVectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) query[v] = load(queries + v * kLanes);
+#pragma GCC unroll 12
+      for (int i = 0; i < kItems; ++i) {
+        const Vector item = broadcast(element(items[i / 3] + i % 3 * stride));
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; ++v) sums[i][v] = multiply_add(item, query[v], sums[i][v]);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < kItems / 3; ++i) items[i] += sizeof(float);
+    }
+    unsigned any = 0;
+    unsigned lanes[kItems][kVectors];
+#pragma GCC unroll 12
+    for (int i = 0; i < kItems; ++i) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) any |= lanes[i][v] = above(sums[i][v], thresholds[v]);
+    }
+    if (any == 0) continue;
+    for (int i = 0; i < kItems; ++i) {
+      for (int v = 0; v < kVectors; ++v) {
+        float scores[kLanes];
+        store(scores, sums[i][v]);
+        for (unsigned left = lanes[i][v]; left != 0; left &= left - 1) {
+          const int lane = __builtin_ctz(left);
+          s->hits[s->n_hits++] = {v * kLanes + lane, static_cast<int32_t>(done * kItems + i), scores[lane]};
+        }
+      }
+    }
+    return done + 1;
+  }
+  return s->n_tiles;
+}
+
+}  // namespace
+
+TopItemsKernels top_items_kernels() { return {kItems, {kLanes, 2 * kLanes}, {scan<1>, scan<2>}}; }
+
+}  // namespace RECBLR_ISA
+}  // namespace recblr
