@@ -43,6 +43,26 @@ class StoreError(RecblrError):
     """A store of histories that cannot be reached, is full, or fails."""
 
 
+class OverloadedError(RecblrError):
+    """A request refused because too many wait already; nothing of it was done. In HTTP, 503 or 429."""
+
+
+class DeadlineError(RecblrError, TimeoutError):
+    """A request whose time ran out before it was answered. In HTTP, 504."""
+
+
+class ClosedError(RecblrError):
+    """A request to something that was closed, or that closed before it could answer. In HTTP, 503."""
+
+
+class BackendError(RecblrError):
+    """The library that runs the graph failed on a request. In HTTP, 500."""
+
+
+class ForkError(RecblrError, RuntimeError):
+    """Something that lives in threads was used in a process forked after it was made."""
+
+
 class MissingExtraError(RecblrError, ImportError):
     """An optional dependency that is not installed."""
 

@@ -7,6 +7,8 @@ Importing this package stays light: ONNX Runtime comes with the first `load`.
 """
 
 from recblr.runtime.backend import Backend, Limits
+from recblr.runtime.batch_metrics import BatcherMetrics
+from recblr.runtime.batcher import Batcher
 from recblr.runtime.bundle import Bundle, Manifest, is_bundle, open_bundle
 from recblr.runtime.engine import Engine, Ranking
 from recblr.runtime.loading import load
@@ -17,6 +19,8 @@ from recblr.runtime.stores import Append, Event, Store, open_store
 __all__ = [
     "Append",
     "Backend",
+    "Batcher",
+    "BatcherMetrics",
     "Bundle",
     "Engine",
     "Event",

@@ -1,4 +1,4 @@
-// Chooses the kernels of one instruction set.
+// Chooses the instruction set.
 #include <cstdlib>
 #include <cstring>
 
@@ -6,27 +6,40 @@
 
 namespace recblr {
 
-bool best_kernels(int32_t dtype, Kernels* kernels) {
+InstructionSet instruction_set() {
   const char* const names[] = {"baseline", "avx2", "avx512"};
   const char* limit = std::getenv("RECBLR_CPU_ISA");
   int most = limit == nullptr ? 2 : -1;
   for (int set = 0; limit != nullptr && set < 3; ++set) {
     if (std::strcmp(limit, names[set]) == 0) most = set;
   }
-  if (most < 0) return false;
+  if (most < 0) return InstructionSet::kUnknown;
 #if defined(RECBLR_X86)
   if (most >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
-    *kernels = avx512::kernels(dtype);
-    return true;
+    return InstructionSet::kAvx512;
   }
-  if (most >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    *kernels = avx2::kernels(dtype);
-    return true;
-  }
+  if (most >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return InstructionSet::kAvx2;
 #endif
-  *kernels = baseline::kernels(dtype);
-  return true;
+  return InstructionSet::kBaseline;
+}
+
+bool best_kernels(int32_t dtype, Kernels* kernels) {
+  switch (instruction_set()) {
+#if defined(RECBLR_X86)
+    case InstructionSet::kAvx512:
+      *kernels = avx512::kernels(dtype);
+      return true;
+    case InstructionSet::kAvx2:
+      *kernels = avx2::kernels(dtype);
+      return true;
+#endif
+    case InstructionSet::kBaseline:
+      *kernels = baseline::kernels(dtype);
+      return true;
+    default:
+      return false;
+  }
 }
 
 }  // namespace recblr

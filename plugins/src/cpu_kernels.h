@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "instruction_set.h"
 #include "recblr/plugins.h"
 
 namespace recblr {
@@ -34,10 +35,7 @@ namespace avx512 {
 Kernels kernels(int32_t dtype);
 }
 
-// The best that the machine has and RECBLR_CPU_ISA allows. Returns false if the variable has no such value.
+// Those of instruction_set(). Returns false if it is unknown.
 bool best_kernels(int32_t dtype, Kernels* kernels);
-
-// What recblr_last_error says then.
-constexpr char kUnknownIsa[] = "RECBLR_CPU_ISA names no instruction set: give baseline, avx2 or avx512, or unset it";
 
 }  // namespace recblr

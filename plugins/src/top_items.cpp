@@ -1,19 +1,17 @@
 // The k best items of a catalogue for every row, exactly. Items are scored tile by tile; only scores above the k-th
 // best of their row so far are kept, so that memory does not grow with the catalogue.
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <exception>
 #include <functional>
 #include <limits>
 #include <memory>
 #include <new>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "instruction_set.h"
+#include "parallel.h"
 #include "recblr/plugins.h"
 #include "status.h"
 #include "top_items_kernels.h"
@@ -23,53 +21,28 @@ namespace recblr {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int64_t kBlockBytes = 131072;             // of items that all rows meet before the next: within the L2 cache
+constexpr int64_t kBlockBytes = 131072;  // of items that all rows meet before the next: within the L2 cache
 constexpr int64_t kCandidateBytes = int64_t{1} << 26;  // for all threads' candidates; more rows wait for a next pass
-constexpr int64_t kProductsPerThread = 1000000;     // below so many a thread costs more than it gains
-constexpr int64_t kSpareCandidates = 64;            // beyond 2k, so that a small k is not pruned all the time
+constexpr int64_t kProductsPerThread = 1000000;        // below so many a thread costs more than it gains
+constexpr int64_t kSpareCandidates = 64;               // beyond 2k, so that a small k is not pruned all the time
 
-// The kernels of RECBLR_CPU_ISA, or of the best instruction set below it that the machine has. False for another name.
+// Those of instruction_set(). Returns false if it is unknown.
 bool choose_kernels(TopItemsKernels* kernels) {
-  const char* const names[] = {"baseline", "avx2", "avx512"};
-  const char* limit = std::getenv("RECBLR_CPU_ISA");
-  int most = limit == nullptr ? 2 : -1;
-  for (int set = 0; limit != nullptr && set < 3; ++set) {
-    if (std::strcmp(limit, names[set]) == 0) most = set;
-  }
-  if (most < 0) return false;
+  switch (instruction_set()) {
 #if defined(RECBLR_X86)
-  if (most >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
-    *kernels = avx512::top_items_kernels();
-    return true;
-  }
-  if (most >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    *kernels = avx2::top_items_kernels();
-    return true;
-  }
+    case InstructionSet::kAvx512:
+      *kernels = avx512::top_items_kernels();
+      return true;
+    case InstructionSet::kAvx2:
+      *kernels = avx2::top_items_kernels();
+      return true;
 #endif
-  *kernels = baseline::top_items_kernels();
-  return true;
-}
-
-// Calls unit(index, worker) for every index below `units`, in `threads` threads; whoever is free takes the next.
-template <typename Unit>
-void in_parallel(int64_t units, int64_t threads, const Unit& unit) {
-  std::atomic<int64_t> next{0};
-  const auto work = [&](int64_t worker) {
-    for (int64_t index = next++; index < units; index = next++) unit(index, worker);
-  };
-  std::vector<std::thread> others;
-  others.reserve(static_cast<size_t>(threads));
-  for (int64_t worker = 1; worker < threads; ++worker) {
-    try {
-      others.emplace_back(work, worker);
-    } catch (const std::exception&) {
-      break;  // no more threads to be had: the others do it all
-    }
+    case InstructionSet::kBaseline:
+      *kernels = baseline::top_items_kernels();
+      return true;
+    default:
+      return false;
   }
-  work(0);
-  for (std::thread& other : others) other.join();
 }
 
 // A candidate as a number that is the larger the better it ranks: NaN, then by score, then the smaller item. No two
@@ -158,8 +131,13 @@ class Pass {
  public:
   Pass(const recblr_top_items& a, const TopItemsKernels& kernels, const Lists& excluded, Candidates candidates,
        int64_t first_row, int64_t n_rows, int64_t threads)
-      : a_(a), kernels_(kernels), excluded_(excluded), candidates_(candidates), first_row_(first_row),
-        n_rows_(n_rows), capacity_(capacity(a.k, candidates.count)) {
+      : a_(a),
+        kernels_(kernels),
+        excluded_(excluded),
+        candidates_(candidates),
+        first_row_(first_row),
+        n_rows_(n_rows),
+        capacity_(capacity(a.k, candidates.count)) {
     const int64_t tile_bytes = kernels.tile_items * a.dim * static_cast<int64_t>(sizeof(float));
     block_ = kernels.tile_items * std::max<int64_t>(1, kBlockBytes / tile_bytes);
     for (int64_t row = 0; row < n_rows;) {
@@ -183,9 +161,7 @@ class Pass {
   }
 
   // Bytes of candidates for each row and thread.
-  static int64_t row_bytes(int64_t k, int64_t count) {
-    return capacity(k, count) * static_cast<int64_t>(sizeof(Key));
-  }
+  static int64_t row_bytes(int64_t k, int64_t count) { return capacity(k, count) * static_cast<int64_t>(sizeof(Key)); }
 
   void run() {
     const int64_t threads = static_cast<int64_t>(workers_.size());
@@ -260,8 +236,13 @@ class Pass {
     Worker& worker = workers_[static_cast<size_t>(worker_index)];
     TopItemsHit hits[kMostTileItems * kMostGroupRows];
     for (const Group& group : groups_) {
-      TopItemsScan scan{queries_.front().values + group.first * a_.dim, worker.thresholds.data() + group.first,
-                        items, a_.dim, (count + kernels_.tile_items - 1) / kernels_.tile_items, hits, 0};
+      TopItemsScan scan{queries_.front().values + group.first * a_.dim,
+                        worker.thresholds.data() + group.first,
+                        items,
+                        a_.dim,
+                        (count + kernels_.tile_items - 1) / kernels_.tile_items,
+                        hits,
+                        0};
       int64_t scanned = 0;  // items
       while (scan.n_tiles > 0) {
         const int64_t tiles = kernels_.scan[group.wide](&scan);

@@ -1,0 +1,354 @@
+"""What waits for a batcher's workers: bounded, in two lanes, with deadlines."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from recblr.errors import ClosedError, DeadlineError, OverloadedError
+from recblr.runtime.backend import Limits
+from recblr.runtime.batch_metrics import ROW_BOUNDS, WAIT_BOUNDS, BatcherMetrics, Histogram
+from recblr.runtime.batch_request import Part, Request, Result
+
+# Removed requests stay in their lane, empty, until they are reached or are most of it.
+_MIN_REMOVED = 64
+
+# The condition's waits are bounded by the platform; a worker looks again after so many seconds.
+_LONGEST_WAIT = 3600.0
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """A request that is done, and its result or error."""
+
+    request: Request
+    result: Result | None
+    error: Exception | None
+
+
+class _Lane:
+    """Requests in order of arrival; those cut into parts go round."""
+
+    __slots__ = ("removed", "requests", "rows", "tokens")
+
+    def __init__(self) -> None:
+        self.requests: deque[Request] = deque()
+        self.rows = 0
+        self.tokens = 0
+        self.removed = 0
+
+    def front(self) -> Request | None:
+        requests = self.requests
+        while requests and requests[0].done:
+            requests.popleft()
+            self.removed -= 1
+        return requests[0] if requests else None
+
+    def put(self, request: Request) -> None:
+        self.requests.append(request)
+        self.rows += request.rows_left
+        self.tokens += request.tokens_left
+
+    def remove(self, request: Request) -> None:
+        self.rows -= request.rows_left
+        self.tokens -= request.tokens_left
+        self.removed += 1
+        if self.removed > _MIN_REMOVED and self.removed > len(self.requests) // 2:
+            self.requests = deque(waiting for waiting in self.requests if not waiting.done)
+            self.removed = 0
+
+
+class BatchQueue:
+    """Takes requests from any thread, and gives workers the parts of the next batch.
+
+    Two lanes, short rows and long ones, take turns, so that a batch of one kind waits for at most one of the other.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        short_tokens: int,
+        max_delay: float,
+        max_rows: int,
+        max_tokens: int,
+        clock: Callable[[], float],
+        deliver: Callable[[Iterable[Answer]], None],
+    ) -> None:
+        """An empty queue.
+
+        Args:
+            limits: of one batch.
+            short_tokens: requests whose rows all have at most so many items are in the short lane.
+            max_delay: seconds that the first request of a batch that is not full waits for others.
+            max_rows: that may wait.
+            max_tokens: that may wait.
+            clock: seconds, never going back.
+            deliver: hands answers to their callers; called without the lock.
+        """
+        self._deliver = deliver
+        self._limits = limits
+        self._short_tokens = short_tokens
+        self._max_delay = max_delay
+        self._max_rows = max_rows
+        self._max_tokens = max_tokens
+        self._clock = clock
+        self._changed = threading.Condition(threading.Lock())
+        self._short, self._long = _Lane(), _Lane()
+        self._long_next = False
+        self._held: set[Request] = set()  # in no lane while a piece of a row runs
+        self._next_deadline = float("inf")  # none waiting has an earlier one
+        self._open: set[Request] = set()
+        self._running = 0
+        self._closed = False
+        self._accepted = self._refused = self._answered = self._failed = self._expired = self._cancelled = 0
+        self._backend_errors = self._batch_tokens = 0
+        self._batch_rows = Histogram(ROW_BOUNDS)
+        self._wait_seconds = Histogram(WAIT_BOUNDS)
+
+    @property
+    def closed(self) -> bool:
+        """No more requests are taken."""
+        return self._closed
+
+    def put(self, request: Request, timeout: float | None) -> None:
+        """Take a request that expires after `timeout` seconds, or never.
+
+        Raises:
+            OverloadedError: the queue is full.
+            ClosedError: it is closed.
+        """
+        now = self._clock()
+        expired: list[Answer] = []
+        with self._changed:
+            if self._closed:
+                raise ClosedError("the batcher is closed: make a new one")
+            if self._full(request):
+                expired = self._expire(now)
+            full = self._full(request)
+            if full:
+                self._refused += 1
+            else:
+                request.arrived = now
+                if timeout is not None:
+                    request.deadline = now + timeout
+                    self._next_deadline = min(self._next_deadline, request.deadline)
+                self._lane_of(request).put(request)
+                self._accepted += 1
+                self._open.add(request)
+                self._changed.notify()
+        if expired:
+            self._deliver(expired)
+        if full:
+            raise OverloadedError(
+                f"no room for {request.n_rows:,} more rows, where at most {self._max_rows:,} rows and "
+                f"{self._max_tokens:,} items may wait: send the request again later, or elsewhere"
+            )
+
+    def withdraw(self, request: Request) -> bool:
+        """Drop a request whose caller no longer waits; its place is free at once. False where it was done already."""
+        with self._changed:
+            if request.done:
+                return False
+            self._cancelled += 1
+            self._end(request)
+            return True
+
+    def take(self) -> list[Part] | None:
+        """Wait for work, and give the parts of the next batch; None once the queue is closed and empty."""
+        while True:
+            with self._changed:
+                parts = self._wait_for_batch()
+                expired = self._expire(self._clock()) if parts == [] else []
+            if parts or parts is None:
+                return parts
+            self._deliver(expired)
+
+    def finish(self, results: Iterable[tuple[Part, Result | Exception]]) -> None:
+        """Take the results of parts that ran; answers requests that are whole or failed, and queues pieces' rest."""
+        answers: list[Answer] = []
+        with self._changed:
+            for part, result in results:
+                request = part.request
+                self._held.discard(request)
+                if request.done:  # withdrawn, expired or failed by another part
+                    continue
+                if isinstance(result, Exception):
+                    self._failed += 1
+                    self._end(request)
+                    answers.append(Answer(request, None, result))
+                elif part.final:
+                    whole = request.add(part, result)
+                    if whole is not None:
+                        self._answered += 1
+                        self._end(request)
+                        answers.append(Answer(request, whole, None))
+                else:
+                    request.resume(result[2])
+                    self._lane_of(request).put(request)
+            self._changed.notify_all()
+        self._deliver(answers)
+
+    def ran(self, n_rows: int, n_tokens: int) -> None:
+        """Count a run of the backend that succeeded."""
+        with self._changed:
+            self._batch_rows.add(n_rows)
+            self._batch_tokens += n_tokens
+
+    def raised(self) -> None:
+        """Count a run of the backend that raised."""
+        with self._changed:
+            self._backend_errors += 1
+
+    def stop_running(self) -> None:
+        """Note that a worker's batch is over."""
+        with self._changed:
+            self._running -= 1
+
+    def close(self) -> None:
+        """Take no more requests; those that wait are still answered."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def fail_open(self, reason: str, *, running: bool) -> None:
+        """Answer requests with a ClosedError: those not yet done, or only those with parts that do not run yet."""
+        answers = []
+        with self._changed:
+            for request in tuple(self._open):
+                if running or request.rows_left:
+                    self._failed += 1
+                    self._end(request)
+                    answers.append(Answer(request, None, ClosedError(reason)))
+            self._changed.notify_all()
+        self._deliver(answers)
+
+    def metrics(self) -> BatcherMetrics:
+        """The counts at this moment."""
+        with self._changed:
+            return BatcherMetrics(
+                queued_rows=self._short.rows + self._long.rows,
+                queued_tokens=self._short.tokens + self._long.tokens,
+                open_requests=len(self._open),
+                running_batches=self._running,
+                accepted=self._accepted,
+                refused=self._refused,
+                answered=self._answered,
+                failed=self._failed,
+                expired=self._expired,
+                cancelled=self._cancelled,
+                backend_errors=self._backend_errors,
+                batch_rows=self._batch_rows.snapshot(),
+                batch_tokens=self._batch_tokens,
+                wait_seconds=self._wait_seconds.snapshot(),
+            )
+
+    # What follows is called with the lock held.
+
+    def _lane_of(self, request: Request) -> _Lane:
+        return self._short if request.longest <= self._short_tokens else self._long
+
+    def _full(self, request: Request) -> bool:
+        """Whether a request has no room; with nothing waiting there is room for any."""
+        rows, tokens = self._short.rows + self._long.rows, self._short.tokens + self._long.tokens
+        return rows > 0 and (
+            rows + request.rows_left > self._max_rows or tokens + request.tokens_left > self._max_tokens
+        )
+
+    def _end(self, request: Request) -> None:
+        """Mark a request done, wherever it is; one whose last part was taken is in no lane and has no rows left."""
+        request.done = True
+        self._open.discard(request)
+        if request.rows_left and request not in self._held:
+            self._lane_of(request).remove(request)
+        request.release()
+
+    def _expire(self, now: float) -> list[Answer]:
+        if now < self._next_deadline:
+            return []
+        self._next_deadline = float("inf")
+        answers = []
+        for lane in (self._short, self._long):
+            for request in tuple(lane.requests):
+                if request.done or request.deadline is None:
+                    continue
+                if request.deadline > now:
+                    self._next_deadline = min(self._next_deadline, request.deadline)
+                    continue
+                waited = now - request.arrived
+                reason = (
+                    f"the request waited {waited:.3g} s, longer than it may: allow more time, or send fewer requests"
+                )
+                self._expired += 1
+                self._end(request)
+                answers.append(Answer(request, None, DeadlineError(reason)))
+        for request in self._held:
+            if request.deadline is not None:
+                self._next_deadline = min(self._next_deadline, request.deadline)
+        return answers
+
+    def _wait_for_batch(self) -> list[Part] | None:
+        """The next batch; [] where requests expired first, None once closed and empty."""
+        while True:
+            now = self._clock()
+            if now >= self._next_deadline:
+                return []
+            lane, seconds = self._choose(now)
+            if lane is not None:
+                return self._fill(lane, now)
+            if seconds is None and self._closed and not self._held:
+                return None
+            if self._next_deadline < float("inf"):
+                left = self._next_deadline - now
+                seconds = left if seconds is None else min(seconds, left)
+            self._changed.wait(seconds if seconds is None else min(seconds, _LONGEST_WAIT))
+
+    def _choose(self, now: float) -> tuple[_Lane | None, float | None]:
+        """The lane whose batch may start, or after how many seconds one may; (None, None) where nothing waits."""
+        lanes = (self._long, self._short) if self._long_next else (self._short, self._long)
+        seconds: float | None = None
+        for lane in lanes:
+            front = lane.front()
+            if front is None:
+                continue
+            left = front.arrived + self._max_delay - now
+            full = lane.rows >= self._limits.rows or lane.tokens >= self._limits.tokens
+            if left <= 0 or full or self._closed:
+                self._long_next = lane is self._short
+                return lane, None
+            seconds = left if seconds is None else min(seconds, left)
+        return None, seconds
+
+    def _fill(self, lane: _Lane, now: float) -> list[Part]:
+        rows, tokens, exclusions = self._limits.rows, self._limits.tokens, self._limits.exclusions
+        parts: list[Part] = []
+        again: list[Request] = []
+        while rows and (request := lane.front()) is not None:
+            rows_before, tokens_before = request.rows_left, request.tokens_left
+            part = request.take(rows, tokens, exclusions, self._limits, alone=not parts)
+            if part is None:
+                break
+            if not request.started:
+                request.started = True
+                self._wait_seconds.add(now - request.arrived)
+            lane.requests.popleft()
+            lane.rows -= rows_before - request.rows_left
+            lane.tokens -= tokens_before - request.tokens_left
+            parts.append(part)
+            rows -= part.n_rows
+            tokens -= len(part.items)
+            exclusions -= len(part.exclude)
+            if not part.final:
+                self._held.add(request)
+                lane.rows -= request.rows_left
+                lane.tokens -= request.tokens_left
+                break
+            if request.rows_left:
+                again.append(request)
+        lane.requests.extend(again)  # its other rows go behind those of others
+        self._running += 1
+        if self._short.rows or self._long.rows:
+            self._changed.notify()  # another worker may be idle
+        return parts

@@ -1,0 +1,407 @@
+"""Merges the requests of concurrent callers into batches."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
+from recblr.errors import BackendError, ConfigError, ForkError, RecblrError, RequestError, short_reason
+from recblr.runtime.backend import Backend, Limits
+from recblr.runtime.batch_metrics import BatcherMetrics
+from recblr.runtime.batch_queue import Answer, BatchQueue
+from recblr.runtime.batch_request import Part, Request, Result
+
+# On ONNX Runtime's CPU a row costs least from about 32 rows on, and a batch of so many items keeps others waiting for
+# a few milliseconds only.
+BATCH_LIMITS = Limits(rows=32, tokens=512)
+
+# What a batcher that nobody closed may take to answer the rest, when it is collected or the process ends.
+_EXIT_SECONDS = 10.0
+
+
+class Batcher:
+    """A `recblr.runtime.Backend` in front of another, which merges what concurrent callers send.
+
+    `Engine(bundle, Batcher(backend))` batches without the engine's knowing. A worker that is free takes what waits at
+    once, so a lone request is not delayed; while workers are busy, requests gather and go together, up to `limits`.
+
+    Rows of at most `short_tokens` items (steps) and longer ones are batched apart and take turns, and a row longer than
+    `limits.tokens` is fed in pieces of that size, through its state: a step never waits for the whole of a long
+    history, and neither kind is starved.
+
+    A result is that of the same request alone: the backend is given the same pieces of every row, whatever else runs.
+    What is left is the backend's rounding. On ONNX Runtime's CPU, at a fixed number of threads, rows of one item are
+    equal bit for bit. Longer rows agree within 1e-5 of their largest value: the graph's ONNX functions compute them in
+    padded or in chunked form, as the rows of the batch make it cheaper.
+
+    A run that raises is repeated in halves, down to single rows, so that only the request at fault gets the error,
+    and a batch too large for the memory becomes two. Safe for any number of threads and event loops.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        limits: Limits = BATCH_LIMITS,
+        *,
+        max_delay: float = 0.0,
+        max_queued_rows: int = 4096,
+        max_queued_tokens: int = 1_048_576,
+        timeout: float | None = None,
+        short_tokens: int = 16,
+        workers: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start the workers.
+
+        Args:
+            backend: runs the batches; it may be given buffers that are used again after the run.
+            limits: of one batch. The exclusions of one row are never split.
+            max_delay: seconds that a free worker waits for more before it starts a batch that is not full.
+            max_queued_rows: rows that may wait; a request beyond is refused, unless nothing waits.
+            max_queued_tokens: items that may wait, in the same way.
+            timeout: seconds that a request may wait where it does not say; None for no bound.
+            short_tokens: the longest row that counts as short.
+            workers: threads; more than one where the backend gains from several runs at once.
+            clock: seconds, never going back.
+
+        Raises:
+            ConfigError: a value out of its range.
+        """
+        for name, value in (
+            ("limits.rows", limits.rows),
+            ("limits.tokens", limits.tokens),
+            ("limits.exclusions", limits.exclusions),
+            ("max_queued_rows", max_queued_rows),
+            ("max_queued_tokens", max_queued_tokens),
+            ("workers", workers),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name} is {value!r}: give a whole number of at least 1")
+        if not 0 <= max_delay < float("inf"):
+            raise ConfigError(f"max_delay is {max_delay!r}: give seconds, 0 for none")
+        _check_timeout(timeout, ConfigError)
+        self._timeout = timeout
+        self._process = os.getpid()
+        self._queue = BatchQueue(
+            limits,
+            short_tokens=short_tokens,
+            max_delay=max_delay,
+            max_rows=max_queued_rows,
+            max_tokens=max_queued_tokens,
+            clock=clock,
+            deliver=_deliver,
+        )
+        # Workers know the queue and not the batcher: one that is forgotten is collected, and its workers end.
+        self._workers = [
+            threading.Thread(target=_work, args=(self._queue, backend, limits), name=f"recblr-batch-{n}", daemon=True)
+            for n in range(workers)
+        ]
+        self._finalizer = weakref.finalize(self, _close, self._queue, self._workers, self._process, True, _EXIT_SECONDS)
+        for worker in self._workers:
+            worker.start()
+
+    def submit(
+        self,
+        items: ItemsArray,
+        offsets: OffsetsArray,
+        state_in: StatesArray,
+        exclude: ExcludeArray,
+        timeout: float | None = None,
+    ) -> Future[Result]:
+        """Send rows, and get a future of what `run` returns.
+
+        The arrays must not change until the answer is there. Cancelling the future, at any time before the answer,
+        frees its place in the queue at once; a part that runs already is dropped after. `running()` stays False.
+
+        Args:
+            items: int32 [N], see `recblr.runtime.Backend.run`.
+            offsets: int32 [B + 1].
+            state_in: float32 [B, S].
+            exclude: int32 [M, 2].
+            timeout: seconds that the rows may wait for their run; None for the batcher's. Time is looked at between
+                batches: a run is never interrupted.
+
+        Returns:
+            A future of (int32 [B, k], float32 [B, k], float32 [B, S]). Its error is a DeadlineError, a ClosedError, a
+            BackendError where the backend failed on these rows, or what it raised if that is a RecblrError.
+
+        Raises:
+            RequestError: arrays of another form.
+            OverloadedError: the queue is full.
+            ClosedError: the batcher is closed.
+            ForkError: this process was forked after the batcher was made.
+        """
+        self._check_process()
+        future = _WithdrawingFuture(self._queue)
+        request = Request(items, offsets, state_in, exclude, future)
+        future.request = request
+        self._queue.put(request, self._seconds(timeout))
+        return future
+
+    async def arun(
+        self,
+        items: ItemsArray,
+        offsets: OffsetsArray,
+        state_in: StatesArray,
+        exclude: ExcludeArray,
+        timeout: float | None = None,
+    ) -> Result:
+        """`run` for asyncio; no thread waits. Cancelling the task withdraws the rows. See `submit`."""
+        self._check_process()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        request = Request(items, offsets, state_in, exclude, future, loop)
+        self._queue.put(request, self._seconds(timeout))
+        try:
+            return await future
+        finally:
+            if not request.done:  # cancelled
+                self._queue.withdraw(request)
+
+    def run(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray) -> Result:
+        """See `recblr.runtime.Backend.run`, and `submit` for the errors."""
+        if threading.current_thread() in self._workers:
+            raise RequestError("run was called in a future's callback, where it would wait for itself: use submit")
+        future = self.submit(items, offsets, state_in, exclude)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # where Ctrl-C ended the wait
+
+    def metrics(self) -> BatcherMetrics:
+        """What waits now, and counts since the start."""
+        self._check_process()
+        return self._queue.metrics()
+
+    def close(self, drain: bool = True, timeout: float | None = None) -> None:
+        """Take no more requests, answer or fail those that wait, and end the workers. Safe to call again.
+
+        Args:
+            drain: run what waits; otherwise it fails with a ClosedError, except what runs just now.
+            timeout: seconds after which the rest fails, too, and a run that does not end is left behind.
+        """
+        self._finalizer.detach()
+        _close(self._queue, self._workers, self._process, drain, timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close(drain=error is None)
+
+    def _seconds(self, timeout: float | None) -> float | None:
+        if timeout is None:
+            return self._timeout
+        _check_timeout(timeout, RequestError)
+        return timeout
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise ForkError(
+                f"the batcher was made in process {self._process}, before this one was forked from it, and its threads "
+                "stayed there: load the engine after the fork"
+            )
+
+
+class _WithdrawingFuture(Future[Result]):
+    """A future whose cancelling frees the request's place."""
+
+    request: Request
+
+    def __init__(self, queue: BatchQueue) -> None:
+        super().__init__()
+        self._queue = queue
+
+    def cancel(self) -> bool:
+        cancelled = super().cancel()
+        if cancelled and self._queue.withdraw(self.request):
+            self.set_running_or_notify_cancel()  # tells `concurrent.futures.wait`
+        return cancelled
+
+
+def _check_timeout(timeout: float | None, error: type[RecblrError]) -> None:
+    if timeout is not None and not timeout > 0:
+        raise error(f"timeout is {timeout!r}: give seconds above 0, or None")
+
+
+def _deliver(answers: Iterable[Answer]) -> None:
+    """Hand answers to their callers; an event loop is woken once for all of its."""
+    of_loops: dict[asyncio.AbstractEventLoop, list[Answer]] = {}
+    for answer in answers:
+        if answer.request.loop is None:
+            _settle(answer)
+        else:
+            of_loops.setdefault(answer.request.loop, []).append(answer)
+    for loop, its in of_loops.items():
+        try:
+            loop.call_soon_threadsafe(_settle_all, its)
+        except RuntimeError:  # the loop is closed, and nobody waits
+            continue
+
+
+def _settle_all(answers: Sequence[Answer]) -> None:
+    for answer in answers:
+        _settle(answer)
+
+
+def _settle(answer: Answer) -> None:
+    future = answer.request.future
+    try:
+        if answer.error is not None:
+            future.set_exception(answer.error)
+        elif answer.result is not None:
+            future.set_result(answer.result)
+    except InvalidStateError:  # cancelled just now, too late to withdraw
+        if isinstance(future, Future):
+            future.set_running_or_notify_cancel()
+    except asyncio.InvalidStateError:  # its task was cancelled
+        pass
+
+
+def _work(queue: BatchQueue, backend: Backend, limits: Limits) -> None:
+    """A worker's life."""
+    runner = _Runner(queue, backend, limits)
+    try:
+        while (parts := queue.take()) is not None:
+            runner.run(parts)
+            del parts
+    except BaseException as error:
+        # Nothing is known of the queue any more, so every caller is told rather than left waiting.
+        queue.close()
+        queue.fail_open(f"the batcher's worker ended ({type(error).__name__}: {short_reason(error)})", running=True)
+        raise
+
+
+def _close(
+    queue: BatchQueue, workers: Sequence[threading.Thread], process: int, drain: bool, timeout: float | None
+) -> None:
+    if os.getpid() != process:
+        return
+    queue.close()
+    if not drain:
+        queue.fail_open("the batcher was closed before the request ran", running=False)
+    end = None if timeout is None else time.monotonic() + timeout
+    for worker in workers:
+        if worker is not threading.current_thread():
+            worker.join(None if end is None else max(0.0, end - time.monotonic()))
+    if any(worker.is_alive() for worker in workers if worker is not threading.current_thread()):
+        queue.fail_open(f"the batcher was closed, and had not answered within {timeout} s", running=True)
+
+
+class _Runner:
+    """Runs batches for one worker, in buffers of its own."""
+
+    def __init__(self, queue: BatchQueue, backend: Backend, limits: Limits) -> None:
+        self._queue = queue
+        self._backend = backend
+        self._offsets = np.zeros(limits.rows + 1, np.int32)
+        self._rows = limits.rows
+        self._states: StatesArray = np.empty((0, 0), np.float32)
+
+    def run(self, parts: list[Part]) -> None:
+        """Run a batch, and pass on what came of each part; never raises."""
+        results: list[tuple[Part, Result | Exception]] = []
+        try:
+            self._run(parts, results)
+        except BaseException as error:  # such as SystemExit: not repeated, and the worker goes on
+            told = {id(part) for part, _ in results}
+            results += [(part, _explained(error)) for part in parts if id(part) not in told]
+        finally:
+            self._queue.stop_running()
+        self._queue.finish(results)
+
+    def _run(self, parts: list[Part], results: list[tuple[Part, Result | Exception]]) -> None:
+        parts = [part for part in parts if not part.request.done]
+        if not parts:
+            return
+        try:
+            top_items, top_scores, states = self._merged(parts)
+        except Exception as error:
+            self._queue.raised()
+            if len(parts) > 1:
+                middle = len(parts) // 2
+                self._run(parts[:middle], results)
+                self._run(parts[middle:], results)
+            elif parts[0].n_rows > 1:
+                self._run_rows(parts[0], results)
+            else:
+                results.append((parts[0], _explained(error)))
+            return
+        if len(parts) == 1:
+            results.append((parts[0], (top_items, top_scores, states)))
+            return
+        start = 0
+        for part in parts:
+            stop = start + part.n_rows
+            # Copies: a view would keep the whole batch as long as the caller keeps one state.
+            results.append(
+                (part, (top_items[start:stop].copy(), top_scores[start:stop].copy(), states[start:stop].copy()))
+            )
+            start = stop
+
+    def _run_rows(self, part: Part, results: list[tuple[Part, Result | Exception]]) -> None:
+        """Repeat a part of several rows in halves; its request fails with the first row that fails alone."""
+        of_halves: list[tuple[Part, Result | Exception]] = []
+        for half in part.halves():
+            self._run([half], of_halves)
+            failed = next((result for _, result in of_halves if isinstance(result, Exception)), None)
+            if failed is not None:
+                results.append((part, failed))
+                return
+        results += of_halves
+
+    def _merged(self, parts: list[Part]) -> Result:
+        lengths = [length for part in parts for length in part.lengths]
+        n_rows = len(lengths)
+        offsets = self._offsets[: n_rows + 1]
+        np.cumsum(lengths, out=offsets[1:])
+        if len(parts) == 1:
+            (part,) = parts
+            items, states, exclude = part.items, part.states, part.exclude
+        else:
+            items = np.concatenate([part.items for part in parts])
+            width = parts[0].states.shape[1]
+            if self._states.shape[1] != width:
+                self._states = np.empty((self._rows, width), np.float32)
+            states = np.concatenate([part.states for part in parts], out=self._states[:n_rows])
+            exclude = _merged_exclusions(parts)
+        top_items, top_scores, new_states = self._backend.run(items, offsets, states, exclude)
+        if not len(top_items) == len(top_scores) == len(new_states) == n_rows:
+            raise BackendError(f"the backend gave {len(top_items)} rows for {n_rows}: its graph is another")
+        self._queue.ran(n_rows, len(items))
+        return top_items, top_scores, new_states
+
+
+def _merged_exclusions(parts: Sequence[Part]) -> ExcludeArray:
+    merged = np.concatenate([part.exclude for part in parts])
+    pair = row = 0
+    for part in parts:
+        n_pairs = len(part.exclude)
+        if n_pairs:
+            merged[pair : pair + n_pairs, 0] += row
+        pair += n_pairs
+        row += part.n_rows
+    return merged
+
+
+def _explained(error: BaseException) -> Exception:
+    if isinstance(error, RecblrError):
+        return error
+    explained = BackendError(
+        f"the backend failed on this request ({type(error).__name__}: {short_reason(error)}): "
+        "check its items and states; other requests are not affected"
+    )
+    explained.__cause__ = error
+    return explained
