@@ -73,11 +73,7 @@ def _wants_cuda(config_settings: _Settings) -> bool:
 
 def _has_system_compiler() -> bool:
     homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
-    return bool(
-        os.environ.get("CUDACXX")
-        or shutil.which("nvcc")
-        or any(shutil.which("nvcc", path=f"{home}/bin") for home in homes)
-    )
+    return bool(os.environ.get("CUDACXX") or shutil.which("nvcc") or any(shutil.which("nvcc", path=f"{home}/bin") for home in homes))
 
 
 def _use_compiler_of_wheels(config_settings: _Settings) -> None:
