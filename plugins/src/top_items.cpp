@@ -362,7 +362,7 @@ void rank(const recblr_top_items& a, const TopItemsKernels& kernels, const Lists
 int top_items(const recblr_top_items& a) {
   TopItemsKernels kernels;
   if (!choose_kernels(&kernels)) {
-    return fail(RECBLR_INVALID_ARGUMENT, "RECBLR_CPU_ISA must be baseline, avx2 or avx512");
+    return fail(RECBLR_INVALID_ARGUMENT, kUnknownIsa);
   }
   if (a.n_rows == 0) return RECBLR_OK;
   const Lists excluded = exclusions_of(a);
