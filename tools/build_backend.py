@@ -73,12 +73,8 @@ def _wants_cuda(config_settings: _Settings) -> bool:
 
 def _has_system_compiler() -> bool:
     homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
-<<<<<<< HEAD
     in_home = any(shutil.which("nvcc", path=f"{home}/bin") for home in homes)
     return bool(os.environ.get("CUDACXX") or shutil.which("nvcc") or in_home)
-=======
-    return bool(os.environ.get("CUDACXX") or shutil.which("nvcc") or any(shutil.which("nvcc", path=f"{home}/bin") for home in homes))
->>>>>>> topk
 
 
 def _use_compiler_of_wheels(config_settings: _Settings) -> None:

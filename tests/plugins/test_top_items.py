@@ -183,7 +183,7 @@ def test_errors(change, message):
 
 def test_an_instruction_set_of_another_name(monkeypatch):
     monkeypatch.setenv("RECBLR_CPU_ISA", "mmx")
-    with pytest.raises(RuntimeError, match="RECBLR_CPU_ISA must be baseline, avx2 or avx512"):
+    with pytest.raises(RuntimeError, match="RECBLR_CPU_ISA names no instruction set"):
         top_items(np.ones((1, 1), np.float32), np.ones((2, 1), np.float32), 1)
 
 
