@@ -160,7 +160,7 @@ class RedisStore:
 
     def _store_error(self, error: Exception, consequence: str) -> StoreError:
         advice = "check the server"
-        if isinstance(error, redis.exceptions.OutOfMemoryError):
+        if "OOM " in str(error) or isinstance(error, redis.exceptions.OutOfMemoryError):  # servers differ in scripts
             advice = "raise its maxmemory"
         return StoreError(f"the store at {self._address}: {short_reason(error)}; {consequence}; {advice}")
 
