@@ -1,6 +1,7 @@
 """The item embedding of an ONNX file, mapped into memory where it lies: no onnx package, no copy.
 
-A walk over the file's protobuf fields, of which only those on the way are read. Numbers of fields are those of onnx.proto.
+A walk over the file's protobuf fields, of which only those on the way are read. The numbers of fields are those of
+onnx.proto.
 """
 
 from __future__ import annotations

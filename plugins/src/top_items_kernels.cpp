@@ -57,9 +57,8 @@ inline void store(float* to, Vector value) { memcpy(to, &value, sizeof value); }
 inline Vector multiply_add(Vector a, Vector b, Vector sum) { return a * b + sum; }
 inline unsigned above(Vector score, Vector threshold) {
   const auto not_above = score <= threshold;
-  unsigned lanes = 0;
-  for (int lane = 0; lane < kLanes; ++lane) lanes |= (not_above[lane] == 0 ? 1u : 0u) << lane;
-  return lanes;
+  return unsigned{not_above[0] == 0} | unsigned{not_above[1] == 0} << 1 | unsigned{not_above[2] == 0} << 2 |
+         unsigned{not_above[3] == 0} << 3;
 }
 
 #endif

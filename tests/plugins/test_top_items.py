@@ -25,7 +25,7 @@ def brute_force(queries, embedding, k, exclude=(), only=None):
         allowed = only[b] if isinstance(only, list) else only
         left = set(range(1, len(embedding))) if allowed is None else set(np.asarray(allowed).tolist())
         left -= {item for row, item in np.asarray(exclude).tolist() if row == b} | {0}
-        left = [item for item in left if not found[b, item] == -np.inf]
+        left = [item for item in left if found[b, item] != -np.inf]
         best = sorted(left, key=lambda item: (not np.isnan(found[b, item]), -found[b, item], item))[:k]
         items[b, : len(best)], scores[b, : len(best)] = best, found[b, best]
     return items, scores

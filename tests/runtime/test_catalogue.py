@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -117,18 +115,25 @@ def test_a_missing_file(tmp_path):
 
 def test_damaged_files_are_refused(toy, tmp_path):
     content = (toy.path / "model.onnx").read_bytes()
-    path = Path(tmp_path / "model.onnx")
-    generator = np.random.default_rng(0)
+    path = tmp_path / "model.onnx"
     damaged = [b"", b"\xff" * 40, content[:50], content[: len(content) // 4], b"\x3a\xff\xff\xff\xff\x0f"]
     for content_ in damaged:
         path.write_bytes(content_)
         with pytest.raises(BundleError, match="no item embedding"):
             map_item_embedding(path, 9, 4)
-    for _ in range(300):  # a changed byte gives an error or a table, nothing else
+
+
+def test_a_changed_byte_gives_an_error_or_a_table(toy, tmp_path):
+    content = (toy.path / "model.onnx").read_bytes()
+    path = tmp_path / "model.onnx"
+    generator = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(300):
         changed = bytearray(content)
         changed[generator.integers(len(changed))] = generator.integers(256)
         path.write_bytes(changed)
         try:
-            assert map_item_embedding(path, 9, 4).shape == (10, 4)
-        except BundleError as error:
-            assert "no item embedding" in str(error)
+            outcomes.add(map_item_embedding(path, 9, 4).shape)
+        except BundleError:
+            outcomes.add("refused")
+    assert outcomes == {(10, 4), "refused"}
