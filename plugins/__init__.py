@@ -5,8 +5,13 @@ Imports neither torch, onnx nor any other part of recblr, so that every part can
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ._library import ABI_VERSION, LIBRARY_NAME, PluginLibrary, PluginLibraryError, find_library, load_library
-from .state import gather_state, scatter_state
+
+if TYPE_CHECKING:
+    from .state import gather_state, scatter_state
 
 __all__ = [
     "ABI_VERSION",
@@ -18,3 +23,10 @@ __all__ = [
     "load_library",
     "scatter_state",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs NumPy is imported where it is used."""
+    if name in ("gather_state", "scatter_state"):
+        return getattr(importlib.import_module(".state", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
