@@ -109,7 +109,7 @@ def closed_loop(
             if measured and now >= started + seconds:
                 break
             measured = now >= started
-            worker.send(make_request(next(numbers)), now)
+            worker.send(make_request(next(numbers)))
 
     run.start(work)
     return run.samples(started)
@@ -127,7 +127,7 @@ def open_loop(
 
     Where all of `in_flight` wait for answers, the next request is late; since its latency counts from the time it was
     scheduled for, that time is in the result and a stall meets all requests that fell into it. Sending ends one
-    measurement's time after the last schedule at the latest; what was not sent until then counts as unanswered.
+    measurement's time after the measurement's end at the latest; what was not sent until then counts as unanswered.
 
     Args:
         make_request: from several threads at once.
@@ -172,16 +172,18 @@ class _Worker:
 
     clock: Clock
     records: array[float] = field(default_factory=lambda: array("d"))
-    failed_at: list[tuple[float, str]] = field(default_factory=list)
+    errors: list[tuple[float, str]] = field(default_factory=list)  # scheduled, class
 
-    def send(self, request: Request, scheduled: float) -> None:
+    def send(self, request: Request, scheduled: float | None = None) -> None:
         failed = 0.0
         sent = self.clock.now()
+        if scheduled is None:
+            scheduled = sent
         try:
             request.call()
         except RecblrError as error:
             failed = 1.0
-            self.failed_at.append((scheduled, type(error).__name__))
+            self.errors.append((scheduled, type(error).__name__))
         self.records.extend((scheduled, sent, self.clock.now(), request.rows, request.tokens, failed))
 
 
@@ -233,7 +235,7 @@ class _Run:
         table = np.concatenate(tables)
         caller = np.repeat(np.arange(len(tables)), [len(rows) for rows in tables])
         measured = table[:, 0] >= started
-        failures = [name for worker in self._workers for time, name in worker.failed_at if time >= started]
+        failures = [name for worker in self._workers for time, name in worker.errors if time >= started]
         reached = np.array([time for time in schedule if started <= time <= ended])
         scheduled, sent, done, rows, tokens, failed = table[measured].T
         return Samples(

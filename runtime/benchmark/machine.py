@@ -1,4 +1,4 @@
-"""A description of the machine and the software that something was measured on; nothing that tells whose machine it is."""
+"""The machine and the software that something was measured on; nothing that tells whose machine it is."""
 
 from __future__ import annotations
 

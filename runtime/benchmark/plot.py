@@ -37,7 +37,7 @@ def plot_results(path: Path, results: Sequence[Result], title: str) -> None:
 
 def _plot_load(axes: Axes, results: Sequence[Result]) -> None:
     for number, name in enumerate(dict.fromkeys(map(_name, results))):
-        color = f"C{number % 10}"
+        color = _color(number)
         chosen = [result for result in results if _name(result) == name and result.measured.latency.p50 is not None]
         closed = [result for result in chosen if result.load.rate is None]
         opened = sorted((result for result in chosen if result.load.rate is not None), key=_rate)
@@ -45,16 +45,12 @@ def _plot_load(axes: Axes, results: Sequence[Result]) -> None:
         for percentile, style in (("p50", "-"), ("p99", "--")):
             axes.plot(
                 [_rate(result) for result in opened],
-                [getattr(result.measured.latency, percentile) for result in opened],
-                style + ".",
+                _times(opened, percentile),
+                style,
+                marker=".",
                 color=color,
             )
-        axes.plot(
-            [_rate(result) for result in closed],
-            [result.measured.latency.p50 for result in closed],
-            "x",
-            color=color,
-        )
+        axes.plot([_rate(result) for result in closed], _times(closed, "p50"), "x", color=color)
     axes.set(xlabel="requests/s", ylabel="latency (ms)", xscale="log", yscale="log")
     axes.set_title("p50 (solid) and p99 (dashed) in open loops; p50 in closed loops (x)", fontsize=9)
     axes.grid(alpha=0.3)
@@ -73,11 +69,10 @@ def _plot_length(axes: Axes, results: Sequence[Result]) -> None:
         )
         lengths = [result.lengths.mean for result in group]
         for percentile, style in (("p50", "-"), ("p99", "--")):
-            times = [getattr(result.measured.latency, percentile) for result in group]
-            label = f"{traffic}, {rows} rows" if percentile == "p50" else None
-            axes.plot(lengths, times, style + ".", color=f"C{number % 10}", label=label)
+            label = f"{traffic}, rows: {rows}" if percentile == "p50" else None
+            axes.plot(lengths, _times(group, percentile), style, marker=".", color=_color(number), label=label)
     axes.set(xlabel="mean length of histories", ylabel="latency (ms)", xscale="log", yscale="log")
-    axes.set_title(f"p50 (solid) and p99 (dashed) in closed loops, {fewest} at once", fontsize=9)
+    axes.set_title(f"p50 (solid) and p99 (dashed) in closed loops, callers: {fewest}", fontsize=9)
     axes.grid(alpha=0.3)
     if chosen:
         axes.legend(fontsize=7)
@@ -90,3 +85,16 @@ def _name(result: Result) -> str:
 def _rate(result: Result) -> float:
     """What was sent, in an open loop, else what came back."""
     return result.load.rate or result.measured.requests_per_s
+
+
+def _times(results: Sequence[Result], percentile: str) -> list[float]:
+    """Milliseconds of latency."""
+    return [getattr(result.measured.latency, percentile) for result in results]
+
+
+def _color(number: int) -> str:
+    """Every second of twenty first: they differ most."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return to_hex(colormaps["tab20"](number * 2 % 20 + number // 10 % 2))

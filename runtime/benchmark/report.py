@@ -18,7 +18,7 @@ _PACKAGES = ("recblr", "numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "t
 _TEXT_COLUMNS = 4
 _HEADER = (
     *("traffic", "rows", "length", "load", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms"),
-    *("requests/s", "rows/s", "tokens/s"),
+    *("requests/s", "rows/s", "tokens/s", "late", "unanswered"),
 )
 
 
@@ -51,21 +51,16 @@ def json_report(engine: Engine, plan: Plan, results: Sequence[Result], interrupt
 def print_table(results: Sequence[Result]) -> None:
     """The results on standard output, and below them what else must be known of them."""
     rows = [_cells(result) for result in results]
-    if importlib.util.find_spec("rich") is None:
+    if importlib.util.find_spec("rich") is None or not _print_rich(rows):
         _print_plain(rows)
-    else:
-        _print_rich(rows)
     for result in results:
         for remark in remarks(result):
             click.echo(f"{result.traffic}, {result.rows} x {result.lengths.name}, {result.load}: {remark}")
 
 
 def remarks(result: Result) -> list[str]:
-    """What was not as asked: late or unanswered requests, failed ones, none at all, an early end."""
+    """What a reader must know of the figures: unanswered or failed requests, none at all, an early end."""
     measured, found = result.measured, []
-    if measured.late:
-        total = measured.requests + measured.unanswered + sum(measured.errors.values())
-        found.append(f"{measured.late:,} of {total:,} requests sent late, by up to {measured.max_late_ms:,.0f} ms")
     if measured.unanswered:
         found.append(
             f"{measured.unanswered:,} requests not answered by the end: the load is beyond the engine, and the "
@@ -81,13 +76,15 @@ def remarks(result: Result) -> list[str]:
 
 def _cells(result: Result) -> tuple[str, ...]:
     measured = result.measured
-    latency = measured.latency
+    latency, total = measured.latency, measured.requests + measured.unanswered + sum(measured.errors.values())
+    late = f"{measured.late / total:.0%}, {measured.max_late_ms:,.0f} ms" if measured.late else "-"
     times = (latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max)
     rates = (measured.requests_per_s, measured.rows_per_s, measured.tokens_per_s)
     return (
         *(result.traffic, str(result.rows), result.lengths.name, str(result.load)),
         *("-" if time is None else f"{time:,.2f}" for time in times),
         *(f"{rate:,.0f}" if rate >= 10 else f"{rate:.2f}" for rate in rates),
+        *(late, f"{measured.unanswered:,}" if measured.unanswered else "-"),
     )
 
 
@@ -101,7 +98,8 @@ def _print_plain(rows: Sequence[tuple[str, ...]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
-def _print_rich(rows: Sequence[tuple[str, ...]]) -> None:
+def _print_rich(rows: Sequence[tuple[str, ...]]) -> bool:
+    """False, and nothing printed, where the terminal is too narrow."""
     from rich.console import Console
     from rich.table import Table
 
@@ -110,7 +108,9 @@ def _print_rich(rows: Sequence[tuple[str, ...]]) -> None:
         table.add_column(title, justify="left" if column < _TEXT_COLUMNS else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
+    width = Console(width=1000).measure(table).maximum
     console = Console()
-    if not console.is_terminal:  # a file has room for every column
-        console = Console(width=max(console.width, console.measure(table).maximum))
-    console.print(table)
+    if console.is_terminal and console.width < width:
+        return False
+    Console(width=width).print(table)  # a file has room for every column
+    return True

@@ -129,9 +129,7 @@ _NUMBERS = _listed(_positive, "numbers above 0")
     click.option("--plot", type=click.Path(path_type=Path), help="Plot latency against load and length, as PNG."),
 )
 @version_option
-@click.pass_context
 def main(
-    context: click.Context,
     engine: str,
     threads: int | None,
     device: Literal["cpu", "cuda"],
@@ -193,7 +191,7 @@ def main(
         plot_results(plot, results, f"{loaded.n_items:,} items, {loaded.description}")
     if interrupted:
         click.echo(f"Interrupted: {len(results)} of {plan.n_measurements} measurements.", err=True)
-        context.exit(_INTERRUPTED)
+        click.get_current_context().exit(_INTERRUPTED)
 
 
 def _lengths(given: dict[str, Any]) -> list[Lengths]:
