@@ -10,6 +10,7 @@ import numpy as np
 from recblr.runtime.benchmark.load import Samples, TimesArray
 
 LATE_AFTER = 1e-3  # seconds; less is how exactly a thread is woken
+_PERMILLES = (500, 900, 990, 999, 1000)
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,9 @@ class Percentiles:
         """Of times [n] in seconds."""
         if not len(seconds):
             return cls(None, None, None, None, None, None)
-        ms = seconds * 1e3
-        return cls(
-            float(ms.mean()), *np.percentile(ms, [50, 90, 99, 99.9, 100], method="inverted_cdf").astype(float).tolist()
-        )
+        ms = np.sort(seconds * 1e3)
+        ranks = [-(-len(ms) * permille // 1000) for permille in _PERMILLES]  # rounded up, exactly
+        return cls(float(ms.mean()), *(float(ms[rank - 1]) for rank in ranks))
 
 
 @dataclass(frozen=True)

@@ -454,7 +454,7 @@ def _engine(toy: Any) -> Any:
     return load(toy.path, threads=1)
 
 
-def test_the_base_installation_suffices(toy: Any) -> None:
+def test_the_base_installation_suffices(toy: Any, tmp_path: Path) -> None:
     code = """
 import sys
 for name in ("torch", "onnx", "rich", "matplotlib", "pyarrow"):
@@ -474,7 +474,7 @@ main(sys.argv[1:])
         [kind, rows, length] for kind in ("cold", "step", "mixed") for rows in ("1", "32") for length in ("20", "200")
     ]
     for option, package in (("--plot", "matplotlib"), ("--data", "pyarrow")):
-        target = str(toy.path / "manifest.json") if option == "--data" else "/tmp/bench.png"
+        target = str(toy.path / "manifest.json") if option == "--data" else str(tmp_path / "x.png")
         failed = subprocess.run([*command, option, target], capture_output=True, text=True, check=False, timeout=120)
         assert failed.returncode == 1
         assert f"needs {package}: pip install 'recblr[bench]'" in failed.stderr
