@@ -482,7 +482,7 @@ main(sys.argv[1:])
 
 def test_ctrl_c_prints_what_was_measured_so_far(toy: Any, tmp_path: Path) -> None:
     rows = ",".join(map(str, range(1, 101)))
-    options = ("--rows", rows, "--lengths", "3", "--traffic", "cold", "--callers", "1", "--loads", "")
+    options = ("--rows", rows, "--lengths", "3", "--traffic", "cold", "--callers", "1", "--loads", "", "-k", "3")
     process = subprocess.Popen(
         [BIN / "recblr-bench", "--engine", toy.path, *options, "--duration", "0.3", "--json", tmp_path / "out.json"],
         stdout=subprocess.PIPE,
