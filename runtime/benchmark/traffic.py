@@ -15,7 +15,6 @@ from recblr.array_types import ItemId
 from recblr.runtime.benchmark.load import Request
 
 Kind: TypeAlias = Literal["cold", "step", "mixed"]
-KINDS: tuple[Kind, ...] = ("cold", "step", "mixed")
 LengthsArray: TypeAlias = Int64[np.ndarray, "n"]
 
 _POOL = 32  # different requests of each kind, sent in turn
