@@ -1,4 +1,5 @@
-"""Serving speed on this CPU: ONNX Runtime against PyTorch eager, its native ops against the ONNX functions, and a step.
+"""Serving speed on this CPU: the engine against the authors' computation and against recblr's own in PyTorch eager, its
+native ops against the ONNX functions, and a step against whole histories.
 
     python benchmarks/serving.py [DATA]
 
@@ -18,9 +19,11 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from authors_model import AuthorsModel
 from machine import machine_info, write_result
 
 import recblr.runtime
+from recblr.authors import import_state_dict
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
 from recblr.errors import ConfigError
@@ -32,7 +35,9 @@ from recblr.vocabulary import ItemVocabulary
 
 N_ITEMS = 3416
 K = 10
-HISTORY_LENGTHS = (10, 100, 1_000, 10_000)
+HISTORY_LENGTHS = (10, 100, 200, 1_000, 10_000)
+AUTHORS_HISTORY_LENGTH = 200  # what they use for ML-1M; the scan pads it to 256
+AUTHORS_USERS = 32
 
 
 def interleaved(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -53,6 +58,54 @@ def history_lengths(data: Path | None, rows: int, generator: np.random.Generator
         return np.clip(generator.lognormal(4.5, 1.0, rows), 5, 2000).astype(int), "log-normal, median 90"
     lengths = prepare(data, DataSettings()).split.test.histories.lengths
     return generator.choice(lengths, rows), data.name
+
+
+def engine_against_authors(data: Path | None, vocabulary: ItemVocabulary, folder: Path) -> dict[str, Any]:
+    """One user's whole history, cut to the authors' length: `recommend` against their computation, same weights.
+
+    Both with one thread and with all. Times are per user the median of all called in turn; the ratio is of the faster
+    of each. The best scores are compared as well.
+    """
+    authors = AuthorsModel(N_ITEMS, AUTHORS_HISTORY_LENGTH).eval()
+    model = import_state_dict(authors.state_dict(), AUTHORS_HISTORY_LENGTH)
+    export_bundle(Checkpoint(model, vocabulary), folder)
+    all_threads = torch.get_num_threads()
+    engines = {threads: recblr.runtime.load(folder, threads) for threads in sorted({1, all_threads})}
+    generator = np.random.default_rng(3)
+    lengths, _ = history_lengths(data, AUTHORS_USERS, generator)
+    lengths = np.minimum(lengths, AUTHORS_HISTORY_LENGTH)
+
+    def ask_engine(history: list[int], threads: int) -> np.ndarray:
+        (ranking,) = engines[threads].recommend([history], k=K, exclude_seen=False)
+        return ranking.scores
+
+    @torch.inference_mode()
+    def ask_authors(history: list[int], threads: int) -> np.ndarray:
+        torch.set_num_threads(threads)
+        scores = authors.scores(authors.query(*authors.pad([history])))
+        return scores[0, 1:].topk(K).values.numpy()
+
+    times, largest_difference = [], 0.0
+    for length in lengths:
+        history = generator.integers(1, N_ITEMS + 1, length).tolist()
+        calls: dict[str, Callable[[], object]] = {}
+        for threads in engines:
+            calls[f"engine, threads: {threads}"] = partial(ask_engine, history, threads)
+            calls[f"authors, threads: {threads}"] = partial(ask_authors, history, threads)
+        times.append(interleaved(calls, 20))
+        difference = float(np.abs(ask_engine(history, 1) - ask_authors(history, 1)).max())
+        largest_difference = max(largest_difference, difference)
+    torch.set_num_threads(all_threads)
+    means = {name: statistics.mean(time[name] for time in times) for name in times[0]}
+    fastest = {who: min(ms for name, ms in means.items() if name.startswith(who)) for who in ("engine", "authors")}
+    return {
+        "users": AUTHORS_USERS,
+        "mean_length": float(lengths.mean()),
+        "padded_to": 1 << (AUTHORS_HISTORY_LENGTH - 1).bit_length(),
+        "ms": means,
+        "ratio": fastest["authors"] / fastest["engine"],
+        "largest_score_difference": largest_difference,
+    }
 
 
 def engine_against_pytorch(engine: Any, model: RecBLR, data: Path | None) -> tuple[list[dict[str, Any]], str]:
@@ -129,16 +182,13 @@ def step_against_recommend(engine: Any) -> list[dict[str, Any]]:
         {str(n): lambda state=state: engine.step(state, [[7]], k=K) for n, state in states.items()},  # type: ignore[misc]
         400,
     )
-    return [
-        {
-            "history": n,
-            "step_ms": steps[str(n)],
-            "recommend_ms": interleaved(
-                {"all": lambda history=history: engine.recommend([history], k=K, exclude_seen=False)},  # type: ignore[misc]
-                10,
-            )["all"],
-        }
+    whole = {
+        n: interleaved({"all": partial(engine.recommend, [history], k=K, exclude_seen=False)}, 10)["all"]
         for n, history in histories.items()
+    }
+    return [
+        {"history": n, "step_ms": steps[str(n)], "recommend_ms": whole[n], "ratio": whole[n] / steps[str(n)]}
+        for n in histories
     ]
 
 
@@ -153,6 +203,7 @@ def main(data: Path | None) -> None:
         bundle = Path(folder) / "bundle"
         export_bundle(Checkpoint(model, vocabulary), bundle)
         engine = recblr.runtime.load(bundle)
+        against_authors = engine_against_authors(data, vocabulary, Path(folder) / "authors")
         against_pytorch, lengths = engine_against_pytorch(engine, model, data)
         against_functions = native_against_functions(bundle, data)
         steps = step_against_recommend(engine)
@@ -164,12 +215,16 @@ def main(data: Path | None) -> None:
         "pytorch_ops": "native" if find_library() is not None else "reference",
         "k": K,
         "lengths": lengths,
+        "engine_against_authors": against_authors,
         "onnxruntime_against_pytorch": against_pytorch,
         "native_against_functions": against_functions,
         "step_against_recommend": steps,
         "step_spread": slowest / fastest,
     }
     path = write_result("serving", result)
+    for name, mean in against_authors["ms"].items():
+        click.echo(f"1 user of {against_authors['mean_length']:.0f} items: {name} {mean:8.2f} ms")
+    click.echo(f"  the authors' computation against the engine, the faster of each: {against_authors['ratio']:.1f}")
     for row in against_pytorch:
         ms = row["ms"]
         click.echo(
@@ -183,7 +238,10 @@ def main(data: Path | None) -> None:
             f"{ms['functions']:8.2f} ms, ratio {row['ratio']:.2f}"
         )
     for row in steps:
-        click.echo(f"history {row['history']:6}: step {row['step_ms']:.3f} ms, recommend {row['recommend_ms']:9.2f} ms")
+        click.echo(
+            f"history {row['history']:6}: step {row['step_ms']:.3f} ms, recommend {row['recommend_ms']:9.2f} ms, "
+            f"ratio {row['ratio']:.1f}"
+        )
     click.echo(f"slowest step / fastest step {slowest / fastest:.2f}, written to {path}")
 
 

@@ -25,6 +25,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def reference_outputs() -> Path:
+    """The folder of the reference implementation's outputs beside the checkout, which may not be part of it."""
+    folder = Path(__file__).parents[2] / "shared" / "reference"
+    if not folder.is_dir():
+        pytest.skip(f"no outputs of the reference implementation in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def emulated_library() -> Path:
     """The native library with its CUDA kernels run on the CPU by an emulator; built anew only where sources changed."""
     if shutil.which("cmake") is None or shutil.which("c++") is None:

@@ -14,15 +14,6 @@ from recblr.export.bundle_writer import export_bundle
 from recblr.runtime import load
 
 
-@pytest.fixture(scope="session")
-def reference_outputs() -> Path:
-    """The folder of the reference implementation's outputs beside the checkout, which may not be part of it."""
-    folder = Path(__file__).parents[3] / "shared" / "reference"
-    if not folder.is_dir():
-        pytest.skip(f"no outputs of the reference implementation in {folder}")
-    return folder
-
-
 @torch.inference_mode()
 def test_made_up_checkpoint(authors_state_dict: dict[str, torch.Tensor], tmp_path: Path) -> None:
     """50 items of history leave a padding of 14, so new users have a state that is not zero."""

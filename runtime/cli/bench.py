@@ -1,0 +1,212 @@
+"""recblr-bench: how fast a bundle answers on this machine, under which load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+
+from recblr.cli.common import require_extra, version_option
+from recblr.cli.groups import GroupedCommand, option_group
+from recblr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recblr.runtime.benchmark.traffic import Lengths
+
+T = TypeVar("T")
+
+_INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
+
+
+def _listed(parse: Callable[[str], T], what: str) -> Callable[[click.Context, click.Parameter, str], list[T]]:
+    """Click callback: values between commas, each once.
+
+    Raises:
+        click.ClickException: one that `parse` refuses.
+    """
+
+    def values(_context: click.Context, parameter: click.Parameter, text: str) -> list[T]:
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        try:
+            return list(dict.fromkeys(map(parse, parts)))
+        except (ValueError, OverflowError) as error:
+            raise click.ClickException(f"{parameter.opts[0]} {text!r}: give {what}, with commas between") from error
+
+    return values
+
+
+def _positive_whole(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
+def _positive(text: str) -> float:
+    if not 0 < (number := float(text)) < float("inf"):
+        raise ValueError
+    return number
+
+
+def _kind(text: str) -> str:
+    if text not in ("cold", "step", "mixed"):
+        raise ValueError
+    return text
+
+
+_WHOLE = _listed(_positive_whole, "whole numbers of at least 1")
+_NUMBERS = _listed(_positive, "numbers above 0")
+
+
+@click.command(cls=GroupedCommand)
+@option_group(
+    "Engine",
+    click.option("--engine", required=True, metavar="PATH", help="The bundle's folder, or a file in it."),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads per request.  [default: all CPUs]"),
+    click.option(
+        "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What computes."
+    ),
+    click.option(
+        "--native-ops/--no-native-ops", default=None, help="The native library's ops.  [default: where it has them]"
+    ),
+)
+@option_group(
+    "Traffic",
+    click.option(
+        "--traffic",
+        callback=_listed(_kind, "cold, step or mixed"),
+        default="cold,step,mixed",
+        show_default=True,
+        help="cold: whole histories; step: one new item per user, on stored states; mixed: both at random.",
+    ),
+    click.option(
+        "--step-share",
+        type=click.FloatRange(0, 1),
+        default=0.9,
+        show_default=True,
+        help="Of mixed traffic's requests.",
+    ),
+    click.option("--rows", callback=_WHOLE, default="1,32", show_default=True, help="Users per request."),
+    click.option("--lengths", callback=_WHOLE, default="", help="Of histories.  [default: 20,200, or those of --data]"),
+    click.option("--data", type=click.Path(path_type=Path), help="Draw lengths of histories from this data file."),
+    click.option("--user-column", default="user_id", show_default=True, help="In --data."),
+    click.option("--item-column", default="item_id", show_default=True, help="In --data."),
+    click.option("--timestamp-column", default="timestamp", show_default=True, help="In --data."),
+    click.option("-k", "--k", default=10, show_default=True, help="Results per user."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn."),
+)
+@option_group(
+    "Load",
+    click.option(
+        "--callers",
+        callback=_WHOLE,
+        default="1,4",
+        show_default=True,
+        help="Closed loop: so many callers, each of which waits for its answer.",
+    ),
+    click.option(
+        "--loads",
+        callback=_NUMBERS,
+        default="0.3,0.7",
+        show_default=True,
+        help='Open loop: fractions of the most requests/s that the closed loop came to; "" for none.',
+    ),
+    click.option("--rates", callback=_NUMBERS, default="", help="Open loop: requests/s."),
+    click.option(
+        "--in-flight",
+        type=click.IntRange(min=1),
+        default=32,
+        show_default=True,
+        help="Open loop: the most requests under way at once.",
+    ),
+    click.option("--duration", type=float, default=2.0, show_default=True, help="Seconds of each measurement."),
+    click.option("--warm-up", type=float, default=0.5, show_default=True, help="Seconds before each, not measured."),
+)
+@option_group(
+    "Output",
+    click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all results there."),
+    click.option("--plot", type=click.Path(path_type=Path), help="Plot latency against load and length, as PNG."),
+)
+@version_option
+def main(
+    engine: str,
+    threads: int | None,
+    device: Literal["cpu", "cuda"],
+    native_ops: bool | None,
+    json_file: Path | None,
+    plot: Path | None,
+    **given: Any,
+) -> None:
+    """Measure how fast a bundle answers: latency and throughput over rows, lengths of histories, traffic and load.
+
+    In an open loop requests arrive at random times that do not wait for answers, and latency counts from the time a
+    request should have been sent. Ctrl-C ends early, with what was measured until then.
+    """
+    from recblr.files import check_writable, write_json
+    from recblr.runtime import load
+    from recblr.runtime.benchmark.plan import Plan, Result, run
+    from recblr.runtime.benchmark.report import json_report, print_table
+
+    for path in (json_file, plot):
+        if path is not None:
+            check_writable(path)
+    if plot is not None:
+        require_extra("recblr-bench --plot", "bench", "matplotlib")
+    plan = Plan(
+        traffic=given["traffic"],
+        rows=given["rows"],
+        lengths=_lengths(given),
+        callers=given["callers"],
+        rates=given["rates"],
+        loads=given["loads"],
+        in_flight=given["in_flight"],
+        seconds=given["duration"],
+        warm_up=given["warm_up"],
+        k=given["k"],
+        step_share=given["step_share"],
+        seed=given["seed"],
+    )
+    loaded = load(engine, threads, device, native_ops)
+    loaded.recommend([], plan.k)  # a wrong k shows at once
+    about = plan.n_measurements * (plan.seconds + plan.warm_up)
+    click.echo(
+        f"{loaded.description}: {plan.n_measurements} measurements, about {about:,.0f} s; Ctrl-C ends early", err=True
+    )
+    results: list[Result] = []
+    interrupted = False
+    try:
+        for result in run(loaded, loaded.bundle.vocabulary.ids, plan, lambda name: click.echo(name, err=True)):
+            results.append(result)
+            interrupted = result.measured.interrupted
+    except KeyboardInterrupt:
+        interrupted = True
+    if results:
+        print_table(results)
+    if json_file is not None:
+        write_json(json_file, json_report(loaded, plan, results, interrupted))
+    if plot is not None and results:
+        from recblr.runtime.benchmark.plot import plot_results
+
+        plot_results(plot, results, f"{loaded.n_items:,} items, {loaded.description}")
+    if interrupted:
+        click.echo(f"Interrupted: {len(results)} of {plan.n_measurements} measurements.", err=True)
+        click.get_current_context().exit(_INTERRUPTED)
+
+
+def _lengths(given: dict[str, Any]) -> list[Lengths]:
+    from recblr.runtime.benchmark.traffic import Lengths, lengths_of_data
+
+    data: Path | None = given["data"]
+    fixed = given["lengths"] or ([] if data is not None else [20, 200])
+    lengths = [Lengths.fixed(length) for length in fixed]
+    if data is not None:
+        if not data.exists():
+            raise ConfigError(f"--data {data} does not exist: check the path")
+        require_extra("recblr-bench --data", "bench", "pyarrow")
+        lengths.append(lengths_of_data(data, given["user_column"], given["item_column"], given["timestamp_column"]))
+    return lengths
+
+
+if __name__ == "__main__":
+    main()
