@@ -113,7 +113,7 @@ def main(
     an engine is, too, where there is a GPU to run it.
     """
     if verify is not None:
-        _verify(verify, checkpoint)
+        _verify(context, verify)
         return
     if checkpoint is None:
         raise click.UsageError("Missing argument 'CHECKPOINT'.", context)
@@ -147,9 +147,13 @@ def main(
     click.echo(summary(output, manifest, time.perf_counter() - start))
 
 
-def _verify(bundle: Path, checkpoint: Path | None) -> None:
-    if checkpoint is not None:
-        raise click.UsageError(f"--verify checks a bundle alone: leave out {checkpoint}.")
+def _verify(context: click.Context, bundle: Path) -> None:
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name != "verify" and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            what = context.params[name] if isinstance(parameter, click.Argument) else parameter.opts[-1]
+            if what is not None:
+                raise click.UsageError(f"--verify checks a bundle alone: leave out {what}.", context)
     require_extra("recblr-export --verify", "export", "onnx", "onnxruntime")
     from recblr.export.verify import verify_bundle
 
