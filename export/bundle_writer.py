@@ -17,7 +17,8 @@ import torch
 import recblr
 from recblr.checkpoint import Checkpoint
 from recblr.errors import ConfigError, ExportError
-from recblr.export.engine_writer import EngineRequest, require_tensorrt, run_engine, write_engine
+from recblr.export.engine_requirements import require_tensorrt
+from recblr.export.engine_writer import EngineRequest, run_engine, write_engine
 from recblr.export.functions import OPSET
 from recblr.export.graph import build_graph
 from recblr.export.parity import PyTorchReference, check_parity
