@@ -77,7 +77,8 @@ def build_engine(
     Raises:
         ExportError: TensorRT cannot parse or build; the message says why, as far as TensorRT told.
         BundleError: the plugin library is missing or refused.
-        ConfigError: a setting that this version of TensorRT does not have.
+        ConfigError: a setting that this version of TensorRT does not have, or a timing cache that cannot be read or
+            is another's.
         OutputError: the timing cache cannot be written.
     """
     if settings.timing_cache is not None:
@@ -169,13 +170,21 @@ def _configure(config: trt.IBuilderConfig, settings: EngineSettings, library: Pa
     if settings.compute_capabilities:
         _set_compute_capabilities(config, settings.compute_capabilities)
     if settings.timing_cache is not None:
-        content = settings.timing_cache.read_bytes() if settings.timing_cache.exists() else b""
-        cache = config.create_timing_cache(content)
+        cache = config.create_timing_cache(_read_timing_cache(settings.timing_cache))
         if not config.set_timing_cache(cache, ignore_mismatch=False):
             raise ConfigError(
                 f"{settings.timing_cache} is no timing cache of TensorRT {trt.__version__} for this GPU: "
                 "remove it or name another file"
             )
+
+
+def _read_timing_cache(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ConfigError(f"timing-cache {path} cannot be read: {error.strerror}; name another file") from error
 
 
 def _set_compute_capabilities(config: Any, capabilities: tuple[str, ...]) -> None:

@@ -53,7 +53,7 @@ def load_tensorrt(target: Target) -> ModuleType:
         )
     module = _import(target)
     version = str(module.__version__)
-    if int(version.partition(".")[0]) not in _MAJOR_VERSIONS[target]:
+    if version.partition(".")[0] not in map(str, _MAJOR_VERSIONS[target]):
         supported = " and ".join(f"{major}.x" for major in _MAJOR_VERSIONS[target])
         raise MissingExtraError(
             f"{_TITLES[target]} {version} is installed, recblr knows {supported}: {_HOW_TO_INSTALL[target]}"

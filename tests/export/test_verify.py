@@ -153,10 +153,9 @@ def test_missing_packages(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.usefixtures("no_gpu")
 def test_an_engine_without_a_gpu(engine_bundle: MakeEngineBundle) -> None:
     path = engine_bundle("bf16").path
-    assert _one_line(_run("--verify", path)) == (
-        f"Error: {path} holds an engine, and there is no GPU here to run it on: verify it on the machine that will "
-        "serve (it needs the NVIDIA driver and cuda-bindings)\n"
-    )
+    error = _one_line(_run("--verify", path))
+    assert error.startswith(f"Error: {path} holds an engine, and there is no GPU here to run it on: ")
+    assert "NVIDIA driver and cuda-bindings" in error
 
 
 def test_an_engine_without_a_gpu_as_a_command(engine_bundle: MakeEngineBundle) -> None:
