@@ -61,7 +61,9 @@ def export_bundle(
     """
     if engine is not None:
         if engine.evaluation is not None and max_k < CUTOFF:
-            raise ConfigError(f"max-k is {max_k}: with evaluation data {CUTOFF} items are ranked, give at least {CUTOFF}")
+            raise ConfigError(
+                f"max-k is {max_k}: with evaluation data {CUTOFF} items are ranked, give at least {CUTOFF}"
+            )
         require_tensorrt(engine.settings)
     path = Path(path).resolve()  # of a link, the folder it points to is replaced
     model, vocabulary = checkpoint.model.eval(), checkpoint.vocabulary

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from recblr.errors import ConfigError, ExportError
+from recblr.errors import ConfigError, ExportError, short_reason
 from recblr.export.engine_settings import EngineSettings
 from recblr.export.network_proof import prove_precision
 from recblr.export.precision import engine_graph
@@ -39,6 +39,8 @@ _LARGEST_TENSOR = 2**31 - 1
 
 _ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
 _WEIGHTS = re.compile(r"Total Weights Memory: (\d+) bytes")
+_UNKNOWN_OPERATION = "Plugin not found"
+_NOT_FOR_GPU = re.compile(r"Cannot compile .*?(?=\. In |$)", re.MULTILINE)
 _NO_DRIVER = re.compile(r"cudaError(?:_t)? (?:35|100)\b|CUDA driver version is insufficient|no CUDA-capable device")
 
 
@@ -151,11 +153,19 @@ def _parse(graph: onnx.ModelProto, network: trt.INetworkDefinition, log: Message
     parser = trt.OnnxParser(network, log)
     parsed: bool = parser.parse(graph.SerializeToString())
     if not parsed:
-        errors = [parser.get_error(index) for index in range(parser.num_errors)]
-        first = errors[0].desc() if errors else log.reason()
-        where = f" in {errors[0].node_operator()} {errors[0].node_name()}" if errors else ""
-        raise ExportError(f"TensorRT {trt.__version__} cannot parse the graph{where} ({first}): try another version")
+        raise ExportError(f"TensorRT {trt.__version__} cannot parse the graph{_why_not_parsed(parser, log)}")
     return parser
+
+
+def _why_not_parsed(parser: trt.OnnxParser, log: MessageLog) -> str:
+    if not parser.num_errors:
+        return f" ({log.reason()}): try another version"
+    error = parser.get_error(0)
+    operation = error.node_operator()
+    if _UNKNOWN_OPERATION in error.desc():
+        return f", it has no operation {operation} (node {error.node_name()}) and no plugin of that name: upgrade it"
+    reason = short_reason(RuntimeError(error.desc()))
+    return f" in {operation} {error.node_name()} ({reason}): try another version"
 
 
 def _configure(config: trt.IBuilderConfig, settings: EngineSettings, library: Path | None) -> None:
@@ -248,6 +258,9 @@ def _why_not_built(log: MessageLog, settings: EngineSettings) -> str:
         return f"{head}, it found no GPU with a CUDA driver: build where the GPU is, or use --target tensorrt-rtx"
     if "workspace" in said and settings.workspace is not None:
         return f"{head} within {settings.workspace} MiB of workspace: give a larger --workspace, or none"
+    if settings.compute_capabilities and (lacking := _NOT_FOR_GPU.search(said)):
+        gpus = ", ".join(settings.compute_capabilities)
+        return f"{head} for compute-capability {gpus} ({lacking.group()}): leave that GPU out"
     if log.out_of_memory:
         return f"{head}, memory ran out ({log.reason()}): give smaller --max-rows, --max-tokens or --max-exclusions"
     return f"{head} ({log.reason()})"

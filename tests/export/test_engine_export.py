@@ -119,7 +119,9 @@ def test_what_is_printed(engine_bundle: MakeEngineBundle, precision: Precision) 
 
 
 def test_engines_of_lower_precision_are_smaller(engine_bundle: MakeEngineBundle) -> None:
-    weights = {precision: _manifest(engine_bundle(precision).path)["engine"]["weight_bytes"] for precision in PRECISIONS}
+    weights = {
+        precision: _manifest(engine_bundle(precision).path)["engine"]["weight_bytes"] for precision in PRECISIONS
+    }
     assert weights["fp16"] < weights["fp32"]
     assert weights["bf16"] < weights["fp32"]
 
@@ -307,6 +309,31 @@ finally:
     assert not list(tmp_path.iterdir())
 
 
+def test_without_tensorrt_it_fails_at_once(tmp_path: Path) -> None:
+    program = """
+import sys
+sys.modules["tensorrt"] = None  # importing it raises ImportError
+from recblr.export.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("torch" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "no-model.pt", "-o", "bundle", "--target", "tensorrt"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "False\n")
+    assert done.stderr == (
+        "Error: TensorRT is not installed: pip install 'recblr[tensorrt]' (PyPI's tensorrt is a stub, which fetches the "
+        "libraries from NVIDIA's own host: that must be reachable)\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.usefixtures("plugin_library")
 @pytest.mark.parametrize(
     ("content", "reason"),
@@ -394,9 +421,7 @@ def test_an_engine_section_that_is_malformed(copied_bundle: Path, field: str) ->
     ],
     ids=str,
 )
-def test_a_profile_that_is_malformed(
-    engine_bundle: MakeEngineBundle, tmp_path: Path, kind: str, sizes: object
-) -> None:
+def test_a_profile_that_is_malformed(engine_bundle: MakeEngineBundle, tmp_path: Path, kind: str, sizes: object) -> None:
     """The manifest alone: it is read before the files."""
     manifest = engine_bundle("fp32").path / "manifest.json"
     shutil.copy(manifest, tmp_path)

@@ -24,7 +24,7 @@ from recblr.export.engine_writer import EngineRequest
 from recblr.export.precision import emulated_graph
 from recblr.export.precision_loss import emulated_loss, precision_loss
 from recblr.preparation import DataSettings, prepare
-from recblr.runtime import Limits, load, open_bundle
+from recblr.runtime import Limits, open_bundle
 from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from recblr.runtime.precision_names import Precision
 

@@ -62,7 +62,9 @@ def _change_graph(bundle: Path, change: Callable[[onnx.ModelProto], None]) -> No
 
 
 def _alter_weight(model: onnx.ModelProto) -> None:
-    (weight,) = [weight for weight in model.graph.initializer if weight.name.endswith("blocks.0.recurrent.out_proj.weight")]
+    (weight,) = [
+        weight for weight in model.graph.initializer if weight.name.endswith("blocks.0.recurrent.out_proj.weight")
+    ]
     weight.CopyFrom(numpy_helper.from_array(1.01 * numpy_helper.to_array(weight), weight.name))
 
 

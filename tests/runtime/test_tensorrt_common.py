@@ -5,6 +5,7 @@ Opening and running an engine needs a GPU, and is not done here: these are the c
 
 from __future__ import annotations
 
+import _ctypes
 import importlib.util
 import shutil
 import subprocess
@@ -117,17 +118,16 @@ def register(path):
     def test_what_is_no_plugin_library(self, library: Path, tmp_path: Path) -> None:
         """It is said, and a right one can be registered after that."""
         (tmp_path / "text.so").write_text("no library")
-        truncated = tmp_path / "truncated.so"
-        truncated.write_bytes(library.read_bytes()[:100_000])
-        paths = [tmp_path / "nowhere.so", tmp_path / "text.so", truncated, tmp_path, "libm.so.6"]
-        nowhere, *refused, folder, unnamed, last = self.run("[register(p) for p in sys.argv[1:]]", *paths, library)
+        paths = [tmp_path / "nowhere.so", tmp_path / "text.so", tmp_path, _ctypes.__file__]
+        nowhere, text, folder, other, last = self.run("[register(p) for p in sys.argv[1:]]", *paths, library)
         reinstall = "does not exist: reinstall recblr, or export the bundle again"
         assert nowhere == f"the plugin library {tmp_path / 'nowhere.so'} {reinstall}"
         assert folder == f"the plugin library {tmp_path} {reinstall}"
-        assert unnamed == f"the plugin library libm.so.6 {reinstall}"
-        for path, message in zip(paths[1:3], refused, strict=True):
+        for path, message in ((paths[1], text), (paths[3], other)):
             assert message.startswith(f"{path} does not give TensorRT recblr::CausalConv1d, recblr::GatedScan (")
-            assert message.endswith(": is it librecblr_plugins.so of this recblr, built for this machine? Reinstall recblr")
+            assert message.endswith(
+                ": is it librecblr_plugins.so of this recblr, built for this machine? Reinstall recblr"
+            )
         assert last == "registered"
 
     def test_another_library_has_registered_one_of_the_names(self, library: Path) -> None:

@@ -1,4 +1,4 @@
-"""Finding TensorRT's module, or saying what is missing. The modules here are made up; the last tests use the real one."""
+"""Finding TensorRT's module, or saying what is missing. The modules are made up, but for the last test's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ needs_tensorrt_rtx = pytest.mark.skipif(
 )
 
 PIP = (
-    "pip install 'recblr[tensorrt]' (its libraries come from NVIDIA's own host, which must be reachable)",
+    "pip install 'recblr[tensorrt]' (PyPI's tensorrt is a stub, which fetches the libraries from NVIDIA's own host: "
+    "that must be reachable)",
     "pip install 'recblr[tensorrt-rtx]'",
 )
 
@@ -62,9 +63,7 @@ def test_tensorrt_rtx_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["a stub", "no libraries", "libraries that do not load"],
 )
-def test_its_libraries_are_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, reason: str
-) -> None:
+def test_its_libraries_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, reason: str) -> None:
     """What its packages do where NVIDIA's host was not reachable at the installation."""
     (tmp_path / "tensorrt").mkdir()
     (tmp_path / "tensorrt" / "__init__.py").write_text(source.replace("\\\\", "\\"))
