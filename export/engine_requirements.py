@@ -23,7 +23,7 @@ def require_tensorrt(settings: EngineSettings) -> Path:
         ConfigError: compute capabilities that TensorRT-RTX does not build for.
     """
     load_tensorrt(settings.target)
-    from recblr.export.tensorrt_builder import compute_capability_kinds
+    from recblr.export.compute_capabilities import compute_capability_kinds
     from recblr.runtime.tensorrt_common import MessageLog, register_plugins
 
     try:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from recblr.errors import ConfigError, ExportError, short_reason
+from recblr.export.compute_capabilities import compute_capability_kinds
 from recblr.export.engine_settings import EngineSettings
 from recblr.export.network_proof import prove_precision
 from recblr.export.precision import engine_graph
@@ -205,29 +206,6 @@ def _set_compute_capabilities(config: Any, capabilities: tuple[str, ...]) -> Non
             raise ConfigError(
                 f"TensorRT-RTX refuses compute-capability {capabilities[index]} beside the others: leave it out"
             )
-
-
-def compute_capability_kinds(capabilities: tuple[str, ...]) -> list[Any]:
-    """TensorRT-RTX's values for compute capabilities such as "8.9".
-
-    Raises:
-        ConfigError: it builds for others only.
-    """
-    if not capabilities:
-        return []
-    kinds = trt.ComputeCapability.__members__  # type: ignore[attr-defined]
-    for capability in capabilities:
-        if _kind_name(capability) not in kinds:
-            known = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in kinds if name.startswith("SM"))
-            raise ConfigError(
-                f"compute-capability is {capability}, TensorRT-RTX {trt.__version__} builds for {known}: give one of "
-                "those, or use --target tensorrt on a machine with the GPU"
-            )
-    return [kinds[_kind_name(capability)] for capability in capabilities]
-
-
-def _kind_name(capability: str) -> str:
-    return f"SM{capability.replace('.', '')}"
 
 
 def _add_profile(builder: trt.Builder, config: trt.IBuilderConfig, profile: Profile, model: onnx.ModelProto) -> None:

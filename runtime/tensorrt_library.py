@@ -28,8 +28,8 @@ _MODULES: dict[Target, tuple[str, ...]] = {
 _TITLES: dict[Target, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 _MAJOR_VERSIONS: dict[Target, tuple[int, ...]] = {"tensorrt": (10, 11), "tensorrt-rtx": (1,)}
 _HOW_TO_INSTALL: dict[Target, str] = {
-    "tensorrt": "pip install 'recblr[tensorrt]' (PyPI's tensorrt is a stub, which fetches the libraries from NVIDIA's own "
-    "host: that must be reachable)",
+    "tensorrt": "pip install 'recblr[tensorrt]' (PyPI's tensorrt is a stub, which fetches the libraries from NVIDIA's "
+    "own host: that must be reachable)",
     "tensorrt-rtx": "pip install 'recblr[tensorrt-rtx]'",
 }
 

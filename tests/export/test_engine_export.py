@@ -328,8 +328,8 @@ finally:
     )
     assert (done.returncode, done.stdout) == (1, "False\n")
     assert done.stderr == (
-        "Error: TensorRT is not installed: pip install 'recblr[tensorrt]' (PyPI's tensorrt is a stub, which fetches the "
-        "libraries from NVIDIA's own host: that must be reachable)\n"
+        "Error: TensorRT is not installed: pip install 'recblr[tensorrt]' (PyPI's tensorrt is a stub, which fetches "
+        "the libraries from NVIDIA's own host: that must be reachable)\n"
     )
     assert not list(tmp_path.iterdir())
 
