@@ -154,8 +154,7 @@ def _verify(context: click.Context, bundle: Path) -> None:
         name = parameter.name or ""
         if name != "verify" and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             what = context.params[name] if isinstance(parameter, click.Argument) else parameter.opts[-1]
-            if what is not None:
-                raise click.UsageError(f"--verify checks a bundle alone: leave out {what}.", context)
+            raise click.UsageError(f"--verify checks a bundle alone: leave out {what}.", context)
     require_extra("recblr-export --verify", "export", "onnx", "onnxruntime")
     from recblr.export.verify import verify_bundle
 
