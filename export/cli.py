@@ -120,6 +120,11 @@ def main(
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.", context)
     settings = _engine_settings(context, target, given)
+    if triton_repository is not None and target == "tensorrt-rtx":
+        raise ConfigError(
+            "--triton-repository is for --target onnx or tensorrt: Triton's TensorRT backend does not open engines of "
+            "TensorRT-RTX; choose one of those, or leave it out"
+        )
     if evaluation_data is not None and given["precision"] == "fp32":
         raise ConfigError("evaluation-data is for --precision fp16 and bf16, as fp32 costs nothing: leave it out")
     require_extra("recblr-export", "export", "torch", "onnx", "onnxscript", "onnxruntime")
@@ -128,21 +133,29 @@ def main(
     from recblr.export.engine_writer import EngineRequest, require_tensorrt
     from recblr.export.item_ids import read_item_ids
     from recblr.export.progress import engine_progress
-    from recblr.export.triton_repository import write_repository
+    from recblr.export.triton_engine import engine_builder
+    from recblr.export.triton_repository import check_directory, write_repository
 
     start = time.perf_counter()
-    if settings is not None:
-        require_tensorrt(settings)
-    ids = None if item_ids is None else read_item_ids(item_ids)
-    model = load_checkpoint(checkpoint, history_length=history_length, item_ids=ids)
-    if settings is None:
-        manifest = export_bundle(model, output, max_k)
-    else:
-        targets = None if evaluation_data is None else _targets(model, evaluation_data, given)
-        with engine_progress() as progress:
-            manifest = export_bundle(model, output, max_k, EngineRequest(settings, progress, targets))
     if triton_repository is not None:
-        write_repository(output, triton_repository)
+        _check_apart(output, triton_repository)
+        check_directory(triton_repository)
+    with engine_progress() as progress:
+        build_engine = None
+        if settings is not None:
+            require_tensorrt(settings)
+            if triton_repository is not None:
+                build_engine = engine_builder(settings, progress)
+        ids = None if item_ids is None else read_item_ids(item_ids)
+        model = load_checkpoint(checkpoint, history_length=history_length, item_ids=ids)
+        if settings is None:
+            manifest = export_bundle(model, output, max_k)
+        else:
+            targets = None if evaluation_data is None else _targets(model, evaluation_data, given)
+            manifest = export_bundle(model, output, max_k, EngineRequest(settings, progress, targets))
+        if triton_repository is not None:
+            write_repository(output, triton_repository, build_engine)
+    if triton_repository is not None:
         click.echo(f"{triton_repository}: model repository for Triton; its README.md says how to serve it")
     click.echo(summary(output, manifest, time.perf_counter() - start))
 
@@ -155,6 +168,15 @@ def _verify(bundle: Path, checkpoint: Path | None) -> None:
 
     what, report = verify_bundle(bundle)
     click.echo(verification_summary(bundle, what, report))
+
+
+def _check_apart(output: Path, triton_repository: Path) -> None:
+    paths = output.resolve(), triton_repository.resolve()
+    if paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0]):
+        raise ConfigError(
+            f"--triton-repository is {triton_repository} and --output {output}: give folders of which neither lies in "
+            "the other, as each is replaced as a whole"
+        )
 
 
 def _engine_settings(context: click.Context, target: str, given: dict[str, Any]) -> EngineSettings | None:
