@@ -110,12 +110,12 @@ def native_model(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_onnxruntime_from_cpp(native_model: Path) -> None:
     if not (ONNXRUNTIME_HEADERS / "onnxruntime_cxx_api.h").is_file():
         pytest.skip(f"no onnxruntime_cxx_api.h in {ONNXRUNTIME_HEADERS}: make setup puts it there where apt can get it")
-    folder = Path(onnxruntime.__file__).parent / "capi"
-    (library,) = folder.glob("libonnxruntime.so.*")
-    (native_model / library.name).symlink_to(library)
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    soname = native_model / "libonnxruntime.so.1"  # which the wheel's file lacks
+    soname.symlink_to(library)
     source = native_model / "program.cpp"
     source.write_text(textwrap.dedent(_blocks("cpp")[-1]))
-    _compile(source, native_model / "program", "-isystem", ONNXRUNTIME_HEADERS, library, f"-Wl,-rpath,{folder}")
+    _compile(source, native_model / "program", "-isystem", ONNXRUNTIME_HEADERS, soname, f"-Wl,-rpath,{native_model}")
     plugins = find_library()
     assert plugins is not None
     environment = os.environ | {"LD_LIBRARY_PATH": str(plugins.parent)}
