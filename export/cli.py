@@ -133,29 +133,31 @@ def main(
     from recblr.export.engine_writer import EngineRequest, require_tensorrt
     from recblr.export.item_ids import read_item_ids
     from recblr.export.progress import engine_progress
-    from recblr.export.triton_engine import engine_builder
+    from recblr.export.triton_engine import engine_builder, triton_profile
     from recblr.export.triton_repository import check_directory, write_repository
 
     start = time.perf_counter()
     if triton_repository is not None:
         _check_apart(output, triton_repository)
         check_directory(triton_repository)
-    with engine_progress() as progress:
-        build_engine = None
         if settings is not None:
-            require_tensorrt(settings)
-            if triton_repository is not None:
-                build_engine = engine_builder(settings, progress)
-        ids = None if item_ids is None else read_item_ids(item_ids)
-        model = load_checkpoint(checkpoint, history_length=history_length, item_ids=ids)
-        if settings is None:
-            manifest = export_bundle(model, output, max_k)
-        else:
-            targets = None if evaluation_data is None else _targets(model, evaluation_data, given)
+            triton_profile(settings)
+    if settings is not None:
+        require_tensorrt(settings)
+    ids = None if item_ids is None else read_item_ids(item_ids)
+    model = load_checkpoint(checkpoint, history_length=history_length, item_ids=ids)
+    if settings is None:
+        manifest = export_bundle(model, output, max_k)
+    else:
+        targets = None if evaluation_data is None else _targets(model, evaluation_data, given)
+        with engine_progress() as progress:
             manifest = export_bundle(model, output, max_k, EngineRequest(settings, progress, targets))
-        if triton_repository is not None:
-            write_repository(output, triton_repository, build_engine)
     if triton_repository is not None:
+        if settings is None:
+            write_repository(output, triton_repository)
+        else:
+            with engine_progress() as progress:
+                write_repository(output, triton_repository, engine_builder(settings, progress))
         click.echo(f"{triton_repository}: model repository for Triton; its README.md says how to serve it")
     click.echo(summary(output, manifest, time.perf_counter() - start))
 

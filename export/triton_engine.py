@@ -34,10 +34,10 @@ def engine_builder(settings: EngineSettings, progress: Progress | None = None) -
         `recblr.export.tensorrt_builder.build_engine` does.
 
     Raises:
-        ConfigError: fewer tokens or exclusions than rows, or too many for so many rows; or as `require_tensorrt`.
+        ConfigError: as `triton_profile` and `require_tensorrt`.
         MissingExtraError, ExportError, BundleError: as `require_tensorrt`.
     """
-    profile = _profile(settings)
+    profile = triton_profile(settings)
     settings = dataclasses.replace(settings, embed_plugin=True)
     library = require_tensorrt(settings)
     from recblr.export.tensorrt_builder import build_engine
@@ -56,7 +56,12 @@ def engine_builder(settings: EngineSettings, progress: Progress | None = None) -
     return build
 
 
-def _profile(settings: EngineSettings) -> Profile:
+def triton_profile(settings: EngineSettings) -> Profile:
+    """The sizes that an engine for Triton takes: those of a bundle's, but at least one token and one exclusion.
+
+    Raises:
+        ConfigError: fewer tokens or exclusions than rows, or too many for so many rows.
+    """
     profile = settings.profile
     for extent, option in ((profile.tokens, "max-tokens"), (profile.exclusions, "max-exclusions")):
         if extent.maximum < profile.rows.maximum:

@@ -197,9 +197,6 @@ class _Export:
         arguments = [self.folder / "model.pt", "-o", self.folder / "bundle", *options]
         return CliRunner().invoke(cli.main, list(map(str, arguments)))
 
-    def left(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir())
-
 
 @pytest.fixture
 def export(checkpoint: Checkpoint, tmp_path: Path) -> _Export:
@@ -255,14 +252,22 @@ def nothing_slow(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda at: ["--triton-repository", at / "bundle"], "give folders of which neither lies in the other"),
         (lambda at: ["--triton-repository", at / "bundle/m"], "give folders of which neither lies in the other"),
         (lambda at: ["--triton-repository", at / "model.pt"], "is not a model repository of recblr-export"),
+        (lambda at: ["--triton-repository", at / "other"], "is not a model repository of recblr-export"),
+        (
+            lambda at: ["--target", "tensorrt", "--max-tokens", 31, "--triton-repository", at / "m"],
+            "max-tokens is 31: Triton sends at least one per row",
+        ),
     ],
-    ids=["TensorRT-RTX", "around the bundle", "the bundle", "in the bundle", "something else"],
+    ids=["TensorRT-RTX", "around the bundle", "the bundle", "in the bundle", "a file", "another folder", "limits"],
 )
 def test_what_the_command_refuses_at_once(
     export: _Export, options: Callable[[Path], list[object]], message: str
 ) -> None:
+    (export.folder / "other").mkdir()
+    (export.folder / "other" / "notes.txt").write_text("keep")
     result = export(*options(export.folder))
     assert result.exit_code == 1, result.output
     assert result.stderr.count("\n") == 1
     assert message in result.stderr
-    assert export.left() == ["model.pt"]
+    assert sorted(path.name for path in export.folder.iterdir()) == ["model.pt", "other"]
+    assert [path.name for path in (export.folder / "other").iterdir()] == ["notes.txt"]
