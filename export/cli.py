@@ -120,11 +120,8 @@ def main(
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.", context)
     settings = _engine_settings(context, target, given)
-    if triton_repository is not None and target == "tensorrt-rtx":
-        raise ConfigError(
-            "--triton-repository is for --target onnx or tensorrt: Triton's TensorRT backend does not open engines of "
-            "TensorRT-RTX; choose one of those, or leave it out"
-        )
+    if triton_repository is not None:
+        _check_triton(settings, output, triton_repository)
     if evaluation_data is not None and given["precision"] == "fp32":
         raise ConfigError("evaluation-data is for --precision fp16 and bf16, as fp32 costs nothing: leave it out")
     require_extra("recblr-export", "export", "torch", "onnx", "onnxscript", "onnxruntime")
@@ -133,15 +130,12 @@ def main(
     from recblr.export.engine_writer import EngineRequest, require_tensorrt
     from recblr.export.item_ids import read_item_ids
     from recblr.export.progress import engine_progress
-    from recblr.export.triton_engine import engine_builder, triton_profile
+    from recblr.export.triton_engine import engine_builder
     from recblr.export.triton_repository import check_directory, write_repository
 
     start = time.perf_counter()
     if triton_repository is not None:
-        _check_apart(output, triton_repository)
         check_directory(triton_repository)
-        if settings is not None:
-            triton_profile(settings)
     if settings is not None:
         require_tensorrt(settings)
     ids = None if item_ids is None else read_item_ids(item_ids)
@@ -172,13 +166,20 @@ def _verify(bundle: Path, checkpoint: Path | None) -> None:
     click.echo(verification_summary(bundle, what, report))
 
 
-def _check_apart(output: Path, triton_repository: Path) -> None:
+def _check_triton(settings: EngineSettings | None, output: Path, triton_repository: Path) -> None:
+    if settings is not None and settings.target == "tensorrt-rtx":
+        raise ConfigError(
+            "--triton-repository is for --target onnx or tensorrt: Triton's TensorRT backend does not open engines of "
+            "TensorRT-RTX; choose one of those, or leave it out"
+        )
     paths = output.resolve(), triton_repository.resolve()
     if paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0]):
         raise ConfigError(
             f"--triton-repository is {triton_repository} and --output {output}: give folders of which neither lies in "
             "the other, as each is replaced as a whole"
         )
+    if settings is not None:
+        settings.triton_profile()  # raises where Triton could not batch for it
 
 
 def _engine_settings(context: click.Context, target: str, given: dict[str, Any]) -> EngineSettings | None:

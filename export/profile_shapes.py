@@ -13,11 +13,10 @@ from typing import TypeAlias
 import onnx
 
 from recblr.errors import ConfigError, ExportError
+from recblr.export.engine_settings import LARGEST_TENSOR
 from recblr.runtime.engine_section import Extent, Profile
 
 Shape: TypeAlias = tuple[int, ...]
-
-LARGEST_TENSOR = 2**31 - 1  # numbers
 
 _DIMENSION = re.compile(r"(?:(\d+) \* )?(rows|tokens|exclusions)(?: \+ (\d+))?")
 

@@ -18,8 +18,8 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from recblr.checkpoint import Checkpoint
 from recblr.errors import ConfigError
 from recblr.export import cli, engine_writer
-from recblr.export.engine_settings import EngineSettings
-from recblr.export.profile_shapes import LARGEST_TENSOR, check_tensor_sizes, input_shapes
+from recblr.export.engine_settings import LARGEST_TENSOR, EngineSettings
+from recblr.export.profile_shapes import check_tensor_sizes, input_shapes
 from recblr.export.triton_engine import engine_builder
 from recblr.export.triton_graph import triton_graph
 from recblr.export.triton_repository import write_repository
@@ -157,7 +157,7 @@ def test_the_plugin_library_is_in_the_engine(bundle: Path) -> None:
 )
 def test_limits_that_triton_cannot_batch_for(option: str, rows: int, others: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
-        engine_builder(_settings(**{"max_rows": rows, "max_tokens": 2**15, "max_exclusions": 2**15, option: others}))
+        _settings(**{"max_rows": rows, "max_tokens": 2**15, "max_exclusions": 2**15, option: others}).triton_profile()
     assert option.replace("_", "-") in str(error.value)
 
 
