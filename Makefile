@@ -51,6 +51,7 @@ benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/users.py
+	$(BIN)/python benchmarks/export.py
 
 clean: ## Remove what the targets made
 	rm -rf .venv .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -120,6 +120,8 @@ def main(
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.", context)
     settings = _engine_settings(context, target, given)
+    if triton_repository is not None:
+        _check_triton(settings, output, triton_repository)
     if evaluation_data is not None and given["precision"] == "fp32":
         raise ConfigError("evaluation-data is for --precision fp16 and bf16, as fp32 costs nothing: leave it out")
     require_extra("recblr-export", "export", "torch", "onnx", "onnxscript", "onnxruntime")
@@ -133,8 +135,11 @@ def main(
     from recblr.export.engine_writer import EngineRequest
     from recblr.export.item_ids import read_item_ids
     from recblr.export.progress import engine_progress
-    from recblr.export.triton_repository import write_repository
+    from recblr.export.triton_engine import engine_builder
+    from recblr.export.triton_repository import check_directory, write_repository
 
+    if triton_repository is not None:
+        check_directory(triton_repository)
     ids = None if item_ids is None else read_item_ids(item_ids)
     model = load_checkpoint(checkpoint, history_length=history_length, item_ids=ids)
     if settings is None:
@@ -144,7 +149,11 @@ def main(
         with engine_progress() as progress:
             manifest = export_bundle(model, output, max_k, EngineRequest(settings, progress, targets))
     if triton_repository is not None:
-        write_repository(output, triton_repository)
+        if settings is None:
+            write_repository(output, triton_repository)
+        else:
+            with engine_progress() as progress:
+                write_repository(output, triton_repository, engine_builder(settings, progress))
         click.echo(f"{triton_repository}: model repository for Triton; its README.md says how to serve it")
     click.echo(summary(output, manifest, time.perf_counter() - start))
 
@@ -160,6 +169,22 @@ def _verify(context: click.Context, bundle: Path) -> None:
 
     what, report = verify_bundle(bundle)
     click.echo(verification_summary(bundle, what, report))
+
+
+def _check_triton(settings: EngineSettings | None, output: Path, triton_repository: Path) -> None:
+    if settings is not None and settings.target == "tensorrt-rtx":
+        raise ConfigError(
+            "--triton-repository is for --target onnx or tensorrt: Triton's TensorRT backend does not open engines of "
+            "TensorRT-RTX; choose one of those, or leave it out"
+        )
+    paths = output.resolve(), triton_repository.resolve()
+    if paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0]):
+        raise ConfigError(
+            f"--triton-repository is {triton_repository} and --output {output}: give folders of which neither lies in "
+            "the other, as each is replaced as a whole"
+        )
+    if settings is not None:
+        settings.triton_profile()  # raises where Triton could not batch for it
 
 
 def _engine_settings(context: click.Context, target: str, given: dict[str, Any]) -> EngineSettings | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from recblr.runtime.tensorrt_library import TARGETS, Target
 DEFAULT_OPT_ROWS = 16
 DEFAULT_OPT_TOKENS = 1_024
 _OPT_EXCLUSIONS = 1_024
+LARGEST_TENSOR = 2**31 - 1  # numbers; TensorRT counts them in int32
 LARGEST_SIZE = 2**31 - 2  # offsets, one more than rows, are counted in int32, too
 
 _COMPUTE_CAPABILITY = re.compile(r"\d{1,2}\.\d")
@@ -87,4 +89,29 @@ class EngineSettings:
             rows=extent(1, self.opt_rows, self.max_rows),
             tokens=extent(0, self.opt_tokens, self.max_tokens),
             exclusions=extent(0, _OPT_EXCLUSIONS, self.max_exclusions),
+        )
+
+    def triton_profile(self) -> Profile:
+        """The sizes that an engine for Triton takes: at least one token and one exclusion, as Triton sends them.
+
+        Raises:
+            ConfigError: fewer tokens or exclusions than rows, or too many for so many rows.
+        """
+        profile = self.profile
+        rows = self.max_rows
+        for extent, option in ((profile.tokens, "max-tokens"), (profile.exclusions, "max-exclusions")):
+            if extent.maximum < rows:
+                raise ConfigError(
+                    f"{option} is {extent.maximum}: Triton sends at least one per row, and max-rows is {rows}; give at "
+                    "least that"
+                )
+            if extent.maximum * rows > LARGEST_TENSOR:
+                raise ConfigError(
+                    f"max-rows is {rows} and {option} {extent.maximum}: the graph for Triton has a number for each "
+                    f"pair of them, and TensorRT's largest tensor {LARGEST_TENSOR}; give fewer of one"
+                )
+        return Profile(
+            rows=profile.rows,
+            tokens=dataclasses.replace(profile.tokens, minimum=1),
+            exclusions=dataclasses.replace(profile.exclusions, minimum=1),
         )

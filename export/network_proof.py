@@ -6,7 +6,7 @@ Importing this module needs `recblr.runtime.tensorrt_library.load_tensorrt` to h
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from recblr.errors import ExportError
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 else:
     trt = tensorrt_in_use()
 
-_INTEGERS = ("items", "offsets", "exclude", "top_items")
-_FLOATS = ("state_in", "state_out", "top_scores")
+_BUNDLE_NAMES = ("items", "offsets", "exclude", "top_items", "state_in", "state_out", "top_scores")
+_FLOATS = ("state_in", "state_out", "top_scores")  # the others are integers
 # Inputs of the plugins, x first: how many of them are low, by how many there are.
 _N_LOW = {5: 1, 6: 3}
 
 
-def prove_precision(network: trt.INetworkDefinition, precision: Precision) -> dict[str, Any]:
+def prove_precision(
+    network: trt.INetworkDefinition, precision: Precision, names: Iterable[str] = _BUNDLE_NAMES
+) -> dict[str, Any]:
     """Count layers by type, and check them.
 
     Checked are: the plugins' x, gates, z and y and all products but the catalogue's in the precision asked for; the
@@ -34,6 +36,7 @@ def prove_precision(network: trt.INetworkDefinition, precision: Precision) -> di
     Args:
         network: parsed, strongly typed.
         precision: "fp32", "fp16" or "bf16".
+        names: of the graph's inputs and outputs; those of a bundle's, if not given.
 
     Returns:
         JSON-ready: {"plugins", "products", "layer_norms", "top_k": {type: count}, "inputs", "outputs": {name: type}}.
@@ -76,9 +79,9 @@ def prove_precision(network: trt.INetworkDefinition, precision: Precision) -> di
             wrong.append(f"{layer.name} is a loop, where a plugin should be")
     tensors = {"inputs": list(_tensors(network, "input")), "outputs": list(_tensors(network, "output"))}
     for tensor in (*tensors["inputs"], *tensors["outputs"]):
-        expect(tensor.name, tensor, "INT32" if tensor.name in _INTEGERS else "FLOAT")
-    names = {tensor.name for kind in tensors.values() for tensor in kind}
-    wrong += [f"{name} is missing" for name in (*_INTEGERS, *_FLOATS) if name not in names]
+        expect(tensor.name, tensor, "FLOAT" if tensor.name in _FLOATS else "INT32")
+    found = {tensor.name for kind in tensors.values() for tensor in kind}
+    wrong += [f"{name} is missing" for name in names if name not in found]
     wrong += [f"there is no layer of {name}" for name, count in counts.items() if not count]
     # All products are low but one, the catalogue's.
     n_full = counts["products"].total() - counts["products"][low]

@@ -6,7 +6,6 @@ numbered: their numbers differ between versions.
 
 from __future__ import annotations
 
-import math
 import re
 import threading
 import time
@@ -22,6 +21,8 @@ from recblr.export.compute_capabilities import compute_capability_kinds
 from recblr.export.engine_settings import EngineSettings
 from recblr.export.network_proof import prove_precision
 from recblr.export.precision import engine_graph
+from recblr.export.profile_shapes import check_tensor_sizes, input_shapes
+from recblr.export.tensor_spec import TensorSpec
 from recblr.files import check_writable, replacing
 from recblr.runtime.engine_section import Profile
 from recblr.runtime.tensorrt_common import MessageLog, missing_plugins, register_plugins
@@ -36,7 +37,7 @@ else:
 # when it ends.
 Progress = Callable[[str, str, int, int], None]
 
-_LARGEST_TENSOR = 2**31 - 1
+_NUMPY_TYPES = {"INT32": "int32", "FLOAT": "float32"}  # `prove_precision` allows no others at a network's ends
 
 _ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
 _WEIGHTS = re.compile(r"Total Weights Memory: (\d+) bytes")
@@ -56,6 +57,7 @@ class BuiltEngine:
         memory_bytes: of the GPU, for activations of the largest profile, by the builder's account, if it gave one.
         weight_bytes: the same for weights.
         proof: layers and tensors by type, as `prove_precision` counts them.
+        tensors: the network's inputs and outputs, which are the engine's.
     """
 
     plan: bytes
@@ -64,18 +66,24 @@ class BuiltEngine:
     memory_bytes: int | None
     weight_bytes: int | None
     proof: dict[str, Any]
+    tensors: tuple[TensorSpec, ...]
 
 
 def build_engine(
-    model: onnx.ModelProto, settings: EngineSettings, library: Path | None, progress: Progress | None = None
+    model: onnx.ModelProto,
+    settings: EngineSettings,
+    library: Path | None,
+    progress: Progress | None = None,
+    profile: Profile | None = None,
 ) -> BuiltEngine:
     """Parse the graph in the precision asked for, prove its types, and build.
 
     Args:
-        model: the fp32 graph of a bundle.
+        model: the fp32 graph of a bundle, or its variant for Triton.
         settings: of the target that was loaded.
         library: with the plugins; None where they are registered already.
         progress: told how far the build is, from any thread.
+        profile: sizes that the engine takes; None for those of `settings`.
 
     Raises:
         ExportError: TensorRT cannot parse or build; the message says why, as far as TensorRT told.
@@ -86,7 +94,9 @@ def build_engine(
     """
     if settings.timing_cache is not None:
         check_writable(settings.timing_cache)
-    _check_tensor_sizes(model, settings)
+    if profile is None:
+        profile = settings.profile
+    check_tensor_sizes(model, profile)
     log = MessageLog()
     if library is not None:
         register_plugins(library, log)
@@ -99,12 +109,13 @@ def build_engine(
     builder = trt.Builder(log)
     network = builder.create_network(_strongly_typed())
     parser = _parse(engine_graph(model, settings.precision), network, log)
-    proof = prove_precision(network, settings.precision)
+    proof = prove_precision(network, settings.precision, [v.name for v in (*model.graph.input, *model.graph.output)])
+    tensors = _tensors(network)
     config = builder.create_builder_config()
     monitor = _ProgressMonitor(progress)
     config.progress_monitor = monitor
     _configure(config, settings, library)
-    _add_profile(builder, config, settings.profile, model)
+    _add_profile(builder, config, input_shapes(model, profile))
     log.clear()
     plan = builder.build_serialized_network(network, config)
     del parser  # holds weights that the network reads until it is built
@@ -120,29 +131,8 @@ def build_engine(
         memory_bytes=_logged(_ACTIVATIONS, log),
         weight_bytes=_logged(_WEIGHTS, log),
         proof=proof,
+        tensors=tensors,
     )
-
-
-def _check_tensor_sizes(model: onnx.ModelProto, settings: EngineSettings) -> None:
-    """TensorRT counts the numbers of a tensor in int32, and does not say that they are too many.
-
-    Raises:
-        ConfigError: a tensor of this model would be larger.
-    """
-    values = [*model.graph.value_info, *model.graph.input, *model.graph.output]
-    shapes = [dims for value in values if (dims := value.type.tensor_type.shape.dim)]
-    for option, dimension, maximum in (
-        ("max-tokens", "tokens", settings.max_tokens),
-        ("max-rows", "rows", settings.max_rows),
-        ("max-exclusions", "exclusions", settings.max_exclusions),
-    ):
-        widest = max(math.prod(n.dim_value for n in dims[1:]) for dims in shapes if dims[0].dim_param == dimension)
-        most = _LARGEST_TENSOR // widest
-        if maximum > most:
-            raise ConfigError(
-                f"{option} is {maximum}: with {widest} numbers for each of the {dimension} that is more than the "
-                f"{_LARGEST_TENSOR} numbers of TensorRT's largest tensor; give at most {most}"
-            )
 
 
 def _strongly_typed() -> int:
@@ -208,25 +198,24 @@ def _set_compute_capabilities(config: Any, capabilities: tuple[str, ...]) -> Non
             )
 
 
-def _add_profile(builder: trt.Builder, config: trt.IBuilderConfig, profile: Profile, model: onnx.ModelProto) -> None:
-    (state_size,) = (
-        value.type.tensor_type.shape.dim[1].dim_value for value in model.graph.input if value.name == "state_in"
-    )
-    rows, tokens, exclusions = (
-        (extent.minimum, extent.optimum, extent.maximum)
-        for extent in (profile.rows, profile.tokens, profile.exclusions)
-    )
-    shapes: dict[str, list[Any]] = {  # tuples, which the stubs do not know to become Dims
-        "items": [(n,) for n in tokens],
-        "offsets": [(n + 1,) for n in rows],
-        "state_in": [(n, state_size) for n in rows],
-        "exclude": [(n, 2) for n in exclusions],
-    }
+def _add_profile(builder: trt.Builder, config: trt.IBuilderConfig, shapes: dict[str, tuple[Any, Any, Any]]) -> None:
+    # Any: tuples, which the stubs do not know to become Dims.
     optimization_profile = builder.create_optimization_profile()
     for name, (smallest, optimal, largest) in shapes.items():
         optimization_profile.set_shape(name, smallest, optimal, largest)
     if config.add_optimization_profile(optimization_profile) < 0:
         raise ExportError(f"TensorRT {trt.__version__} does not take the sizes {shapes}: give smaller maxima")
+
+
+def _tensors(network: trt.INetworkDefinition) -> tuple[TensorSpec, ...]:
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    return (*(_tensor(tensor, True) for tensor in inputs), *(_tensor(tensor, False) for tensor in outputs))
+
+
+def _tensor(tensor: trt.ITensor, is_input: bool) -> TensorSpec:
+    shape: Any = tensor.shape  # of Dims the stubs do not know that it can be iterated
+    return TensorSpec(tensor.name, _NUMPY_TYPES[tensor.dtype.name], tuple(shape), is_input)
 
 
 def _why_not_built(log: MessageLog, settings: EngineSettings) -> str:

@@ -131,7 +131,7 @@ def triton_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     Returns:
         A graph with the inputs `TRITON_INPUT_NAMES` described at the top of this module, and the outputs of `model`:
         top_items int32 [B, k], top_scores float32 [B, k], state_out float32 [B, S]. Its nodes of domain "recblr" and
-        their local functions are those of `model`; shapes inside are left for the engine to infer.
+        their local functions are those of `model`.
 
     Raises:
         ExportError: `model` is another graph.
@@ -157,26 +157,38 @@ def triton_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     constants = _constants(n_items, dim, state_size)
     queries = _nodes(_QUERIES, {"query_": query})
     at = next(i for i, node in enumerate(graph.node) if node == scoring)
+    _say_that_rows_are_pairs(graph, scoring)
     nodes = [*_nodes(_BEFORE), *graph.node[:at], *queries, *graph.node[at:], *_nodes(_AFTER)]
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.extend(constants)
-    del graph.value_info[:]  # they name the numbers of rows and tokens that were
     state_in = next(value for value in graph.input if value.name == "state_in")
+    state_type = state_in.type.tensor_type.elem_type
+    graph.value_info.append(helper.make_tensor_value_info(f"{_PREFIX}state_in_", state_type, ["2 * rows", state_size]))
     integer = TensorProto.INT32
     inputs = {
         "items": helper.make_tensor_value_info("items", integer, ["tokens"]),
         "item_counts": helper.make_tensor_value_info("item_counts", integer, ["rows"]),
         "exclude_items": helper.make_tensor_value_info("exclude_items", integer, ["exclusions"]),
         "exclude_counts": helper.make_tensor_value_info("exclude_counts", integer, ["rows"]),
-        "state_in": helper.make_tensor_value_info(
-            "state_in", state_in.type.tensor_type.elem_type, ["rows", state_size]
-        ),
+        "state_in": helper.make_tensor_value_info("state_in", state_type, ["rows", state_size]),
     }
     del graph.input[:]
     graph.input.extend(inputs[name] for name in TRITON_INPUT_NAMES)
     variant.doc_string = _DESCRIPTION
     return variant
+
+
+def _say_that_rows_are_pairs(graph: GraphProto, scoring: NodeProto) -> None:
+    """In the shapes of all that does not follow from the scores."""
+    of_scores = set(scoring.output)
+    for node in graph.node:
+        if of_scores & set(node.input):
+            of_scores.update(node.output)
+    for value in graph.value_info:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == "rows" and value.name not in of_scores:
+                dim.dim_param = "2 * rows"
 
 
 def _last_dim(graph: GraphProto, name: str) -> int:

@@ -23,12 +23,14 @@ import onnx
 from onnx import TensorProto
 
 from recblr.errors import ConfigError, ExportError
+from recblr.export.tensor_spec import TensorSpec
 from recblr.export.triton_graph import triton_graph
 from recblr.export.triton_templates import CONFIG, ENGINE_NOTES, IMPLICIT_STATE, ONNX_NOTES, README, WARMUP
-from recblr.files import replacing_directory, write_text
+from recblr.files import check_replaceable, replacing_directory, write_text
 from recblr.runtime.bundle import ITEMS_FILE, Bundle, open_bundle
 
 MODEL_NAME = "recblr"
+_KIND = "model repository of recblr-export"
 DEFAULT_MAX_ROWS = 64
 DEFAULT_MAX_QUEUE_DELAY = 500
 
@@ -38,23 +40,6 @@ _SEQUENCES = 1024  # that one instance keeps, at least
 _IDLE_SECONDS = 600
 
 _DTYPES = {TensorProto.INT32: "int32", TensorProto.FLOAT: "float32"}
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """An input or output of a graph or an engine.
-
-    Attributes:
-        name: of the tensor.
-        dtype: NumPy's name of its type.
-        shape: -1 where it varies.
-        is_input: or else an output.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    is_input: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +94,7 @@ def write_repository(
         raise ConfigError(f"max_queue_delay is {max_queue_delay!r}: give microseconds, at least 0")
     bundle = open_bundle(bundle_path)
     directory = Path(directory).resolve()
-    with replacing_directory(directory, is_repository, "model repository of recblr-export") as root:
+    with replacing_directory(directory, is_repository, _KIND) as root:
         graph = triton_graph(onnx.load(bundle.model_path))
         engine = None
         if build_engine is not None:
@@ -139,6 +124,15 @@ def write_repository(
         write_text(folder / "config.pbtxt", CONFIG.substitute(values))
         write_text(folder / "configs" / "implicit_state.pbtxt", IMPLICIT_STATE.substitute(values))
         write_text(root / "README.md", README.substitute(values))
+
+
+def check_directory(directory: Path) -> None:
+    """Raise now what `write_repository` would raise of a folder at the end of long work.
+
+    Raises:
+        OutputError: it holds something else.
+    """
+    check_replaceable(directory.resolve(), is_repository, _KIND)
 
 
 def is_repository(path: Path) -> bool:

@@ -93,6 +93,17 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def check_replaceable(path: Path, may_replace: Callable[[Path], bool], kind: str) -> None:
+    """Raise now what `replacing_directory` would raise of an existing `path`, with the same arguments.
+
+    Raises:
+        OutputError: `path` holds something else.
+    """
+    occupied = path.exists() and not (path.is_dir() and not any(path.iterdir()))
+    if occupied and not (path.is_dir() and may_replace(path)):
+        raise OutputError(f"{path} exists and is not a {kind}: name another folder or remove it")
+
+
 @contextmanager
 def replacing_directory(path: Path, may_replace: Callable[[Path], bool], kind: str = "bundle") -> Iterator[Path]:
     """Give a temporary folder beside `path`; on success it takes `path`'s place, on any failure it is removed.
@@ -105,9 +116,7 @@ def replacing_directory(path: Path, may_replace: Callable[[Path], bool], kind: s
     Raises:
         OutputError: `path` holds something else, nothing can be written there, or the disk is full.
     """
-    occupied = path.exists() and not (path.is_dir() and not any(path.iterdir()))
-    if occupied and not (path.is_dir() and may_replace(path)):
-        raise OutputError(f"{path} exists and is not a {kind}: name another folder or remove it")
+    check_replaceable(path, may_replace, kind)
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     except OSError as error:
