@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -64,7 +64,7 @@ class DeviceMemory:
     """Memory of the GPU, not initialised.
 
     Attributes:
-        address: a multiple of 256, never 0.
+        address: a multiple of 256; 0 of `nothing` alone.
         nbytes: at least as many as asked for.
     """
 
@@ -85,6 +85,13 @@ class DeviceMemory:
             ) from error
         if zeroed:
             check(cuda().cudaMemset(self.address, 0, self.nbytes))
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """Memory of no bytes at no address."""
+        memory = cls.__new__(cls)
+        memory.address = memory.nbytes = 0
+        return memory
 
     def free(self) -> None:
         """Give it back now, once the GPU has done all that it was given before."""
