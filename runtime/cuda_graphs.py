@@ -67,9 +67,7 @@ def fits(bucket: Sizes, request: Sizes) -> bool:
     return request.tokens == bucket.tokens or (request.tokens < bucket.tokens and request.rows < bucket.rows)
 
 
-def fill(
-    sizes: Sizes, request: Sizes, items: ItemsArray, offsets: OffsetsArray, exclude: ExcludeArray
-) -> None:
+def fill(sizes: Sizes, request: Sizes, items: ItemsArray, offsets: OffsetsArray, exclude: ExcludeArray) -> None:
     """Fill a request up, in place.
 
     Args:
@@ -155,4 +153,3 @@ def capture_all(
         run(bucket)
         graphs[bucket] = CudaGraph(launch, stream)
     return graphs
-

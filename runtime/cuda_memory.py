@@ -120,8 +120,7 @@ class PinnedMemory:
     def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         """Its first bytes as an array; valid as long as this object."""
         bytes_ = (ctypes.c_uint8 * self.nbytes).from_address(self.address)
-        count = int(np.prod(shape))
-        return np.frombuffer(bytes_, dtype, count).reshape(shape)
+        return np.ndarray(shape, dtype, memoryview(bytes_))
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):

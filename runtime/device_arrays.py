@@ -41,7 +41,7 @@ def stream_handle(stream: StreamLike) -> int:
         stream = getattr(stream, attribute, stream)
     if isinstance(stream, bool) or not isinstance(stream, int) or stream < 0:
         raise RequestError(
-            f"the stream is a {type(stream).__name__}: give an object with __cuda_stream__, or a cudaStream_t as a number"
+            f"the stream is a {type(stream).__name__}: give one with __cuda_stream__, or a cudaStream_t as a number"
         )
     return stream or _LEGACY_STREAM
 
@@ -236,7 +236,7 @@ class DeviceArray:
             BufferError: for another device, or a copy.
         """
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
-            raise BufferError(f"a result on cuda:{self.device} is given as it is: copy it with the library that takes it")
+            raise BufferError(f"a result on cuda:{self.device} is given as it is: copy it in the library that takes it")
         consumer = _LEGACY_STREAM if stream is None else stream
         if self._ready is not None and consumer not in (_NO_ORDER, self._stream):
             self._ready.hold(consumer)

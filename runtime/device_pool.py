@@ -72,9 +72,7 @@ class StateMover:
         """Inverse of `gather`."""
         self._move("recblr_scatter_state_cuda", pool, n_slots, slots, n_rows, states, stream)
 
-    def _move(
-        self, function: str, pool: int, n_slots: int, slots: int, n_rows: int, states: int, stream: int
-    ) -> None:
+    def _move(self, function: str, pool: int, n_slots: int, slots: int, n_rows: int, states: int, stream: int) -> None:
         arguments = abi.StateMove(
             n_rows=n_rows,
             n_slots=n_slots,
@@ -120,9 +118,7 @@ class DeviceStates:
         if not n_slots:
             raise ConfigError(f"the GPU's memory has no room for a state of {self._state_bytes:,} bytes: free some")
         if n_slots < wanted:
-            _log.warning(
-                "the GPU has not the memory for %s states: the pool holds %s", f"{wanted:,}", f"{n_slots:,}"
-            )
+            _log.warning("the GPU has not the memory for %s states: the pool holds %s", f"{wanted:,}", f"{n_slots:,}")
         self._table = SlotTable(n_slots)
         self._order = threading.Lock()
         self._written = Event()

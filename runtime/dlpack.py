@@ -55,15 +55,16 @@ _pointer_dying = _prototype_pointer(("PyCapsule_GetPointer", ctypes.pythonapi))
 _exported: dict[int, tuple[Any, ...]] = {}  # what consumers hold, by the tensor's address
 
 
-@_Deleter
 def _forget(tensor: Any) -> None:
     _exported.pop(ctypes.addressof(tensor.contents), None)
 
 
-@_Destructor
 def _destroy(capsule: int) -> None:
     if _is_valid_dying(capsule, _NAME):  # no consumer took it
         _exported.pop(_pointer_dying(capsule, _NAME), None)
+
+
+_forget_callback, _destroy_callback = _Deleter(_forget), _Destructor(_destroy)
 
 
 def to_capsule(
@@ -88,11 +89,11 @@ def to_capsule(
         shape=sizes,
         strides=strides,
         byte_offset=0,
-        deleter=_forget,
+        deleter=_forget_callback,
     )
     key = ctypes.addressof(tensor)
     _exported[key] = (tensor, sizes, strides, owner)
-    capsule: object = _new(key, _NAME, _destroy)
+    capsule: object = _new(key, _NAME, _destroy_callback)
     return capsule
 
 

@@ -226,6 +226,9 @@ class ExecutionLane:
         self._bind(bucket, {})
         self._enqueue()
         self.stream.synchronize()
+        capturable = getattr(self._context, "is_stream_capturable", None)  # of TensorRT-RTX, which compiles as it runs
+        if capturable is not None and not capturable(self.stream.handle):
+            raise BackendError(f"TensorRT cannot be captured with {bucket}")
 
     def _bind(self, sizes: Sizes, addresses: dict[str, int]) -> None:
         if sizes != self._bound_sizes:

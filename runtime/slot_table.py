@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int32
 
 from recblr.errors import RequestError
 
+KnownArray: TypeAlias = Bool[np.ndarray, "B"]
 SlotsArray: TypeAlias = Int32[np.ndarray, "slots"]
 
 
@@ -31,7 +32,7 @@ class Lease:
 
     users: list[Hashable]
     slots: SlotsArray
-    known: Bool[np.ndarray, "B"]
+    known: KnownArray
     tags: list[object]
     written: bool = False
     broken: bool = False
