@@ -313,7 +313,7 @@ class FakeCuda(ModuleType):
 
 
 class FakeContext:
-    """Stands in for an `IExecutionContext`: ONNX Runtime computes what the addresses hold when the stream gets there."""
+    """Stands in for an `IExecutionContext`: ONNX Runtime computes when the stream gets there."""
 
     def __init__(self, fake: FakeCuda, session: onnxruntime.InferenceSession, profile: Profile) -> None:
         self._fake, self._session, self._profile = fake, session, profile
@@ -423,7 +423,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
 
 @pytest.fixture
 def upload(fake_cuda: FakeCuda) -> Callable[..., FakeArray]:
-    """Puts an array on the fake GPU; `shift` bytes behind an aligned address, `late` only when its stream gets there."""
+    """Puts an array on the fake GPU, `shift` bytes behind an aligned address; `late`: when that stream gets there."""
 
     def upload(values: np.ndarray, shift: int = 0, late: int | None = None) -> FakeArray:
         _, address = fake_cuda.cudaMalloc(values.nbytes + shift + 1)
@@ -441,7 +441,7 @@ def upload(fake_cuda: FakeCuda) -> Callable[..., FakeArray]:
 
 @pytest.fixture
 def open_fake(fake_cuda: FakeCuda, toy: Any) -> Callable[..., TensorRTBackend]:
-    """Opens the toy's bundle, or another, as if an engine was in it: `limits` of its profile, and the backend's options."""
+    """Opens the toy's bundle, or another, as if an engine with these limits was in it, with the backend's options."""
 
     def open_fake(path: Path = toy.path, limits: tuple[int, int, int] = (8, 64, 48), **options: Any) -> TensorRTBackend:
         bundle = _with_engine(open_bundle(path), *limits)
