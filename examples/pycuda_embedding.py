@@ -63,9 +63,9 @@ def as_gpuarray(result: DeviceArray | None, gpuarray: Any) -> Any:
 def main() -> None:
     """Recommend from the bundle named on the command line."""
     # The context that CUDA's runtime, and so TensorRT, uses; `pycuda.autoinit` would make another.
-    import pycuda.autoprimaryctx
+    import pycuda.autoprimaryctx  # type: ignore[import-not-found]
     import pycuda.driver  # type: ignore[import-not-found]
-    from pycuda import gpuarray  # type: ignore[import-not-found]
+    from pycuda import gpuarray
 
     if len(sys.argv) != 2:
         raise SystemExit(f"usage: {sys.argv[0]} BUNDLE")

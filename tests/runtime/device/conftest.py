@@ -440,6 +440,18 @@ def upload(fake_cuda: FakeCuda) -> Callable[..., FakeArray]:
 
 
 @pytest.fixture
+def fake_engine(fake_cuda: FakeCuda) -> Callable[[Bundle], FakeEngine]:
+    """Makes the fake engine of a bundle."""
+    return lambda bundle: FakeEngine(fake_cuda, bundle)
+
+
+@pytest.fixture
+def add_engine() -> Callable[..., Bundle]:
+    """A bundle as if an engine of (rows, tokens, exclusions) was in it."""
+    return _with_engine
+
+
+@pytest.fixture
 def open_fake(fake_cuda: FakeCuda, toy: Any) -> Callable[..., TensorRTBackend]:
     """Opens the toy's bundle, or another, as if an engine with these limits was in it, with the backend's options."""
 
