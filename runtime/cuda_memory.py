@@ -68,7 +68,7 @@ class DeviceMemory:
         nbytes: at least as many as asked for.
     """
 
-    def __init__(self, nbytes: int, zeroed: bool = False) -> None:
+    def __init__(self, nbytes: int) -> None:
         """Allocate.
 
         Raises:
@@ -83,8 +83,6 @@ class DeviceMemory:
             raise OutOfDeviceMemoryError(
                 f"the GPU has no {self.nbytes:,} bytes of memory left: free some, or use smaller limits"
             ) from error
-        if zeroed:
-            check(cuda().cudaMemset(self.address, 0, self.nbytes))
 
     @classmethod
     def nothing(cls) -> Self:
@@ -92,6 +90,10 @@ class DeviceMemory:
         memory = cls.__new__(cls)
         memory.address = memory.nbytes = 0
         return memory
+
+    def set_zero(self, stream: int) -> None:
+        """Write zeros, in the order of the stream's work."""
+        check(cuda().cudaMemsetAsync(self.address, 0, self.nbytes, stream))
 
     def free(self) -> None:
         """Give it back now, once the GPU has done all that it was given before."""

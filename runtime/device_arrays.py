@@ -156,14 +156,19 @@ class StreamMemory:
         address: for work of this stream, and of those that wait for it.
     """
 
-    def __init__(self, nbytes: int, stream: int) -> None:
+    def __init__(self, nbytes: int, stream: int, owner: object = None) -> None:
         """Allocate.
+
+        Args:
+            nbytes: at least so many.
+            stream: by its handle.
+            owner: of the stream, which must outlive the memory.
 
         Raises:
             OutOfDeviceMemoryError: there is not so much.
             BackendError: CUDA failed.
         """
-        self.address, self._stream = 0, stream
+        self.address, self._stream, self._owner = 0, stream, owner
         self.address = int(check(cuda().cudaMallocAsync(max(nbytes, 1), stream)))
 
     def __del__(self) -> None:

@@ -18,9 +18,7 @@ from recblr.runtime.cuda_memory import (
     Event,
     OutOfDeviceMemoryError,
     Stream,
-    check,
     copy_to_device,
-    cuda,
     use_device,
 )
 from recblr.runtime.slot_table import Lease, SlotsArray, SlotTable
@@ -53,9 +51,9 @@ class StateMover:
             )
         self.state_size = len(initial)
         self._initial = DeviceMemory(initial.nbytes)
-        kind = cuda().cudaMemcpyKind.cudaMemcpyHostToDevice
-        values = np.ascontiguousarray(initial)
-        check(cuda().cudaMemcpy(self._initial.address, values.ctypes.data, values.nbytes, kind))
+        stream = Stream()
+        copy_to_device(self._initial.address, np.ascontiguousarray(initial), stream.handle)
+        stream.synchronize()
 
     def gather(self, pool: int, n_slots: int, slots: int, n_rows: int, states: int, stream: int) -> None:
         """Copy states [B, S] from the pool; rows whose slot is negative get the initial state.

@@ -113,8 +113,9 @@ class ExecutionLane:
         self._context, self._shapes, self._why = context, shapes, why
         largest = shapes.of(shapes.largest)
         sizes = {name: math.prod(shape) * _DTYPES[name].itemsize for name, shape in largest.items()}
-        # Zeroed: what a graph's spare rows find in their states must be numbers.
-        self._device = {name: DeviceMemory(nbytes, zeroed=True) for name, nbytes in sizes.items()}
+        self._device = {name: DeviceMemory(nbytes) for name, nbytes in sizes.items()}
+        for memory in self._device.values():  # what a graph's spare rows find in their states must be numbers
+            memory.set_zero(self.stream.handle)
         self._pinned = {name: PinnedMemory(nbytes) for name, nbytes in sizes.items()}
         self._bound: dict[str, int] = {}
         self._bound_sizes: Sizes | None = None

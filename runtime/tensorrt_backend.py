@@ -285,7 +285,7 @@ class TensorRTBackend:
             sizes = self._check(*request.sizes)
             request.write(out)
             outputs: dict[str, DeviceMemory | StreamMemory | ArrayView] = {
-                name: request.outputs.get(name) or self._allocate(name, shape, caller)
+                name: request.outputs.get(name) or self._allocate(name, shape, caller, stream)
                 for name, shape in request.tensor_shapes.items()
                 if name in (OUTPUTS[:2] if lease else OUTPUTS)
             }
@@ -327,10 +327,12 @@ class TensorRTBackend:
     def _scatter(self, lane: ExecutionLane, states: DeviceStates, lease: Lease) -> None:
         states.scatter(lease, lane.address("targets"), lane.address("state_out"), lane.stream.handle)
 
-    def _allocate(self, name: str, shape: tuple[int, ...], caller: int | None) -> DeviceMemory | StreamMemory:
+    def _allocate(
+        self, name: str, shape: tuple[int, ...], caller: int | None, owner: StreamLike | None
+    ) -> DeviceMemory | StreamMemory:
         nbytes = int(np.prod(shape)) * tensor_dtype(name).itemsize
         # With a stream, memory is free again once that stream's work is done; without, once all work is.
-        return self._with_room(lambda: DeviceMemory(nbytes) if caller is None else StreamMemory(nbytes, caller))
+        return self._with_room(lambda: DeviceMemory(nbytes) if caller is None else StreamMemory(nbytes, caller, owner))
 
     def _with_room(self, allocate: Callable[[], _Result]) -> _Result:
         """Allocate; where the GPU has not the memory, shrink the pools of states until it has."""

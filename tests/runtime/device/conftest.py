@@ -176,16 +176,8 @@ class FakeCuda(ModuleType):
         nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         return np.ndarray(shape, dtype, memoryview(self.region(address, nbytes)))
 
-    def cudaMemset(self, address: int, value: int, nbytes: int) -> tuple[_Error]:
-        with self._lock:
-            self._drain_all()
-            ctypes.memset(self.region(address, nbytes), value, nbytes)
-        return (_Error.cudaSuccess,)
-
-    def cudaMemcpy(self, target: int, source: int, nbytes: int, kind: _CopyKind) -> tuple[_Error]:
-        with self._lock:
-            self._drain_all()
-            self._copy(target, source, nbytes, kind)
+    def cudaMemsetAsync(self, address: int, value: int, nbytes: int, stream: int) -> tuple[_Error]:
+        self.give(stream, lambda: ctypes.memset(self.region(address, nbytes), value, nbytes))
         return (_Error.cudaSuccess,)
 
     def cudaMemcpyAsync(self, target: int, source: int, nbytes: int, kind: _CopyKind, stream: int) -> tuple[_Error]:
