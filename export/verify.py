@@ -10,13 +10,13 @@ import onnx
 import onnxruntime
 
 from recblr.array_types import ScoresArray, StatesArray
-from recblr.errors import ConfigError, ExportError, MissingExtraError, short_reason
+from recblr.errors import ConfigError, ExportError, short_reason
 from recblr.export.comparison import TOLERANCE, Batch, Reference, compare
 from recblr.runtime.bundle import Bundle, open_bundle
 from recblr.runtime.engine_section import EngineSection
 from recblr.runtime.gpu import current_gpu
 from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
-from recblr.runtime.tensorrt_library import load_tensorrt, title
+from recblr.runtime.tensorrt_library import title
 
 if TYPE_CHECKING:
     from recblr.runtime.tensorrt_backend import TensorRTBackend
@@ -72,19 +72,9 @@ def open_engine(bundle: Bundle) -> TensorRTBackend:
         ConfigError: no GPU, or not enough of its memory.
         MissingExtraError: TensorRT or cuda-bindings is not installed.
     """
-    section = _section(bundle)
-    load_tensorrt(section.target)
-    if current_gpu() is None:
-        raise ConfigError(
-            f"{bundle.path} holds an engine, and there is no GPU here to run it on: verify it on the machine that "
-            "will serve (it needs the NVIDIA driver and cuda-bindings)"
-        )
-    try:
-        from recblr.runtime.tensorrt_backend import TensorRTBackend
-    except ImportError as error:
-        raise MissingExtraError(
-            f"cuda-bindings cannot be imported ({short_reason(error)}): pip install 'recblr[{section.target}]'"
-        ) from error
+    _section(bundle)
+    from recblr.runtime.tensorrt_backend import TensorRTBackend
+
     return TensorRTBackend(bundle)
 
 

@@ -1,0 +1,216 @@
+"""Thin owners of what CUDA gives out: device memory, pinned memory, streams, events.
+
+Handles are freed with their objects. cuda-bindings is imported by the first call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from types import ModuleType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from recblr.errors import BackendError
+
+ALIGNMENT = 256  # of what cudaMalloc gives, and what TensorRT may count on
+
+
+class OutOfDeviceMemoryError(BackendError):
+    """The GPU has not so much memory left."""
+
+
+def cuda() -> ModuleType:
+    """CUDA's runtime API.
+
+    Raises:
+        ImportError: cuda-bindings is not installed.
+    """
+    from cuda.bindings import runtime
+
+    module: ModuleType = runtime
+    return module
+
+
+def check(result: tuple[Any, ...]) -> Any:
+    """The value of a call to CUDA.
+
+    Raises:
+        OutOfDeviceMemoryError: it wanted memory.
+        BackendError: it failed otherwise.
+    """
+    error, *values = result
+    errors = cuda().cudaError_t
+    if error == errors.cudaErrorMemoryAllocation:
+        raise OutOfDeviceMemoryError("the GPU's memory is exhausted: free some, or use smaller limits")
+    if error != errors.cudaSuccess:
+        raise BackendError(f"CUDA fails with {error.name}: check the GPU and its driver with nvidia-smi")
+    return values[0] if values else None
+
+
+def current_device() -> int:
+    """The number of this thread's GPU."""
+    return int(check(cuda().cudaGetDevice()))
+
+
+def use_device(device: int) -> None:
+    """Make a GPU this thread's; new threads start with number 0."""
+    check(cuda().cudaSetDevice(device))
+
+
+class DeviceMemory:
+    """Memory of the GPU, not initialised.
+
+    Attributes:
+        address: a multiple of 256; 0 of `nothing` alone.
+        nbytes: at least as many as asked for.
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        """Allocate.
+
+        Raises:
+            OutOfDeviceMemoryError: there is not so much.
+            BackendError: CUDA failed.
+        """
+        self.address = 0
+        self.nbytes = max(nbytes, 1)  # TensorRT wants an address even where there is nothing
+        try:
+            self.address = int(check(cuda().cudaMalloc(self.nbytes)))
+        except OutOfDeviceMemoryError as error:
+            raise OutOfDeviceMemoryError(
+                f"the GPU has no {self.nbytes:,} bytes of memory left: free some, or use smaller limits"
+            ) from error
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """Memory of no bytes at no address."""
+        memory = cls.__new__(cls)
+        memory.address = memory.nbytes = 0
+        return memory
+
+    def set_zero(self, stream: int) -> None:
+        """Write zeros, in the order of the stream's work."""
+        check(cuda().cudaMemsetAsync(self.address, 0, self.nbytes, stream))
+
+    def free(self) -> None:
+        """Give it back now, once the GPU has done all that it was given before."""
+        address, self.address = self.address, 0
+        if address:
+            cuda().cudaFree(address)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # at the end of the process, modules are gone
+            self.free()
+
+
+class PinnedMemory:
+    """Page-locked memory of the host, which the GPU reads and writes by itself."""
+
+    def __init__(self, nbytes: int) -> None:
+        """Allocate.
+
+        Raises:
+            BackendError: CUDA failed.
+        """
+        self.address = 0
+        self.nbytes = max(nbytes, 1)
+        self.address = int(check(cuda().cudaHostAlloc(self.nbytes, cuda().cudaHostAllocDefault)))
+
+    def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        """Its first bytes as an array; valid as long as this object."""
+        bytes_ = (ctypes.c_uint8 * self.nbytes).from_address(self.address)
+        return np.ndarray(shape, dtype, memoryview(bytes_))
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            if self.address:
+                cuda().cudaFreeHost(self.address)
+
+
+class Event:
+    """A point in a stream's work."""
+
+    def __init__(self) -> None:
+        """Make one that was never recorded, which nothing waits for.
+
+        Raises:
+            BackendError: CUDA failed.
+        """
+        self._handle: Any = None
+        self._handle = check(cuda().cudaEventCreateWithFlags(cuda().cudaEventDisableTiming))
+
+    def record(self, stream: int) -> None:
+        """Be after all that was given to the stream so far."""
+        check(cuda().cudaEventRecord(self._handle, stream))
+
+    def hold(self, stream: int) -> None:
+        """Let the stream's next work wait for it; the caller does not."""
+        check(cuda().cudaStreamWaitEvent(stream, self._handle, 0))
+
+    def synchronize(self) -> None:
+        """Wait for it."""
+        check(cuda().cudaEventSynchronize(self._handle))
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            if self._handle is not None:
+                cuda().cudaEventDestroy(self._handle)
+
+
+class Stream:
+    """A stream of its own that does not wait for the default stream.
+
+    Attributes:
+        handle: a cudaStream_t as a number.
+    """
+
+    def __init__(self) -> None:
+        """Make one on the current GPU.
+
+        Raises:
+            BackendError: CUDA failed.
+        """
+        self._stream: Any = None
+        self._stream = check(cuda().cudaStreamCreateWithFlags(cuda().cudaStreamNonBlocking))
+        self.handle = int(self._stream)
+
+    def synchronize(self) -> None:
+        """Wait until all is done.
+
+        Raises:
+            BackendError: something that was given to it failed.
+        """
+        check(cuda().cudaStreamSynchronize(self.handle))
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """The protocol's version, and the handle."""
+        return 0, self.handle
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            if self._stream is not None:
+                cuda().cudaStreamDestroy(self._stream)
+
+
+def copy_to_device(address: int, values: np.ndarray, stream: int) -> None:
+    """Copy from pinned, contiguous memory, which must stay as it is until the stream has done so."""
+    if values.nbytes:
+        kind = cuda().cudaMemcpyKind.cudaMemcpyHostToDevice
+        check(cuda().cudaMemcpyAsync(address, values.ctypes.data, values.nbytes, kind, stream))
+
+
+def copy_to_host(values: np.ndarray, address: int, stream: int) -> None:
+    """Copy to contiguous memory, which is valid once the stream has done so."""
+    if values.nbytes:
+        kind = cuda().cudaMemcpyKind.cudaMemcpyDeviceToHost
+        check(cuda().cudaMemcpyAsync(values.ctypes.data, address, values.nbytes, kind, stream))
+
+
+def copy_on_device(target: int, source: int, nbytes: int, stream: int) -> None:
+    """Copy within the GPU's memory."""
+    if nbytes:
+        kind = cuda().cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        check(cuda().cudaMemcpyAsync(target, source, nbytes, kind, stream))
