@@ -11,7 +11,8 @@ from recblr.runtime.batch_metrics import BatcherMetrics
 from recblr.runtime.batcher import Batcher
 from recblr.runtime.bundle import Bundle, Manifest, is_bundle, open_bundle
 from recblr.runtime.engine import Engine, Ranking
-from recblr.runtime.loading import load
+from recblr.runtime.catalogue import Catalogue
+from recblr.runtime.loading import Batching, load
 from recblr.runtime.recommender import Recommender
 from recblr.runtime.state_cache import StateCache
 from recblr.runtime.stores import Append, Event, Store, open_store
@@ -21,7 +22,9 @@ __all__ = [
     "Backend",
     "Batcher",
     "BatcherMetrics",
+    "Batching",
     "Bundle",
+    "Catalogue",
     "Engine",
     "Event",
     "Limits",

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recblr.errors import MissingExtraError
+from recblr.runtime.backend import Backend, Limits
+from recblr.runtime.batcher import BATCH_LIMITS, Batcher
 from recblr.runtime.bundle import open_bundle
+from recblr.runtime.catalogue import Catalogue
+from recblr.runtime.catalogue_backend import CatalogueBackend
 from recblr.runtime.engine import Engine
 
 if TYPE_CHECKING:
     from recblr.runtime.onnxruntime_backend import Device
 
+# From so many items on, the graph's own ranking is not used: of 256 rows, its scores alone would take 100 MB.
+LARGE_CATALOGUE = 100_000
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How an engine merges the requests of concurrent callers; see `recblr.runtime.Batcher`.
+
+    Attributes:
+        max_batch_rows: of one run.
+        max_batch_tokens: items of one run; a longer row is fed in pieces.
+        max_delay_ms: milliseconds that a batch that is not full waits for more; a lone request waits as long.
+        max_queue: rows that may wait; a request beyond is refused.
+        timeout: seconds that a request may wait for its run; None for no bound.
+    """
+
+    max_batch_rows: int = BATCH_LIMITS.rows
+    max_batch_tokens: int = BATCH_LIMITS.tokens
+    max_delay_ms: float = 0.0
+    max_queue: int = 4096
+    timeout: float | None = None
+
 
 def load(
-    path: str | Path, threads: int | None = None, device: Device = "cpu", native_ops: bool | None = None
+    path: str | Path,
+    threads: int | None = None,
+    device: Device = "cpu",
+    native_ops: bool | None = None,
+    batching: Batching | None = None,
 ) -> Engine:
     """Verify a bundle and load it into ONNX Runtime.
 
@@ -24,10 +55,13 @@ def load(
         device: "cpu", or "cuda" for the current GPU.
         native_ops: whether the native library computes the operations along the sequence, not the file's ONNX
             functions; None where it can. `Engine.description` tells.
+        batching: merge the requests of concurrent threads and tasks so; None to run each by itself. End it with
+            `Engine.close`, or use the engine as a context manager.
 
     Raises:
         BundleError: no bundle, or an incomplete or altered one, or one that ONNX Runtime cannot load.
-        ConfigError: `threads` below 1, no GPU that can be used, or `native_ops` is True and they are not there.
+        ConfigError: `threads` below 1, no GPU that can be used, `native_ops` is True and they are not there, or
+            `batching` has a value out of its range.
         MissingExtraError: ONNX Runtime is not installed.
     """
     bundle = open_bundle(path)
@@ -37,4 +71,21 @@ def load(
         )  # takes a second: only where it is used
     except ImportError as error:
         raise MissingExtraError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from error
-    return Engine(bundle, OnnxRuntimeBackend(bundle.model_path, threads, device, native_ops))
+    backend: Backend = OnnxRuntimeBackend(bundle.model_path, threads, device, native_ops)
+    manifest = bundle.manifest
+    if manifest.n_items >= LARGE_CATALOGUE and device == "cpu":
+        catalogue = Catalogue.of_bundle(bundle, threads)
+        backend = CatalogueBackend(backend, catalogue, min(manifest.max_k, manifest.n_items))
+    return Engine(bundle, backend if batching is None else _batched(backend, batching))
+
+
+def _batched(backend: Backend, batching: Batching) -> Batcher:
+    # Exclusions are limited as without batching: whole histories may be left out of a few dozen rows.
+    limits = Limits(batching.max_batch_rows, batching.max_batch_tokens)
+    return Batcher(
+        backend,
+        limits,
+        max_delay=batching.max_delay_ms / 1e3,
+        max_queued_rows=batching.max_queue,
+        timeout=batching.timeout,
+    )

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import numpy as np
 import onnxruntime
 
 from recblr.array_types import (
@@ -32,6 +33,7 @@ _INPUTS = {
     "state_in": "tensor(float)",
     "exclude": "tensor(int32)",
 }
+_NO_EXCLUSIONS: ExcludeArray = np.empty((0, 2), np.int32)
 _OUTPUTS = {"top_items": "tensor(int32)", "top_scores": "tensor(float)", "state_out": "tensor(float)"}
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -105,6 +107,9 @@ class OnnxRuntimeBackend:
                 raise BundleError(f"{model_path} has {found} where {expected} is needed: export the bundle again")
         if device == "cuda" and _CUDA not in self._session.get_providers():
             raise ConfigError(_NO_CUDA.format(version=onnxruntime.__version__))
+        # Left to itself, ONNX Runtime computes the whole graph, whatever outputs are asked for.
+        self._states_only = onnxruntime.RunOptions()
+        self._states_only.only_execute_path_to_fetches = True
 
     @property
     def description(self) -> str:
@@ -121,6 +126,13 @@ class OnnxRuntimeBackend:
         inputs = {"items": items, "offsets": offsets, "state_in": state_in, "exclude": exclude}
         top_items, top_scores, state_out = self._session.run(list(_OUTPUTS), inputs)
         return top_items, top_scores, state_out
+
+    def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
+        """See `recblr.runtime.backend.StatesBackend.advance`."""
+        inputs = {"items": items, "offsets": offsets, "state_in": state_in, "exclude": _NO_EXCLUSIONS}
+        (state_out,) = self._session.run(["state_out"], inputs, self._states_only)
+        states: StatesArray = state_out
+        return states
 
     def _native_session(self, model_path: Path, *, required: bool) -> onnxruntime.InferenceSession | None:
         """A session in which the native library computes the operations; None, with a reason in the log, if not so."""
