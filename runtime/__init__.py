@@ -10,8 +10,8 @@ from recblr.runtime.backend import Backend, Limits
 from recblr.runtime.batch_metrics import BatcherMetrics
 from recblr.runtime.batcher import Batcher
 from recblr.runtime.bundle import Bundle, Manifest, is_bundle, open_bundle
-from recblr.runtime.engine import Engine, Ranking
 from recblr.runtime.catalogue import Catalogue
+from recblr.runtime.engine import Engine, Ranking
 from recblr.runtime.loading import Batching, load
 from recblr.runtime.recommender import Recommender
 from recblr.runtime.state_cache import StateCache

@@ -112,7 +112,7 @@ _Steps: TypeAlias = Generator["_GraphRun | _CatalogueRun", _Result, _T]
 
 
 class Engine:
-    """Answers for one bundle. It keeps nothing between calls; any number of threads and event loops may use it at once."""
+    """Answers for one bundle. It keeps nothing between calls; threads and event loops may share it."""
 
     def __init__(self, bundle: Bundle, backend: Backend, limits: Limits | None = None) -> None:
         """Join a bundle and what runs its graph; `recblr.runtime.load` does both.
@@ -312,8 +312,8 @@ class Engine:
             initial = self.bundle.initial_state
             part = np.tile(initial, (rows.stop - rows.start, 1)) if states is None else states[rows]
             items = []
-            for b, row in enumerate(request.items[rows]):
-                items.append((yield from self._feed(row, part[b])))
+            for b, history in enumerate(request.items[rows]):
+                items.append((yield from self._feed(history, part[b])))
             beside = [
                 b for b, row in enumerate(_range(rows)) if request.k > self.max_k or request.allowed_of(row) is not None
             ]
@@ -338,8 +338,8 @@ class Engine:
         if not isinstance(request.allowed, list):
             return request.allowed
         lists = [request.allowed[row] for row in rows]
-        everything = np.arange(1, self.n_items + 1, dtype=np.int32) if any(row is None for row in lists) else None
-        return [everything if row is None else row for row in lists]
+        everything: ItemsArray = np.arange(1, self.n_items + 1, dtype=np.int32)
+        return [everything if items is None else items for items in lists]
 
     def _parts(self, request: _Request) -> Iterator[slice]:
         """Consecutive rows within the limits; a row by itself may exceed that of exclusions."""

@@ -62,9 +62,7 @@ def encode_exclusions(
     return [np.unique(row) if len(row) else row for row in items]
 
 
-def encode_allowed(
-    vocabulary: ItemVocabulary, only: Only, n_rows: int
-) -> ItemsArray | list[ItemsArray | None] | None:
+def encode_allowed(vocabulary: ItemVocabulary, only: Only, n_rows: int) -> ItemsArray | list[ItemsArray | None] | None:
     """The items that may be ranked, sorted: one array for all rows, or one per row, None where a row may have all.
 
     Raises:

@@ -71,9 +71,10 @@ def load(
         )  # takes a second: only where it is used
     except ImportError as error:
         raise MissingExtraError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from error
-    backend: Backend = OnnxRuntimeBackend(bundle.model_path, threads, device, native_ops)
     manifest = bundle.manifest
-    if manifest.n_items >= LARGE_CATALOGUE and device == "cpu":
+    large = manifest.n_items >= LARGE_CATALOGUE and device == "cpu"
+    backend: Backend = OnnxRuntimeBackend(bundle.model_path, threads, device, native_ops, ranking=not large)
+    if large:
         catalogue = Catalogue.of_bundle(bundle, threads)
         backend = CatalogueBackend(backend, catalogue, min(manifest.max_k, manifest.n_items))
     return Engine(bundle, backend if batching is None else _batched(backend, batching))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import mmap
 import os
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -22,7 +23,8 @@ from recblr.array_types import (
 )
 from recblr.errors import BundleError, ConfigError, short_reason
 from recblr.plugins import PluginLibraryError, load_library
-from recblr.runtime.onnx_functions import read_without_functions
+from recblr.runtime.onnx_functions import without_functions
+from recblr.runtime.onnx_ranking import without_ranking
 
 Device: TypeAlias = Literal["cpu", "cuda"]
 Ops: TypeAlias = Literal["native", "functions"]
@@ -33,7 +35,6 @@ _INPUTS = {
     "state_in": "tensor(float)",
     "exclude": "tensor(int32)",
 }
-_NO_EXCLUSIONS: ExcludeArray = np.empty((0, 2), np.int32)
 _OUTPUTS = {"top_items": "tensor(int32)", "top_scores": "tensor(float)", "state_out": "tensor(float)"}
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -73,6 +74,7 @@ class OnnxRuntimeBackend:
         threads: int | None = None,
         device: Device = "cpu",
         native_ops: bool | None = None,
+        ranking: bool = True,
     ) -> None:
         """Load a graph.
 
@@ -82,6 +84,7 @@ class OnnxRuntimeBackend:
             device: "cuda" for the current GPU.
             native_ops: False for the file's local functions; True for the native library's operators; None for
                 the operators where they can be used, with a reason in the log where they cannot.
+            ranking: False to leave out what ranks: results are [B, 0], and neither memory nor time goes to them.
 
         Raises:
             ConfigError: `threads` below 1, another device, no GPU that ONNX Runtime can use, or `native_ops` is True
@@ -98,18 +101,20 @@ class OnnxRuntimeBackend:
         self.device = device
         if device == "cuda":
             _check_cuda()
+        self._ranks = ranking
+        self._outputs = _OUTPUTS if ranking else {"state_out": _OUTPUTS["state_out"]}
         session = None if native_ops is False else self._native_session(model_path, required=native_ops is True)
         self.ops = "functions" if session is None else "native"
         self._session = self._session_of_functions(model_path) if session is None else session
-        for expected, actual in ((_INPUTS, self._session.get_inputs()), (_OUTPUTS, self._session.get_outputs())):
+        for expected, actual in (
+            (_INPUTS, self._session.get_inputs()),
+            (self._outputs, self._session.get_outputs()),
+        ):
             found = {node.name: node.type for node in actual}
             if found != expected:
                 raise BundleError(f"{model_path} has {found} where {expected} is needed: export the bundle again")
         if device == "cuda" and _CUDA not in self._session.get_providers():
             raise ConfigError(_NO_CUDA.format(version=onnxruntime.__version__))
-        # Left to itself, ONNX Runtime computes the whole graph, whatever outputs are asked for.
-        self._states_only = onnxruntime.RunOptions()
-        self._states_only.only_execute_path_to_fetches = True
 
     @property
     def description(self) -> str:
@@ -124,15 +129,12 @@ class OnnxRuntimeBackend:
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
         """See `recblr.runtime.Backend.run`."""
         inputs = {"items": items, "offsets": offsets, "state_in": state_in, "exclude": exclude}
-        top_items, top_scores, state_out = self._session.run(list(_OUTPUTS), inputs)
+        *top, state_out = self._session.run(list(self._outputs), inputs)
+        top_items, top_scores = top or (
+            np.empty((len(state_out), 0), np.int32),
+            np.empty((len(state_out), 0), np.float32),
+        )
         return top_items, top_scores, state_out
-
-    def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
-        """See `recblr.runtime.backend.StatesBackend.advance`."""
-        inputs = {"items": items, "offsets": offsets, "state_in": state_in, "exclude": _NO_EXCLUSIONS}
-        (state_out,) = self._session.run(["state_out"], inputs, self._states_only)
-        states: StatesArray = state_out
-        return states
 
     def _native_session(self, model_path: Path, *, required: bool) -> onnxruntime.InferenceSession | None:
         """A session in which the native library computes the operations; None, with a reason in the log, if not so."""
@@ -147,7 +149,7 @@ class OnnxRuntimeBackend:
         try:
             options.register_custom_ops_library(str(library))
             # Without the functions, nothing but the library's operators can serve the nodes.
-            model = read_without_functions(model_path)
+            model = self._read(model_path, functions=False)
             return onnxruntime.InferenceSession(model, sess_options=options, providers=_PROVIDERS[self.device])
         except Exception as error:  # ONNX Runtime's have no common base
             reason = f"ONNX Runtime {onnxruntime.__version__} cannot use {library}: {short_reason(error)}"
@@ -159,7 +161,9 @@ class OnnxRuntimeBackend:
     def _session_of_functions(self, model_path: Path) -> onnxruntime.InferenceSession:
         try:
             return onnxruntime.InferenceSession(
-                str(model_path), sess_options=self._options(), providers=_PROVIDERS[self.device]
+                str(model_path) if self._ranks else self._read(model_path, functions=True),
+                sess_options=self._options(),
+                providers=_PROVIDERS[self.device],
             )
         except Exception as error:  # its exceptions have no common base
             reason = str(error).strip().splitlines()[0]
@@ -167,6 +171,12 @@ class OnnxRuntimeBackend:
                 f"ONNX Runtime {onnxruntime.__version__} cannot load {model_path} ({reason}): "
                 "upgrade onnxruntime, or export the bundle again"
             ) from error
+
+    def _read(self, model_path: Path, *, functions: bool) -> bytes:
+        """The model, less what is not needed."""
+        with model_path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            model = content[:] if self._ranks else without_ranking(content)
+        return model if functions else without_functions(model)
 
     def _options(self) -> onnxruntime.SessionOptions:
         severity = _ERRORS_ONLY if self.device == "cpu" else _FATAL_ONLY

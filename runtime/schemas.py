@@ -18,7 +18,7 @@ from pydantic import (
 
 from recblr.runtime.engine import Engine, Ranking
 
-EXAMPLE = {"histories": [[1, 2, 3], [42]], "k": 3, "exclude_seen": True, "exclude": [[7], []], "only": None}
+EXAMPLE = {"histories": [[1, 2, 3], [42]], "k": 3, "exclude_seen": True, "exclude": [[7], []], "only": [50, 172, 181]}
 
 # Strict, so that neither true nor 1.0 nor "1" is taken for item 1; one error says enough.
 _ItemId: TypeAlias = StrictInt | StrictStr

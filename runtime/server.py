@@ -53,8 +53,8 @@ _DISCARDED_BODIES = 4
 
 _DESCRIPTION = """The best next items for users, given their histories.
 
-Requests of many connections are merged into batches. One holds at most {histories:,} histories, {ids:,} item ids in all, \
-and {mebibytes} MiB, and asks for at most {results:,} results in all.
+One request holds at most {histories:,} histories, {ids:,} item ids in all, and {mebibytes} MiB, and asks for at most
+{results:,} results. Requests of many connections are merged into batches.
 Every error has the form `{{"error": "what is wrong and what to do"}}`."""
 
 
