@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # From so many items on, the graph's own ranking is not used: of 256 rows, its scores alone would take 100 MB.
 LARGE_CATALOGUE = 100_000
 
+_MAX_WORKERS = 8  # beyond, Python is what they wait for
+
 
 @dataclass(frozen=True)
 class Batching:
@@ -31,6 +33,7 @@ class Batching:
         max_delay_ms: milliseconds that a batch that is not full waits for more; a lone request waits as long.
         max_queue: rows that may wait; a request beyond is refused.
         timeout: seconds that a request may wait for its run; None for no bound.
+        workers: batches that run at once; None for as many as there are CPUs for their threads, at most 8.
     """
 
     max_batch_rows: int = BATCH_LIMITS.rows
@@ -38,6 +41,7 @@ class Batching:
     max_delay_ms: float = 0.0
     max_queue: int = 4096
     timeout: float | None = None
+    workers: int | None = None
 
 
 def load(
@@ -51,7 +55,8 @@ def load(
 
     Args:
         path: the bundle's folder, or a file in it, such as its model.onnx.
-        threads: for one request; None for one per CPU this process may use.
+        threads: for one run; None for one per CPU this process may use. Where the engine batches on the CPU, None is
+            one: several batches at once use the CPUs better than several threads for one.
         device: "cpu", or "cuda" for the current GPU.
         native_ops: whether the native library computes the operations along the sequence, not the file's ONNX
             functions; None where it can. `Engine.description` tells.
@@ -66,21 +71,24 @@ def load(
     """
     bundle = open_bundle(path)
     try:
-        from recblr.runtime.onnxruntime_backend import (
-            OnnxRuntimeBackend,
-        )  # takes a second: only where it is used
+        # Takes a second: only where it is used.
+        from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend, usable_cpus
     except ImportError as error:
         raise MissingExtraError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from error
     manifest = bundle.manifest
+    run_threads = 1 if threads is None and batching is not None and device == "cpu" else threads
     large = manifest.n_items >= LARGE_CATALOGUE and device == "cpu"
-    backend: Backend = OnnxRuntimeBackend(bundle.model_path, threads, device, native_ops, ranking=not large)
+    backend: Backend = OnnxRuntimeBackend(bundle.model_path, run_threads, device, native_ops, ranking=not large)
     if large:
         catalogue = Catalogue.of_bundle(bundle, threads)
         backend = CatalogueBackend(backend, catalogue, min(manifest.max_k, manifest.n_items))
-    return Engine(bundle, backend if batching is None else _batched(backend, batching))
+    if batching is not None:
+        workers = min(_MAX_WORKERS, max(1, usable_cpus() // (run_threads or 1))) if device == "cpu" else 1
+        backend = _batched(backend, batching, workers)
+    return Engine(bundle, backend)
 
 
-def _batched(backend: Backend, batching: Batching) -> Batcher:
+def _batched(backend: Backend, batching: Batching, workers: int) -> Batcher:
     # Exclusions are limited as without batching: whole histories may be left out of a few dozen rows.
     limits = Limits(batching.max_batch_rows, batching.max_batch_tokens)
     return Batcher(
@@ -89,4 +97,5 @@ def _batched(backend: Backend, batching: Batching) -> Batcher:
         max_delay=batching.max_delay_ms / 1e3,
         max_queued_rows=batching.max_queue,
         timeout=batching.timeout,
+        workers=workers if batching.workers is None else batching.workers,
     )

@@ -92,7 +92,7 @@ class OnnxRuntimeBackend:
             BundleError: ONNX Runtime cannot load the file, or its inputs and outputs are others.
         """
         # Left to itself, ONNX Runtime counts and pins the machine's cores, not those this process may use.
-        threads = _usable_cpus() if threads is None else threads
+        threads = usable_cpus() if threads is None else threads
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
             raise ConfigError(f"threads is {threads!r}: give a whole number of at least 1")
         if device not in _PROVIDERS:
@@ -219,7 +219,8 @@ def library_with_ops(device: Device) -> Path:
     return library.path
 
 
-def _usable_cpus() -> int:
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux

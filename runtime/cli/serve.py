@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 from typing import Any, Literal
 
 import click
@@ -15,6 +16,7 @@ from recblr.runtime.loading import Batching
 _BATCHING = Batching()
 
 _GRACE_SECONDS = 30
+_SWITCH_SECONDS = 0.0005
 
 
 @click.command(cls=Command)
@@ -27,7 +29,8 @@ _GRACE_SECONDS = 30
     show_default=True,
     help="Port to listen on; 0 for any free one.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads per request.  [default: all CPUs]")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads for one batch.")
+@click.option("--workers", type=click.IntRange(min=1), help="Batches that run at once.  [default: CPUs / threads]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What computes.")
 @click.option(
     "--max-batch-rows",
@@ -64,7 +67,7 @@ _GRACE_SECONDS = 30
 )
 @version_option
 def main(
-    engine: str, host: str, port: int, threads: int | None, device: Literal["cpu", "cuda"], **batching: Any
+    engine: str, host: str, port: int, threads: int, device: Literal["cpu", "cuda"], **batching: Any
 ) -> None:
     """Serve a bundle's recommendations over HTTP.
 
@@ -77,6 +80,8 @@ def main(
     from recblr.runtime import load
     from recblr.runtime.server import create_app
 
+    # What computes gives Python's lock away; to have it back soon, it must not wait for the 5 ms that are the default.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     listener = _bind(host, port)  # before the engine loads, so that a wrong port shows at once
     with listener, load(engine, threads, device, batching=Batching(**batching)) as loaded:
         url = _url(listener)
