@@ -11,6 +11,7 @@ scheduled start; a lone request is measured in the same way, at a rate at which 
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import sys
 import tempfile
@@ -190,7 +191,7 @@ def latency_at_load(
 
 def default_workers() -> int:
     """As many as `load` makes."""
-    return max(1, machine_info()["logical_cores"])
+    return len(os.sched_getaffinity(0))
 
 
 def measure_histories(
@@ -267,10 +268,12 @@ def show(name: str, measured: dict[str, Any]) -> None:
         f"rows), batched {saturated['batched_per_s']:,.0f}/s, ratio {saturated['ratio']:.2f}"
     )
     for row in measured["open_loop"]:
-        lone, loaded = row["lone"], row["loaded"]
+        shown = ", ".join(
+            f"{name} p50 {row[name]['p50_ms']:.2f} p99 {row[name]['p99_ms']:.2f} ms" for name in ("lone", "loaded")
+        )
         click.echo(
-            f"  {row['per_s']:,.0f}/s, delay {row['delay_ms']} ms: lone p50 {lone['p50_ms']:.2f} p99 {lone['p99_ms']:.2f} "
-            f"ms, loaded p50 {loaded['p50_ms']:.2f} p99 {loaded['p99_ms']:.2f} ms, {row['p99_to_limit']:.2f} of the limit"
+            f"  {row['per_s']:,.0f}/s, delay {row['delay_ms']} ms: {shown}, {row['p99_to_limit']:.2f} of the limit, "
+            f"{row['p99_to_lone_p99']:.2f} of a lone p99"
         )
     for row in measured["closed_loop"]:
         click.echo(

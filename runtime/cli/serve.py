@@ -66,9 +66,7 @@ _SWITCH_SECONDS = 0.0005
     help="Seconds that a request may wait before it gets status 504.  [default: no bound]",
 )
 @version_option
-def main(
-    engine: str, host: str, port: int, threads: int, device: Literal["cpu", "cuda"], **batching: Any
-) -> None:
+def main(engine: str, host: str, port: int, threads: int, device: Literal["cpu", "cuda"], **batching: Any) -> None:
     """Serve a bundle's recommendations over HTTP.
 
     POST /v1/recommend answers, GET /v2/health/ready tells when, and GET /docs shows the whole API. SIGTERM or
