@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from recblr.runtime.batch_metrics import BatcherMetrics
     from recblr.runtime.batcher import Batcher
     from recblr.runtime.bundle import Bundle, Manifest, is_bundle, open_bundle
+    from recblr.runtime.catalogue import Catalogue
     from recblr.runtime.engine import Engine, Ranking
-    from recblr.runtime.loading import load
+    from recblr.runtime.loading import Batching, load
     from recblr.runtime.recommender import Recommender
     from recblr.runtime.state_cache import StateCache
     from recblr.runtime.stores import Append, Event, Store, open_store
@@ -26,7 +27,9 @@ __all__ = [
     "Backend",
     "Batcher",
     "BatcherMetrics",
+    "Batching",
     "Bundle",
+    "Catalogue",
     "Engine",
     "Event",
     "Limits",
@@ -50,8 +53,10 @@ _HOMES = {
     "Manifest": "bundle",
     "is_bundle": "bundle",
     "open_bundle": "bundle",
+    "Catalogue": "catalogue",
     "Engine": "engine",
     "Ranking": "engine",
+    "Batching": "loading",
     "load": "loading",
     "Recommender": "recommender",
     "StateCache": "state_cache",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # so that naming `Limits` needs no NumPy
     from recblr.array_types import (
@@ -57,3 +57,20 @@ class Backend(Protocol):
             where the row has no more items to rank; float32 [B, S] the new states.
         """
         ...
+
+
+@runtime_checkable
+class StatesBackend(Protocol):
+    """A backend that can leave out the ranking, and what it costs."""
+
+    def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
+        """The new states that `Backend.run` gives, and no more."""
+        ...
+
+
+def advance(backend: Backend, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
+    """The new states, with any backend; what it ranks beside them is thrown away where it cannot leave it out."""
+    if isinstance(backend, StatesBackend):
+        return backend.advance(items, offsets, state_in)
+    no_pairs = offsets[:0].reshape(0, 2)
+    return backend.run(items, offsets, state_in, no_pairs)[2]

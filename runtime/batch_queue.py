@@ -172,10 +172,9 @@ class BatchQueue:
         with self._changed:
             for part, result in results:
                 request = part.request
-                self._held.discard(request)
                 if request.done:  # withdrawn, expired or failed by another part
-                    continue
-                if isinstance(result, Exception):
+                    pass
+                elif isinstance(result, Exception):
                     self._failed += 1
                     self._end(request)
                     answers.append(Answer(request, None, result))
@@ -188,6 +187,8 @@ class BatchQueue:
                 else:
                     request.resume(result[2])
                     self._lane_of(request).put(request)
+                if not part.final:
+                    self._held.discard(request)  # after `_end`, which must know that it is in no lane
             self._changed.notify_all()
         self._deliver(answers)
 
@@ -270,23 +271,17 @@ class BatchQueue:
             return []
         self._next_deadline = float("inf")
         answers = []
-        for lane in (self._short, self._long):
-            for request in tuple(lane.requests):
-                if request.done or request.deadline is None:
-                    continue
-                if request.deadline > now:
-                    self._next_deadline = min(self._next_deadline, request.deadline)
-                    continue
-                waited = now - request.arrived
-                reason = (
-                    f"the request waited {waited:.3g} s, longer than it may: allow more time, or send fewer requests"
-                )
-                self._expired += 1
-                self._end(request)
-                answers.append(Answer(request, None, DeadlineError(reason)))
-        for request in self._held:
-            if request.deadline is not None:
+        for request in (*self._short.requests, *self._long.requests, *self._held):
+            if request.done or request.deadline is None:
+                continue
+            if request.deadline > now:
                 self._next_deadline = min(self._next_deadline, request.deadline)
+                continue
+            waited = now - request.arrived
+            reason = f"the request waited {waited:.3g} s, longer than it may: allow more time, or send fewer requests"
+            self._expired += 1
+            self._end(request)
+            answers.append(Answer(request, None, DeadlineError(reason)))
         return answers
 
     def _wait_for_batch(self) -> list[Part] | None:

@@ -56,6 +56,11 @@ class Part:
     def n_rows(self) -> int:
         return len(self.lengths)
 
+    @property
+    def rank(self) -> bool:
+        """Whether more than the states is asked for."""
+        return self.final and self.request.rank
+
     def halves(self) -> tuple[Part, Part]:
         """The same rows, at least two, in two parts."""
         middle = self.n_rows // 2
@@ -96,6 +101,7 @@ class Request:
         loop: the event loop that waits for it, or None.
         arrived: when it came, on the batcher's clock.
         deadline: when it expires, or None.
+        rank: the rankings are asked for, not the states alone.
         longest: items of the longest row.
         rows_left, tokens_left: what no part was taken of yet.
         done: answered, failed or withdrawn.
@@ -118,6 +124,7 @@ class Request:
         "future",
         "longest",
         "loop",
+        "rank",
         "rows_left",
         "started",
         "tokens_left",
@@ -131,6 +138,7 @@ class Request:
         exclude: ExcludeArray,
         future: Future[Result] | asyncio.Future[Result],
         loop: asyncio.AbstractEventLoop | None = None,
+        rank: bool = True,
     ) -> None:
         """Check the arrays' form, so that a malformed request cannot reach the rows of another.
 
@@ -141,6 +149,7 @@ class Request:
             exclude: int32 [M, 2].
             future: where the answer goes.
             loop: the event loop of `future`, where it is asyncio's.
+            rank: False where the states alone are asked for.
 
         Raises:
             RequestError: other dtypes or shapes, offsets that do not describe `items`, or exclusions of other rows.
@@ -163,6 +172,7 @@ class Request:
             raise RequestError(f"exclude names a row outside 0..{n_rows - 1}: its rows are those of offsets")
         self.future = future
         self.loop = loop
+        self.rank = rank
         self.arrived = 0.0
         self.deadline: float | None = None
         self.rows_left = n_rows

@@ -16,13 +16,13 @@ import numpy as np
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
 from recblr.errors import BackendError, ConfigError, ForkError, RecblrError, RequestError, short_reason
-from recblr.runtime.backend import Backend, Limits
+from recblr.runtime.backend import Backend, Limits, advance
 from recblr.runtime.batch_metrics import BatcherMetrics
 from recblr.runtime.batch_queue import Answer, BatchQueue
 from recblr.runtime.batch_request import Part, Request, Result
 
-# On ONNX Runtime's CPU a row costs least from about 32 rows on, and a batch of so many items keeps others waiting for
-# a few milliseconds only.
+# On ONNX Runtime's CPU with the native ops, a step costs least from about 32 rows on, and an item of a history from
+# about 128 items on; batches of these sizes keep others waiting for 1.5 ms, and let callers' Python run beside them.
 BATCH_LIMITS = Limits(rows=32, tokens=512)
 
 # What a batcher that nobody closed may take to answer the rest, when it is collected or the process ends.
@@ -90,6 +90,7 @@ class Batcher:
         if not 0 <= max_delay < float("inf"):
             raise ConfigError(f"max_delay is {max_delay!r}: give seconds, 0 for none")
         _check_timeout(timeout, ConfigError)
+        self._backend = backend
         self._timeout = timeout
         self._process = os.getpid()
         self._queue = BatchQueue(
@@ -110,6 +111,11 @@ class Batcher:
         for worker in self._workers:
             worker.start()
 
+    @property
+    def description(self) -> str:
+        """What runs the graph, for people."""
+        return self._backend.description
+
     def submit(
         self,
         items: ItemsArray,
@@ -117,6 +123,7 @@ class Batcher:
         state_in: StatesArray,
         exclude: ExcludeArray,
         timeout: float | None = None,
+        rank: bool = True,
     ) -> Future[Result]:
         """Send rows, and get a future of what `run` returns.
 
@@ -130,6 +137,7 @@ class Batcher:
             exclude: int32 [M, 2].
             timeout: seconds that the rows may wait for their run; None for the batcher's. Time is looked at between
                 batches: a run is never interrupted.
+            rank: False for the states alone; the rankings are then [B, 0].
 
         Returns:
             A future of (int32 [B, k], float32 [B, k], float32 [B, S]). Its error is a DeadlineError, a ClosedError, a
@@ -143,7 +151,7 @@ class Batcher:
         """
         self._check_process()
         future = _WithdrawingFuture(self._queue)
-        request = Request(items, offsets, state_in, exclude, future)
+        request = Request(items, offsets, state_in, exclude, future, rank=rank)
         future.request = request
         self._queue.put(request, self._seconds(timeout))
         return future
@@ -155,12 +163,13 @@ class Batcher:
         state_in: StatesArray,
         exclude: ExcludeArray,
         timeout: float | None = None,
+        rank: bool = True,
     ) -> Result:
         """`run` for asyncio; no thread waits. Cancelling the task withdraws the rows. See `submit`."""
         self._check_process()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        request = Request(items, offsets, state_in, exclude, future, loop)
+        request = Request(items, offsets, state_in, exclude, future, loop, rank)
         self._queue.put(request, self._seconds(timeout))
         try:
             return await future
@@ -170,9 +179,18 @@ class Batcher:
 
     def run(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray) -> Result:
         """See `recblr.runtime.Backend.run`, and `submit` for the errors."""
+        return self._wait(items, offsets, state_in, exclude, rank=True)
+
+    def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
+        """See `recblr.runtime.backend.StatesBackend.advance`, and `submit` for the errors."""
+        return self._wait(items, offsets, state_in, np.empty((0, 2), np.int32), rank=False)[2]
+
+    def _wait(
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, *, rank: bool
+    ) -> Result:
         if threading.current_thread() in self._workers:
             raise RequestError("run was called in a future's callback, where it would wait for itself: use submit")
-        future = self.submit(items, offsets, state_in, exclude)
+        future = self.submit(items, offsets, state_in, exclude, rank=rank)
         try:
             return future.result()
         finally:
@@ -345,9 +363,17 @@ class _Runner:
         start = 0
         for part in parts:
             stop = start + part.n_rows
+            width = top_items.shape[1] if part.rank else 0
             # Copies: a view would keep the whole batch as long as the caller keeps one state.
             results.append(
-                (part, (top_items[start:stop].copy(), top_scores[start:stop].copy(), states[start:stop].copy()))
+                (
+                    part,
+                    (
+                        top_items[start:stop, :width].copy(),
+                        top_scores[start:stop, :width].copy(),
+                        states[start:stop].copy(),
+                    ),
+                )
             )
             start = stop
 
@@ -377,7 +403,11 @@ class _Runner:
                 self._states = np.empty((self._rows, width), np.float32)
             states = np.concatenate([part.states for part in parts], out=self._states[:n_rows])
             exclude = _merged_exclusions(parts)
-        top_items, top_scores, new_states = self._backend.run(items, offsets, states, exclude)
+        if any(part.rank for part in parts):
+            top_items, top_scores, new_states = self._backend.run(items, offsets, states, exclude)
+        else:
+            new_states = advance(self._backend, items, offsets, states)
+            top_items, top_scores = np.empty((n_rows, 0), np.int32), np.empty((n_rows, 0), np.float32)
         if not len(top_items) == len(top_scores) == len(new_states) == n_rows:
             raise BackendError(f"the backend gave {len(top_items)} rows for {n_rows}: its graph is another")
         self._queue.ran(n_rows, len(items))

@@ -49,6 +49,11 @@ class Catalogue:
         """V."""
         return len(self.embedding) - 1
 
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(self.embedding.shape[1])
+
     def top_items(
         self,
         queries: QueriesArray,

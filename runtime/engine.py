@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
@@ -18,20 +21,26 @@ from recblr.array_types import (
     TopItemsArray,
     TopScoresArray,
 )
-from recblr.errors import RequestError
-from recblr.runtime.backend import Backend, Limits
+from recblr.errors import BundleError, RequestError
+from recblr.runtime.backend import Backend, Limits, advance
+from recblr.runtime.batcher import Batcher
 from recblr.runtime.bundle import Bundle, StateArray
+from recblr.runtime.catalogue import Catalogue
 from recblr.runtime.inputs import (
     Exclude,
+    Only,
     RowsOfIds,
     States,
     check_k,
+    encode_allowed,
     encode_exclusions,
     encode_rows,
     prepare_states,
 )
 
 ScoresArray: TypeAlias = Float32[np.ndarray, "n"]
+_Result: TypeAlias = tuple[TopItemsArray, TopScoresArray, StatesArray]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +48,7 @@ class Ranking:
     """The best items for one row.
 
     Attributes:
-        items: n <= k item ids, best first; fewer than k where the exclusions leave no more.
+        items: n <= k item ids, best first; fewer than k where exclusions and allow-list leave no more.
         scores: float32 [n], descending; equal ones in the order of the model's indices.
         unknown: how many of the row's item ids the model does not know; they were skipped.
         popular: nothing is known of the user, so these are the most popular items, and scores their counts.
@@ -53,27 +62,64 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class _Request:
-    """A request in the model's indices; lists have one entry per row."""
+    """A request in the model's indices; lists have one entry per row.
+
+    Attributes:
+        items: to feed.
+        unknown: how many item ids were skipped.
+        exclusions: items that must not be ranked.
+        allowed: items that may be ranked: of all rows, or per row, None for all items.
+        k: results per row.
+    """
 
     items: list[ItemsArray]
     unknown: list[int]
     exclusions: list[ItemsArray]
+    allowed: ItemsArray | list[ItemsArray | None] | None
     k: int
 
     @property
     def n_rows(self) -> int:
         return len(self.items)
 
+    def allowed_of(self, row: int) -> ItemsArray | None:
+        return self.allowed[row] if isinstance(self.allowed, list) else self.allowed
+
+
+@dataclass(frozen=True, eq=False)
+class _GraphRun:
+    """A run of the graph; where not `rank`, for the states alone."""
+
+    items: ItemsArray
+    offsets: OffsetsArray
+    states: StatesArray
+    exclude: ExcludeArray
+    rank: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _CatalogueRun:
+    """A ranking beside the graph, of rows given by their states."""
+
+    states: StatesArray
+    exclude: ExcludeArray
+    only: ItemsArray | Sequence[ItemsArray] | None
+    k: int
+
+
+# What is to be computed next, for whom it does not matter how it is waited for.
+_Steps: TypeAlias = Generator["_GraphRun | _CatalogueRun", _Result, _T]
+
 
 class Engine:
-    """Answers for one bundle. It keeps nothing between calls; any number of threads may call it at once."""
+    """Answers for one bundle. It keeps nothing between calls; threads and event loops may share it."""
 
     def __init__(self, bundle: Bundle, backend: Backend, limits: Limits | None = None) -> None:
         """Join a bundle and what runs its graph; `recblr.runtime.load` does both.
 
         Args:
             bundle: verified.
-            backend: runs the bundle's graph.
+            backend: runs the bundle's graph; a `Batcher` merges what concurrent callers ask.
             limits: the most that the backend is given at once.
         """
         self.bundle = bundle
@@ -82,6 +128,14 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<Engine of {self.n_items:,} items, {self.fingerprint}, {self.description}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close(drain=error is None)
 
     @property
     def description(self) -> str:
@@ -100,7 +154,7 @@ class Engine:
 
     @property
     def max_k(self) -> int:
-        """The most results per row."""
+        """The most results per row that the graph itself ranks; the catalogue is ranked beside it for more."""
         return min(self.bundle.manifest.max_k, self.n_items)
 
     @property
@@ -108,12 +162,18 @@ class Engine:
         """S."""
         return self.bundle.manifest.state_size
 
+    @property
+    def batcher(self) -> Batcher | None:
+        """What merges concurrent requests, with its metrics; None where nothing does."""
+        return self._backend if isinstance(self._backend, Batcher) else None
+
     def recommend(
         self,
         histories: RowsOfIds,
         k: int = 10,
         exclude_seen: bool = True,
         exclude: Exclude = None,
+        only: Only = None,
     ) -> list[Ranking]:
         """The best next items for users given by their whole histories.
 
@@ -122,18 +182,33 @@ class Engine:
             k: results per user.
             exclude_seen: leave out the items of the history.
             exclude: [B] item ids to leave out besides, or None.
+            only: item ids to choose from, the best among them exactly: one list for all users, or [B] lists with None
+                for a user who may have all; None for the whole catalogue.
 
         Returns:
             One ranking per user, in order.
 
         Raises:
             RequestError: `k` out of range, or arguments of another form.
+            OverloadedError, DeadlineError, ClosedError, BackendError, ForkError: see `recblr.runtime.Batcher.submit`,
+                where the engine batches.
         """
-        k = check_k(k, self.bundle.manifest.max_k, self.n_items)
-        items, unknown = encode_rows(self.bundle.vocabulary, histories, "histories")
-        seen = items if exclude_seen else None
-        exclusions = encode_exclusions(self.bundle.vocabulary, exclude, len(items), seen)
-        return self._answer(_Request(items, unknown, exclusions, k))
+        return self._finish(self._answer(self._read_histories(histories, k, exclude_seen, exclude, only)))
+
+    async def arecommend(
+        self,
+        histories: RowsOfIds,
+        k: int = 10,
+        exclude_seen: bool = True,
+        exclude: Exclude = None,
+        only: Only = None,
+    ) -> list[Ranking]:
+        """`recommend` for asyncio.
+
+        Where the engine batches, no thread waits, and cancelling the task withdraws what has not run; otherwise a
+        thread computes.
+        """
+        return await self._finish_async(self._answer(self._read_histories(histories, k, exclude_seen, exclude, only)))
 
     def step(
         self,
@@ -141,6 +216,7 @@ class Engine:
         new_items: RowsOfIds,
         k: int = 10,
         exclude: Exclude = None,
+        only: Only = None,
     ) -> tuple[list[Ranking], StatesArray]:
         """The best next items for users given by their states and what is new since.
 
@@ -152,6 +228,7 @@ class Engine:
             new_items: [B] per user the new item ids, in chronological order; none to ask again.
             k: results per user.
             exclude: [B] item ids to leave out, or None; what a user has seen is not in the state.
+            only: item ids to choose from; see `recommend`.
 
         Returns:
             One ranking per user, in order, and the new states, a new float32 array [B, S].
@@ -159,30 +236,110 @@ class Engine:
         Raises:
             RequestError: `k` out of range, states of another shape or not finite, or arguments of another
                 form.
+            OverloadedError, DeadlineError, ClosedError, BackendError, ForkError: see `recommend`.
         """
-        k = check_k(k, self.bundle.manifest.max_k, self.n_items)
+        k = check_k(k, self.n_items)
         items, unknown = encode_rows(self.bundle.vocabulary, new_items, "new_items")
         exclusions = encode_exclusions(self.bundle.vocabulary, exclude, len(items))
+        allowed = encode_allowed(self.bundle.vocabulary, only, len(items))
         new_states = prepare_states(states, len(items), self.bundle.initial_state)
-        return self._answer(_Request(items, unknown, exclusions, k), new_states), new_states
+        return self._finish(self._answer(_Request(items, unknown, exclusions, allowed, k), new_states)), new_states
 
-    def _answer(self, request: _Request, states: StatesArray | None = None) -> list[Ranking]:
+    def close(self, drain: bool = True, timeout: float | None = None) -> None:
+        """End the batching, where there is any; see `recblr.runtime.Batcher.close`. Safe to call again."""
+        if self.batcher is not None:
+            self.batcher.close(drain, timeout)
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        """Only for what the graph does not rank.
+
+        Raises:
+            RequestError: the bundle's graph holds no embedding that can be mapped.
+        """
+        try:
+            return Catalogue.of_bundle(self.bundle)
+        except BundleError as error:
+            raise RequestError(f"only, and k above {self.max_k}, need the items' embedding, but {error}") from error
+
+    def _read_histories(
+        self, histories: RowsOfIds, k: int, exclude_seen: bool, exclude: Exclude, only: Only
+    ) -> _Request:
+        vocabulary = self.bundle.vocabulary
+        k = check_k(k, self.n_items)
+        items, unknown = encode_rows(vocabulary, histories, "histories")
+        exclusions = encode_exclusions(vocabulary, exclude, len(items), items if exclude_seen else None)
+        return _Request(items, unknown, exclusions, encode_allowed(vocabulary, only, len(items)), k)
+
+    def _finish(self, steps: _Steps[_T]) -> _T:
+        """Compute step after step; what the last one leads to."""
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(self._compute(step))
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+
+    async def _finish_async(self, steps: _Steps[_T]) -> _T:
+        try:
+            step = next(steps)
+            while True:
+                if self.batcher is not None and isinstance(step, _GraphRun):
+                    result = await self.batcher.arun(
+                        step.items, step.offsets, step.states, step.exclude, rank=step.rank
+                    )
+                else:
+                    result = await asyncio.to_thread(self._compute, step)
+                step = steps.send(result)
+        except StopIteration as end:
+            finished: _T = end.value
+            return finished
+
+    def _compute(self, step: _GraphRun | _CatalogueRun) -> _Result:
+        if isinstance(step, _CatalogueRun):
+            queries = step.states[:, -self.bundle.manifest.dim :]
+            return (*self._catalogue.top_items(queries, step.k, step.exclude, step.only), step.states)
+        if step.rank:
+            return self._backend.run(step.items, step.offsets, step.states, step.exclude)
+        states = advance(self._backend, step.items, step.offsets, step.states)
+        return np.empty((len(states), 0), np.int32), np.empty((len(states), 0), np.float32), states
+
+    def _answer(self, request: _Request, states: StatesArray | None = None) -> _Steps[list[Ranking]]:
         """The rankings; `states` [B, S], where given, are replaced by the new ones."""
         rankings: list[Ranking] = []
         for rows in self._parts(request):
             initial = self.bundle.initial_state
             part = np.tile(initial, (rows.stop - rows.start, 1)) if states is None else states[rows]
-            items = [self._feed(row, part[b]) for b, row in enumerate(request.items[rows])]
-            exclude = _pairs(request.exclusions[rows])
-            top_items, top_scores, new_states = self._backend.run(*_ragged(items), part, exclude)
+            items = []
+            for b, history in enumerate(request.items[rows]):
+                items.append((yield from self._feed(history, part[b])))
+            beside = [
+                b for b, row in enumerate(_range(rows)) if request.k > self.max_k or request.allowed_of(row) is not None
+            ]
+            rank = len(beside) < len(items)
+            exclude = _pairs(request.exclusions[rows] if rank else [])
+            top_items, top_scores, new_states = yield _GraphRun(*_ragged(items), part, exclude, rank)
             part[:] = new_states
+            top = dict(enumerate(zip(top_items, top_scores, strict=True)))
             known = np.any(part[:, -self.bundle.manifest.dim :], axis=1).tolist()
-            for b, row in enumerate(range(rows.start, rows.stop)):
-                if known[b]:
-                    rankings.append(self._ranked(request, row, top_items[b], top_scores[b]))
-                else:
-                    rankings.append(self._popular(request, row))
+            beside = [b for b in beside if known[b]]
+            if beside:
+                exclude = _pairs([request.exclusions[rows.start + b] for b in beside])
+                only = self._only(request, [rows.start + b for b in beside])
+                top_items, top_scores, _ = yield _CatalogueRun(part[beside], exclude, only, request.k)
+                top.update(zip(beside, zip(top_items, top_scores, strict=True), strict=True))
+            for b, row in enumerate(_range(rows)):
+                rankings.append(self._ranked(request, row, *top[b]) if known[b] else self._popular(request, row))
         return rankings
+
+    def _only(self, request: _Request, rows: Sequence[int]) -> ItemsArray | Sequence[ItemsArray] | None:
+        """What `Catalogue.top_items` takes for these rows."""
+        if not isinstance(request.allowed, list):
+            return request.allowed
+        lists = [request.allowed[row] for row in rows]
+        everything: ItemsArray = np.arange(1, self.n_items + 1, dtype=np.int32)
+        return [everything if items is None else items for items in lists]
 
     def _parts(self, request: _Request) -> Iterator[slice]:
         """Consecutive rows within the limits; a row by itself may exceed that of exclusions."""
@@ -205,12 +362,12 @@ class Engine:
         if start < request.n_rows:
             yield slice(start, request.n_rows)
 
-    def _feed(self, items: ItemsArray, state: StateArray) -> ItemsArray:
+    def _feed(self, items: ItemsArray, state: StateArray) -> _Steps[ItemsArray]:
         """Feed a row's items to its state, in place, while they exceed the limit; return the rest."""
         size = self._limits.tokens
         while len(items) > size:
             piece, items = items[:size], items[size:]
-            _, _, new_states = self._backend.run(*_ragged([piece]), state[None], _pairs([]))
+            _, _, new_states = yield _GraphRun(*_ragged([piece]), state[None], _pairs([]), rank=False)
             state[:] = new_states[0]
         return items
 
@@ -225,11 +382,18 @@ class Engine:
         return Ranking(ids, scores[ranked], request.unknown[row], popular=False)
 
     def _popular(self, request: _Request, row: int) -> Ranking:
-        excluded, vocabulary = request.exclusions[row], self.bundle.vocabulary
-        candidates = vocabulary.popular()[: request.k + len(excluded)]
+        excluded, allowed, vocabulary = request.exclusions[row], request.allowed_of(row), self.bundle.vocabulary
+        candidates = vocabulary.popular()
+        if allowed is not None:
+            candidates = candidates[np.isin(candidates, allowed)]
+        candidates = candidates[: request.k + len(excluded)]
         items = candidates[~np.isin(candidates, excluded)][: request.k]
         scores = vocabulary.counts[items - 1].astype(np.float32)
         return Ranking(vocabulary.decode(items), scores, request.unknown[row], popular=True)
+
+
+def _range(rows: slice) -> range:
+    return range(rows.start, rows.stop)
 
 
 def _ragged(rows: Sequence[ItemsArray]) -> tuple[ItemsArray, OffsetsArray]:

@@ -16,6 +16,7 @@ from recblr.vocabulary import ItemVocabulary
 ItemIds: TypeAlias = Sequence[ItemId] | np.ndarray
 RowsOfIds: TypeAlias = Sequence[ItemIds] | np.ndarray
 Exclude: TypeAlias = Sequence[ItemIds | None] | np.ndarray | None
+Only: TypeAlias = ItemIds | Sequence[ItemIds | None] | None
 States: TypeAlias = StatesArray | Sequence[StateArray | None] | None
 
 
@@ -61,24 +62,40 @@ def encode_exclusions(
     return [np.unique(row) if len(row) else row for row in items]
 
 
-def check_k(k: int, max_k: int, n_items: int) -> int:
+def encode_allowed(vocabulary: ItemVocabulary, only: Only, n_rows: int) -> ItemsArray | list[ItemsArray | None] | None:
+    """The items that may be ranked, sorted: one array for all rows, or one per row, None where a row may have all.
+
+    Raises:
+        RequestError: neither a sequence of item ids nor one of `n_rows` such sequences or Nones.
+    """
+    if only is None:
+        return None
+    if not _is_sequence(only):
+        raise RequestError(f"only is {_shown(only)}: give a sequence of item ids, or one per row")
+    first = next(iter(only), 0)
+    if first is not None and not _is_sequence(first):
+        items, _ = vocabulary.encode(only)
+        return np.unique(items)
+    rows, _ = encode_rows(vocabulary, [() if row is None else row for row in only], "only")
+    if len(rows) != n_rows:
+        raise RequestError(f"only has {len(rows)} rows for {n_rows}: give one list of item ids for all, or one per row")
+    return [None if row is None else np.unique(items) for row, items in zip(only, rows, strict=True)]
+
+
+def check_k(k: int, n_items: int) -> int:
     """`k` as a Python int.
 
     Raises:
-        RequestError: no whole number from 1 to `max_k` and `n_items`.
+        RequestError: no whole number from 1 to `n_items`.
     """
     try:
         number = operator.index(k)
     except TypeError as error:
-        raise RequestError(f"k is {k!r}: give a whole number from 1 to {min(max_k, n_items)}") from error
+        raise RequestError(f"k is {k!r}: give a whole number from 1 to {n_items}") from error
     if isinstance(k, bool) or number < 1:
-        raise RequestError(f"k is {k!r}: give a whole number from 1 to {min(max_k, n_items)}")
+        raise RequestError(f"k is {k!r}: give a whole number from 1 to {n_items}")
     if number > n_items:
         raise RequestError(f"k is {number}, but the catalogue has {n_items} items: ask for at most those")
-    if number > max_k:
-        raise RequestError(
-            f"k is {number}, but the bundle gives at most {max_k}: ask for fewer, or export with --max-k {number}"
-        )
     return number
 
 

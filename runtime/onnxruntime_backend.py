@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import mmap
 import os
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import numpy as np
 import onnxruntime
 
 from recblr.array_types import (
@@ -21,7 +23,8 @@ from recblr.array_types import (
 )
 from recblr.errors import BundleError, ConfigError, short_reason
 from recblr.plugins import PluginLibraryError, load_library
-from recblr.runtime.onnx_functions import read_without_functions
+from recblr.runtime.onnx_functions import without_functions
+from recblr.runtime.onnx_ranking import without_ranking
 
 Device: TypeAlias = Literal["cpu", "cuda"]
 Ops: TypeAlias = Literal["native", "functions"]
@@ -71,6 +74,7 @@ class OnnxRuntimeBackend:
         threads: int | None = None,
         device: Device = "cpu",
         native_ops: bool | None = None,
+        ranking: bool = True,
     ) -> None:
         """Load a graph.
 
@@ -80,6 +84,7 @@ class OnnxRuntimeBackend:
             device: "cuda" for the current GPU.
             native_ops: False for the file's local functions; True for the native library's operators; None for
                 the operators where they can be used, with a reason in the log where they cannot.
+            ranking: False to leave out what ranks: results are [B, 0], and neither memory nor time goes to them.
 
         Raises:
             ConfigError: `threads` below 1, another device, no GPU that ONNX Runtime can use, or `native_ops` is True
@@ -87,7 +92,7 @@ class OnnxRuntimeBackend:
             BundleError: ONNX Runtime cannot load the file, or its inputs and outputs are others.
         """
         # Left to itself, ONNX Runtime counts and pins the machine's cores, not those this process may use.
-        threads = _usable_cpus() if threads is None else threads
+        threads = usable_cpus() if threads is None else threads
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
             raise ConfigError(f"threads is {threads!r}: give a whole number of at least 1")
         if device not in _PROVIDERS:
@@ -96,10 +101,15 @@ class OnnxRuntimeBackend:
         self.device = device
         if device == "cuda":
             _check_cuda()
+        self._ranks = ranking
+        self._outputs = _OUTPUTS if ranking else {"state_out": _OUTPUTS["state_out"]}
         session = None if native_ops is False else self._native_session(model_path, required=native_ops is True)
         self.ops = "functions" if session is None else "native"
         self._session = self._session_of_functions(model_path) if session is None else session
-        for expected, actual in ((_INPUTS, self._session.get_inputs()), (_OUTPUTS, self._session.get_outputs())):
+        for expected, actual in (
+            (_INPUTS, self._session.get_inputs()),
+            (self._outputs, self._session.get_outputs()),
+        ):
             found = {node.name: node.type for node in actual}
             if found != expected:
                 raise BundleError(f"{model_path} has {found} where {expected} is needed: export the bundle again")
@@ -119,7 +129,11 @@ class OnnxRuntimeBackend:
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
         """See `recblr.runtime.Backend.run`."""
         inputs = {"items": items, "offsets": offsets, "state_in": state_in, "exclude": exclude}
-        top_items, top_scores, state_out = self._session.run(list(_OUTPUTS), inputs)
+        *top, state_out = self._session.run(list(self._outputs), inputs)
+        top_items, top_scores = top or (
+            np.empty((len(state_out), 0), np.int32),
+            np.empty((len(state_out), 0), np.float32),
+        )
         return top_items, top_scores, state_out
 
     def _native_session(self, model_path: Path, *, required: bool) -> onnxruntime.InferenceSession | None:
@@ -135,7 +149,7 @@ class OnnxRuntimeBackend:
         try:
             options.register_custom_ops_library(str(library))
             # Without the functions, nothing but the library's operators can serve the nodes.
-            model = read_without_functions(model_path)
+            model = self._read(model_path, functions=False)
             return onnxruntime.InferenceSession(model, sess_options=options, providers=_PROVIDERS[self.device])
         except Exception as error:  # ONNX Runtime's have no common base
             reason = f"ONNX Runtime {onnxruntime.__version__} cannot use {library}: {short_reason(error)}"
@@ -147,7 +161,9 @@ class OnnxRuntimeBackend:
     def _session_of_functions(self, model_path: Path) -> onnxruntime.InferenceSession:
         try:
             return onnxruntime.InferenceSession(
-                str(model_path), sess_options=self._options(), providers=_PROVIDERS[self.device]
+                str(model_path) if self._ranks else self._read(model_path, functions=True),
+                sess_options=self._options(),
+                providers=_PROVIDERS[self.device],
             )
         except Exception as error:  # its exceptions have no common base
             reason = str(error).strip().splitlines()[0]
@@ -155,6 +171,12 @@ class OnnxRuntimeBackend:
                 f"ONNX Runtime {onnxruntime.__version__} cannot load {model_path} ({reason}): "
                 "upgrade onnxruntime, or export the bundle again"
             ) from error
+
+    def _read(self, model_path: Path, *, functions: bool) -> bytes:
+        """The model, less what is not needed."""
+        with model_path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            model = content[:] if self._ranks else without_ranking(content)
+        return model if functions else without_functions(model)
 
     def _options(self) -> onnxruntime.SessionOptions:
         severity = _ERRORS_ONLY if self.device == "cpu" else _FATAL_ONLY
@@ -197,7 +219,8 @@ def library_with_ops(device: Device) -> Path:
     return library.path
 
 
-def _usable_cpus() -> int:
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux

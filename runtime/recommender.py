@@ -15,12 +15,11 @@ from recblr.array_types import ItemId, StatesArray
 from recblr.errors import RequestError
 from recblr.runtime.engine import Engine, Ranking
 from recblr.runtime.fork_guard import ForkGuard
-from recblr.runtime.inputs import Exclude, ItemIds, check_k, encode_rows
-from recblr.runtime.loading import load
+from recblr.runtime.inputs import Exclude, ItemIds, check_k, encode_allowed, encode_rows
+from recblr.runtime.loading import Batching, load
 from recblr.runtime.state_cache import CachedStates, StateCache
 from recblr.runtime.stores import Append, Event, EventId, Store, UserId, open_store
 from recblr.runtime.stores.base import check_id
-from recblr.vocabulary import ItemVocabulary
 
 NewEvent: TypeAlias = tuple[UserId, ItemIds] | tuple[UserId, ItemIds, EventId | None]
 
@@ -60,7 +59,7 @@ class Recommender:
         """Join a model and a store.
 
         Args:
-            model: an engine, or the path of a bundle, which is loaded.
+            model: an engine, or the path of a bundle, which is loaded and merges the requests of concurrent callers.
             store: a store, or what `open_store` takes: a folder for SQLite, a redis:// address, None for memory.
             cache_bytes: the most that users' states take; see `StateCache`.
             max_history: how many of a user's latest items to keep, None for all; a store given has its own.
@@ -217,20 +216,17 @@ class Recommender:
         self._check_usable()
         serving = self._serving
         vocabulary = serving.engine.bundle.vocabulary
-        check_k(k, serving.engine.bundle.manifest.max_k, serving.engine.n_items)
+        check_k(k, serving.engine.n_items)
         if not isinstance(users, Collection) or isinstance(users, str):
             raise RequestError(f"users is {users!r:.60}: give a sequence of user ids")
         users = [check_id(user, f"users[{b}]") for b, user in enumerate(users)]
         excluded = _rows(exclude, len(users), "exclude")
         allowed = _rows(only, len(users), "only")
         encode_rows(vocabulary, [() if row is None else row for row in excluded], "exclude")  # before any run
+        encode_allowed(vocabulary, allowed, len(users))
         rankings: list[Ranking] = []
         for part in _parts(len(users)):
-            left_out = [
-                [*(() if row is None else row), *_all_but(vocabulary, choice)]
-                for row, choice in zip(excluded[part], allowed[part], strict=True)
-            ]
-            rankings += self._rank(serving, users[part], k, exclude_seen, left_out)
+            rankings += self._rank(serving, users[part], k, exclude_seen, excluded[part], allowed[part])
         return rankings
 
     def swap(self, model: Engine | str | PathLike[str], rebuild: int = 0) -> None:
@@ -257,7 +253,7 @@ class Recommender:
             try:
                 users = self._serving.cache.recent_users(rebuild)[::-1]  # so that the latest end as the latest
                 for part in _parts(len(users)):
-                    self._rank(serving, users[part], 1, False, [()] * len(users[part]))
+                    self._rank(serving, users[part], 1, False, [None] * len(users[part]), None)
                 self._serving = serving
             finally:
                 self._next = None
@@ -275,7 +271,8 @@ class Recommender:
         users: Sequence[UserId],
         k: int,
         exclude_seen: bool,
-        left_out: Sequence[Sequence[ItemId]],
+        excluded: Sequence[ItemIds | None],
+        allowed: Sequence[ItemIds | None] | None,
     ) -> list[Ranking]:
         """The rankings of at most `_USERS_AT_ONCE` users; their states are brought up to date, and kept."""
         initial = serving.engine.bundle.initial_state
@@ -295,10 +292,12 @@ class Recommender:
             self._items(log) if not seq else [item for event in log if event.seq > seq for item in event.items]
             for seq, log in zip(cached.seqs.tolist(), events, strict=True)
         ]
-        exclude: Sequence[Sequence[ItemId]] = left_out
+        exclude = excluded
         if exclude_seen:
-            exclude = [[*row, *self._items(log)] for row, log in zip(left_out, events, strict=True)]
-        rankings, states = serving.engine.step(cached.states, new_items, k, exclude)
+            exclude = [
+                [*(() if row is None else row), *self._items(log)] for row, log in zip(excluded, events, strict=True)
+            ]
+        rankings, states = serving.engine.step(cached.states, new_items, k, exclude, allowed)
         self._keep(serving, users, cached, events, states)
         return [dataclasses.replace(ranking, unknown=0) for ranking in rankings]
 
@@ -333,7 +332,7 @@ class Recommender:
 
 
 def _as_engine(model: Engine | str | PathLike[str]) -> Engine:
-    return load(str(model)) if isinstance(model, str | PathLike) else model
+    return load(str(model), batching=Batching()) if isinstance(model, str | PathLike) else model
 
 
 def _as_append(event: Any) -> Append:
@@ -370,19 +369,6 @@ def _rows(rows: Exclude, n_users: int, name: str) -> list[ItemIds | None]:
         if row is not None and (not isinstance(row, Collection) or isinstance(row, str | bytes | dict)):
             raise RequestError(f"{name}[{b}] is {row!r:.60}: give a sequence of item ids")
     return list(rows)
-
-
-def _all_but(vocabulary: ItemVocabulary, choice: ItemIds | None) -> list[ItemId]:
-    """The item ids that are not in `choice`; none of them for None.
-
-    Leaving these out ranks `choice` exactly, whatever its size, in the engine's own graph.
-    """
-    if choice is None:
-        return []
-    left_out = np.ones(vocabulary.n_items, bool)
-    items, _ = vocabulary.encode(choice)
-    left_out[items - 1] = False
-    return vocabulary.decode(np.flatnonzero(left_out).astype(np.int32) + np.int32(1))
 
 
 def _parts(n_users: int) -> Iterator[slice]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import (
@@ -15,9 +16,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from recblr.runtime.engine import Engine
+from recblr.runtime.engine import Engine, Ranking
 
-EXAMPLE = {"histories": [[1, 2, 3], [42]], "k": 3, "exclude_seen": True, "exclude": [[7], []]}
+EXAMPLE = {"histories": [[1, 2, 3], [42]], "k": 3, "exclude_seen": True, "exclude": [[7], []], "only": [50, 172, 181]}
 
 # Strict, so that neither true nor 1.0 nor "1" is taken for item 1; one error says enough.
 _ItemId: TypeAlias = StrictInt | StrictStr
@@ -25,7 +26,8 @@ _Ids: TypeAlias = Annotated[list[_ItemId], Field(fail_fast=True)]
 _Rows: TypeAlias = Annotated[list[_Ids], Field(fail_fast=True)]
 
 _ID_SCHEMA = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
-_ROWS_SCHEMA = {"type": "array", "items": {"type": "array", "items": _ID_SCHEMA}}
+_IDS_SCHEMA = {"type": "array", "items": _ID_SCHEMA}
+_ROWS_SCHEMA = {"type": "array", "items": _IDS_SCHEMA}
 
 
 class RecommendRequest(BaseModel):
@@ -37,16 +39,24 @@ class RecommendRequest(BaseModel):
         description="Per user the item ids in chronological order. Ids the model does not know are skipped "
         "and counted. A user with no known item gets the most popular items."
     )
-    k: StrictInt = Field(default=10, description="Results per user, from 1 to the model's max_k.")
+    k: StrictInt = Field(default=10, description="Results per user, at most the items of the catalogue.")
     exclude_seen: StrictBool = Field(default=True, description="Leave out the items of the history.")
     exclude: Annotated[_Rows | None, WithJsonSchema({**_ROWS_SCHEMA, "nullable": True})] = Field(
         default=None, description="Per user the item ids to leave out besides."
+    )
+    only: Annotated[_Ids | None, WithJsonSchema({**_IDS_SCHEMA, "nullable": True})] = Field(
+        default=None, description="Item ids to choose from, for all users; null for the whole catalogue."
     )
 
     @property
     def n_ids(self) -> int:
         """Item ids in all."""
-        return sum(map(len, self.histories)) + sum(map(len, self.exclude or ()))
+        return sum(map(len, self.histories)) + sum(map(len, self.exclude or ())) + len(self.only or ())
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Of `Engine.recommend`."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
 
 
 class RankingBody(BaseModel):
@@ -91,13 +101,8 @@ def request_body_schema() -> dict[str, Any]:
     return {"required": True, "content": {"application/json": content}}
 
 
-def recommend_json(engine: Engine, request: RecommendRequest) -> bytes:
-    """The engine's answer to a request, as JSON.
-
-    Raises:
-        RequestError: see `Engine.recommend`.
-    """
-    rankings = engine.recommend(request.histories, request.k, request.exclude_seen, request.exclude)
+def to_json(rankings: Sequence[Ranking], engine: Engine) -> bytes:
+    """The engine's answer to a request, as JSON."""
     bodies = [
         RankingBody(
             items=ranking.items,
@@ -130,6 +135,6 @@ def explain(error: ValidationError) -> str:
         return f"{path} is no field of a request: use {', '.join(fields)}"
     if not path:
         return f"the body is {shown}: give a JSON object with {', '.join(fields)}"
-    if path.count("[") == 2:
+    if path.count("[") == 2 or path.startswith("only["):
         return f"{path} is {shown}: item ids are integers or strings"
     return f"{path} is {shown}: {first['msg'][:1].lower()}{first['msg'][1:]}"

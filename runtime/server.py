@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import recblr
-from recblr.errors import RequestError
+from recblr.errors import ClosedError, DeadlineError, OverloadedError, RecblrError, RequestError
 from recblr.runtime.engine import Engine
 from recblr.runtime.schemas import (
     ErrorBody,
@@ -25,20 +26,35 @@ from recblr.runtime.schemas import (
     RecommendRequest,
     RecommendResponse,
     explain,
-    recommend_json,
     request_body_schema,
+    to_json,
 )
 
 MAX_HISTORIES = 1_024
 MAX_IDS = 1_000_000
+MAX_RESULTS = 1_000_000
 MAX_BODY_BYTES = 32 * 1024 * 1024
+
+# A larger body is parsed in a thread, since it would hold up the others for longer than the change of threads takes.
+_LARGE_BODY_BYTES = 64 * 1024
+_RETRY_SECONDS = "1"
+_INTERNAL_ERROR = "internal error: the server's log says why"
+_STATUSES: dict[type[RecblrError], int] = {
+    RequestError: 400,
+    OverloadedError: 503,
+    ClosedError: 503,
+    DeadlineError: 504,
+}
+
+_log = logging.getLogger(__name__)
 
 # Most clients read an answer only once they have sent all, so this many times the limit is read and thrown away.
 _DISCARDED_BODIES = 4
 
 _DESCRIPTION = """The best next items for users, given their histories.
 
-One request holds at most {histories:,} histories, {ids:,} item ids in all, and {mebibytes} MiB.
+One request holds at most {histories:,} histories, {ids:,} item ids in all, and {mebibytes} MiB, and asks for at most
+{results:,} results. Requests of many connections are merged into batches.
 Every error has the form `{{"error": "what is wrong and what to do"}}`."""
 
 
@@ -59,7 +75,9 @@ def create_app(engine: Engine) -> FastAPI:
     app = FastAPI(
         title="recblr",
         version=recblr.__version__,
-        description=_DESCRIPTION.format(histories=MAX_HISTORIES, ids=MAX_IDS, mebibytes=MAX_BODY_BYTES // 1024**2),
+        description=_DESCRIPTION.format(
+            histories=MAX_HISTORIES, ids=MAX_IDS, results=MAX_RESULTS, mebibytes=MAX_BODY_BYTES // 1024**2
+        ),
         docs_url=None,  # FastAPI's own pages load their scripts from the internet
         redoc_url=None,
         lifespan=lifespan,
@@ -67,6 +85,7 @@ def create_app(engine: Engine) -> FastAPI:
     app.openapi_version = "3.0.3"  # the newest that the bundled API page can show
     app.state.ready = False
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RecblrError, _recblr_error)
     app.add_exception_handler(Exception, _unexpected_error)
     _add_recommend(app, engine)
     _add_health(app)
@@ -75,15 +94,8 @@ def create_app(engine: Engine) -> FastAPI:
 
 
 def _add_recommend(app: FastAPI, engine: Engine) -> None:
-    def answer(body: bytes) -> Response:
-        try:
-            request = RecommendRequest.model_validate_json(body)
-            _check_size(request)
-            return Response(recommend_json(engine, request), media_type="application/json")
-        except ValidationError as error:
-            return _error(400, explain(error))
-        except RequestError as error:
-            return _error(400, str(error))
+    def answer(body: bytes) -> bytes:
+        return to_json(engine.recommend(**_parse(body).arguments), engine)
 
     @app.post(
         "/v1/recommend",
@@ -94,6 +106,8 @@ def _add_recommend(app: FastAPI, engine: Engine) -> None:
             400: {"model": ErrorBody, "description": "The request is malformed or out of a limit"},
             413: {"model": ErrorBody, "description": "The body is too large"},
             500: {"model": ErrorBody, "description": "The server failed; its log says why"},
+            503: {"model": ErrorBody, "description": "Too many requests wait, or the server ends: try again later"},
+            504: {"model": ErrorBody, "description": "The request waited longer than the server lets it"},
         },
         openapi_extra={"requestBody": request_body_schema()},
     )
@@ -104,7 +118,10 @@ def _add_recommend(app: FastAPI, engine: Engine) -> None:
             return _error(413, f"the body is larger than {MAX_BODY_BYTES:,} bytes: send fewer histories at once")
         except ClientDisconnect:
             return _error(400, "the body ended early")
-        return await run_in_threadpool(answer, body)
+        if len(body) > _LARGE_BODY_BYTES:
+            return Response(await run_in_threadpool(answer, body), media_type="application/json")
+        rankings = await engine.arecommend(**_parse(body).arguments)
+        return Response(to_json(rankings, engine), media_type="application/json")
 
 
 def _add_health(app: FastAPI) -> None:
@@ -157,11 +174,25 @@ async def _read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _check_size(request: RecommendRequest) -> None:
+def _parse(body: bytes) -> RecommendRequest:
+    """The request in a body.
+
+    Raises:
+        RequestError: it is malformed or out of a limit.
+    """
+    try:
+        request = RecommendRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestError(explain(error)) from error
     if len(request.histories) > MAX_HISTORIES:
         raise RequestError(f"{len(request.histories):,} histories: send at most {MAX_HISTORIES:,} at once")
     if request.n_ids > MAX_IDS:
         raise RequestError(f"{request.n_ids:,} item ids: send at most {MAX_IDS:,} at once")
+    if len(request.histories) * request.k > MAX_RESULTS:
+        raise RequestError(
+            f"{len(request.histories):,} histories with k {request.k}: ask for at most {MAX_RESULTS:,} results at once"
+        )
+    return request
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -173,6 +204,14 @@ async def _http_error(_request: Request, error: Exception) -> Response:
     return _error(error.status_code, str(error.detail), dict(error.headers or {}))
 
 
+async def _recblr_error(_request: Request, error: Exception) -> Response:
+    status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 500)
+    if status == 500:
+        _log.error("a request failed", exc_info=error)
+        return _error(500, _INTERNAL_ERROR)
+    return _error(status, str(error), {"Retry-After": _RETRY_SECONDS} if status == 503 else None)
+
+
 async def _unexpected_error(_request: Request, _cause: Exception) -> Response:
     # Starlette raises the error again once this is sent, so that the server logs its traceback.
-    return _error(500, "internal error: the server's log says why")
+    return _error(500, _INTERNAL_ERROR)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import signal
 import socket
-from typing import Literal
+import sys
+from typing import Any, Literal
 
 import click
 
 from recblr.cli.common import Command, require_extra, version_option
 from recblr.errors import RecblrError
+from recblr.runtime.loading import Batching
+
+_BATCHING = Batching()
 
 _GRACE_SECONDS = 30
+_SWITCH_SECONDS = 0.0005
 
 
 @click.command(cls=Command)
@@ -24,10 +29,44 @@ _GRACE_SECONDS = 30
     show_default=True,
     help="Port to listen on; 0 for any free one.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads per request.  [default: all CPUs]")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads for one batch.")
+@click.option("--workers", type=click.IntRange(min=1), help="Batches that run at once.  [default: CPUs / threads]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What computes.")
+@click.option(
+    "--max-batch-rows",
+    type=click.IntRange(min=1),
+    default=_BATCHING.max_batch_rows,
+    show_default=True,
+    help="Users in one batch; requests of many connections are merged.",
+)
+@click.option(
+    "--max-batch-tokens",
+    type=click.IntRange(min=1),
+    default=_BATCHING.max_batch_tokens,
+    show_default=True,
+    help="Items in one batch; a longer history is fed in pieces.",
+)
+@click.option(
+    "--max-delay-ms",
+    type=click.FloatRange(min=0),
+    default=_BATCHING.max_delay_ms,
+    show_default=True,
+    help="How long a batch that is not full waits for more requests.",
+)
+@click.option(
+    "--max-queue",
+    type=click.IntRange(min=1),
+    default=_BATCHING.max_queue,
+    show_default=True,
+    help="Users that may wait; requests beyond get status 503.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds that a request may wait before it gets status 504.  [default: no bound]",
+)
 @version_option
-def main(engine: str, host: str, port: int, threads: int | None, device: Literal["cpu", "cuda"]) -> None:
+def main(engine: str, host: str, port: int, threads: int, device: Literal["cpu", "cuda"], **batching: Any) -> None:
     """Serve a bundle's recommendations over HTTP.
 
     POST /v1/recommend answers, GET /v2/health/ready tells when, and GET /docs shows the whole API. SIGTERM or
@@ -39,9 +78,10 @@ def main(engine: str, host: str, port: int, threads: int | None, device: Literal
     from recblr.runtime import load
     from recblr.runtime.server import create_app
 
+    # What computes gives Python's lock away; to have it back soon, it must not wait for the 5 ms that are the default.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     listener = _bind(host, port)  # before the engine loads, so that a wrong port shows at once
-    with listener:
-        loaded = load(engine, threads, device)
+    with listener, load(engine, threads, device, batching=Batching(**batching)) as loaded:
         url = _url(listener)
 
         class Server(uvicorn.Server):

@@ -50,6 +50,9 @@ class Toy:
         best = sorted(left, key=lambda j: (-scores[j], j))[:k]
         return [self.ids[j - 1] for j in best], scores[best].tolist()
 
+    def ids_by_popularity(self) -> list[object]:
+        return [self.ids[j] for j in sorted(range(V), key=lambda j: (-COUNTS[j], j))]
+
 
 def _write_model(path: Path, embeddings: np.ndarray) -> None:
     onnx = pytest.importorskip("onnx")

@@ -81,7 +81,7 @@ def test_bad_requests(toy: Any, tmp_path: Path) -> None:
     engine = ("--engine", toy.path)
     assert "item id 'x' is not an integer" in refusal(invoke(recommend, *engine, "--history", "10,x"))
     assert "item id '' is not an integer" in refusal(invoke(recommend, *engine, "--exclude", "10,,20"))
-    assert "k is 9" in refusal(invoke(recommend, *engine, "-k", 9))
+    assert "k is 10" in refusal(invoke(recommend, *engine, "-k", 10))
     assert "--separator is empty" in refusal(invoke(recommend, *engine, "--separator", ""))
     assert "nowhere does not exist" in refusal(invoke(recommend, "--engine", tmp_path / "nowhere"))
     assert "is no bundle" in refusal(invoke(serve, "--engine", tmp_path, "--port", 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recblr.errors import ConfigError, RequestError
-from recblr.runtime import Engine, Limits, Ranking, load, open_bundle
+from recblr.errors import BundleError, ClosedError, ConfigError, RequestError
+from recblr.runtime import Batching, Engine, Limits, Ranking, catalogue, load, loading, open_bundle
 
 HISTORIES = [[10], [20, 30, 2**63], [], [40, 40, 80], [999], [10, 999, "10", 20], list(range(10, 90, 10))]
 
@@ -162,18 +163,124 @@ def test_more_than_the_real_limits(engine: Engine, toy: Any) -> None:
     assert rankings[300].items == toy.ranking([20, 30] * 40_000, 2, exclude=[20, 30])[0]
 
 
-@pytest.mark.parametrize("k", [0, -1, 9, 10, 10**20, 2.0, "3", None, True])
+@pytest.mark.parametrize("k", [0, -1, 10, 10**20, 2.0, "3", None, True])
 def test_k_out_of_range(engine: Engine, k: Any) -> None:
     for ask in (lambda: engine.recommend([[10]], k=k), lambda: engine.step(None, [[10]], k=k)):
         with pytest.raises(RequestError, match=rf"k is '?{k}"):
             ask()
 
 
-def test_k_beyond_max_k_and_beyond_the_catalogue_say_which(engine: Engine) -> None:
-    with pytest.raises(RequestError, match="the bundle gives at most 8: ask for fewer, or export with --max-k 9"):
-        engine.recommend([[10]], k=9)
+def test_k_beyond_the_catalogue_says_so(engine: Engine) -> None:
     with pytest.raises(RequestError, match="the catalogue has 9 items"):
         engine.recommend([[10]], k=10)
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(rows=2, tokens=3)])
+def test_more_results_than_the_graph_ranks(engine: Engine, toy: Any, limits: Limits) -> None:
+    recorder = Recorder(engine)
+    rankings = Engine(engine.bundle, recorder, limits).recommend(HISTORIES, k=9, exclude_seen=False, exclude=None)
+    assert engine.max_k == 8
+    for history, ranking in zip(HISTORIES, rankings, strict=True):
+        if ranking.popular:
+            assert ranking.items == toy.ids_by_popularity()
+        else:
+            assert (ranking.items, ranking.scores.tolist()) == toy.ranking(history, 9)
+    # Nothing is left for the graph to exclude, since it does not rank.
+    assert all(exclusions == 0 for _, _, exclusions in recorder.runs)
+
+
+@pytest.mark.parametrize("k", [3, 9])
+def test_an_allow_list_is_ranked_exactly(engine: Engine, toy: Any, k: int) -> None:
+    for only in ([80, 40, 10, 40, 12345, True], (), np.array([60, 70]), {20, 30}):
+        left_out = [item for item in toy.ids if item not in set(only)]
+        rankings = engine.recommend(HISTORIES, k, only=only)
+        for history, ranking in zip(HISTORIES, rankings, strict=True):
+            assert ranking.popular == (not any(item in toy.ids for item in history))
+            expected = [item for item in toy.ids_by_popularity() if item not in left_out][:k]
+            if not ranking.popular:
+                expected, scores = toy.ranking(history, k, [*left_out, *history])
+                assert ranking.scores.tolist() == scores
+            assert ranking.items == expected
+
+
+def test_an_allow_list_per_row(engine: Engine, toy: Any) -> None:
+    lists = [[80, 40], None, [], [30], None, np.array([20]), [70, 60, 50]]
+    states = engine.step(None, HISTORIES, k=1)[1]
+    for k in (2, 9):
+        rankings, _ = engine.step(states, [[]] * len(HISTORIES), k, only=lists)
+        for b, ranking in enumerate(rankings):
+            (alone,), _ = engine.step(states[b : b + 1], [[]], k, only=None if lists[b] is None else lists[b])
+            assert equal([ranking], [alone])
+
+
+@pytest.mark.parametrize(
+    ("only", "reason"),
+    [
+        ("10", "only is '10': give a sequence of item ids, or one per row"),
+        (10, "only is 10"),
+        ([[10], [20]], "only has 2 rows for 1"),
+        ([[10], 20], r"only\[1\] is 20"),
+    ],
+)
+def test_allow_lists_of_another_form(engine: Engine, only: Any, reason: str) -> None:
+    with pytest.raises(RequestError, match=reason):
+        engine.recommend([[10]], k=2, only=only)
+
+
+def test_a_bundle_without_a_mappable_embedding_still_ranks(new_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise BundleError("model.onnx has no item embedding: export it again")
+
+    monkeypatch.setattr(catalogue, "map_item_embedding", refuse)
+    engine = load(new_toy.path, threads=1)
+    assert engine.recommend([[10]], k=8)
+    with pytest.raises(RequestError, match="k above 8, need the items' embedding, but model.onnx has no"):
+        engine.recommend([[10]], k=9)
+
+
+def test_a_large_catalogue_is_not_ranked_by_the_graph(
+    engine: Engine, toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "LARGE_CATALOGUE", engine.n_items)
+    large = load(toy.path, threads=1)
+    assert "bounded memory" in large.description
+    graph = large._backend._backend._session  # type: ignore[attr-defined]
+    assert [output.name for output in graph.get_outputs()] == ["state_out"]
+    for options in ({"k": 5}, {"k": 9}, {"k": 4, "exclude_seen": False}, {"k": 3, "only": [10, 80, 40]}):
+        assert equal(large.recommend(HISTORIES, **options), engine.recommend(HISTORIES, **options))
+
+
+@pytest.mark.parametrize("batching", [None, Batching(max_batch_rows=3, max_batch_tokens=4)])
+def test_asyncio_gives_the_same(engine: Engine, toy: Any, batching: Batching | None) -> None:
+    requests = [(history, k, only) for history in HISTORIES for k, only in ((3, None), (9, None), (2, [40, 80, 10]))]
+
+    async def ask(asked: Engine) -> list[list[Ranking]]:
+        return await asyncio.gather(*(asked.arecommend([history], k, only=only) for history, k, only in requests))
+
+    expected = [engine.recommend([history], k, only=only) for history, k, only in requests]
+    with load(toy.path, threads=1, batching=batching) as asked:
+        answers = asyncio.run(ask(asked))
+    assert all(equal(answer, right) for answer, right in zip(answers, expected, strict=True))
+
+
+def test_an_engine_that_batches_is_closed(toy: Any) -> None:
+    with load(toy.path, threads=1, batching=Batching(max_batch_rows=3, max_batch_tokens=5, max_queue=7)) as engine:
+        assert engine.batcher is not None
+        assert engine.recommend([[10, 20]], k=1)[0].items
+        assert engine.batcher.metrics().answered == 1
+        assert "1 thread" in engine.description
+    with pytest.raises(ClosedError):
+        engine.recommend([[10]], k=1)
+    engine.close()
+    with load(toy.path, threads=1) as bare:
+        assert bare.batcher is None
+    assert bare.recommend([[10]], k=1)
+
+
+def test_batching_out_of_range(toy: Any) -> None:
+    for batching in (Batching(max_batch_rows=0), Batching(max_delay_ms=-1), Batching(max_queue=0), Batching(timeout=0)):
+        with pytest.raises(ConfigError, match="give"):
+            load(toy.path, threads=1, batching=batching)
 
 
 @pytest.mark.parametrize(

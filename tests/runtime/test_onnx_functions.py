@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from recblr.runtime.onnx_functions import read_without_functions, without_functions
+from recblr.runtime.onnx_functions import without_functions
 
 onnx = pytest.importorskip("onnx")
 
@@ -26,13 +24,12 @@ def model() -> onnx.ModelProto:
     return proto
 
 
-def test_the_functions_are_gone_and_all_else_is_as_it_was(model: onnx.ModelProto, tmp_path: Path) -> None:
+def test_the_functions_are_gone_and_all_else_is_as_it_was(model: onnx.ModelProto) -> None:
     assert len(model.functions) == 2
-    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     expected = onnx.ModelProto()
     expected.CopyFrom(model)
     del expected.functions[:]
-    encoded = read_without_functions(tmp_path / "model.onnx")
+    encoded = without_functions(model.SerializeToString())
     assert onnx.ModelProto.FromString(encoded) == expected
     assert without_functions(encoded) == encoded
 
@@ -56,9 +53,3 @@ def test_a_file_that_ends_early(model: onnx.ModelProto, size: int) -> None:
 def test_what_is_no_protocol_buffer(content: bytes) -> None:
     with pytest.raises(ValueError, match="protocol buffer"):
         without_functions(content)
-
-
-def test_an_empty_file(tmp_path: Path) -> None:
-    (tmp_path / "empty.onnx").touch()
-    with pytest.raises(ValueError, match="empty"):
-        read_without_functions(tmp_path / "empty.onnx")

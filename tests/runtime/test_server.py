@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from recblr.runtime import Engine, server
+from recblr.errors import (
+    BackendError,
+    ClosedError,
+    DeadlineError,
+    ForkError,
+    OverloadedError,
+    RecblrError,
+    RequestError,
+)
+from recblr.runtime import Batcher, Engine, Limits, server
 from recblr.runtime.server import create_app
 
 URL = "/v1/recommend"
@@ -89,18 +101,20 @@ def test_the_type_of_an_id_is_not_guessed(client: TestClient) -> None:
         ({"histories": "10"}, "histories is '10': "),
         ({"histories": None}, "histories is None: "),
         ({}, "histories is missing"),
-        ([], "the body is []: give a JSON object with histories, k, exclude_seen, exclude"),
+        ([], "the body is []: give a JSON object with histories, k, exclude_seen, exclude, only"),
         ("x", "the body is 'x': give a JSON object"),
         ({"histories": [[10]], "top": 3}, "top is no field of a request: use histories, k,"),
         ({"histories": [[10]], "k": "3"}, "k is '3': "),
         ({"histories": [[10]], "k": True}, "k is True: "),
         ({"histories": [[10]], "k": 3.0}, "k is 3.0: "),
-        ({"histories": [[10]], "k": 0}, "k is 0: give a whole number from 1 to 8"),
-        ({"histories": [[10]], "k": 9}, "the bundle gives at most 8"),
-        ({"histories": [[10]], "k": 10**30}, "the catalogue has 9 items"),
+        ({"histories": [[10]], "k": 0}, "k is 0: give a whole number from 1 to 9"),
+        ({"histories": [[10]], "k": 10**30}, "ask for at most 1,000,000 results at once"),
+        ({"histories": [[10]], "k": 10}, "the catalogue has 9 items"),
         ({"histories": [[10]], "exclude_seen": 1}, "exclude_seen is 1: "),
         ({"histories": [[10]], "k": 1, "exclude": [[1], [2]]}, "exclude has 2 rows for 1"),
         ({"histories": [[10]], "exclude": [1]}, "exclude[0] is 1: "),
+        ({"histories": [[10]], "only": 10}, "only is 10: "),
+        ({"histories": [[10]], "only": [10, 2.5]}, "only[1] is 2.5: item ids are integers or strings"),
         ({"histories": [[10]], "exclude": [[{}]]}, "exclude[0][0] is {}: item ids are integers or strings"),
     ],
 )
@@ -147,17 +161,99 @@ def test_unknown_addresses_and_methods(client: TestClient) -> None:
 def test_unexpected_errors_tell_the_client_nothing_and_the_server_all(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_arguments: object) -> None:
+    async def fail(*_arguments: object, **_options: object) -> None:
         raise RuntimeError("secret")
 
     with TestClient(create_app(engine), raise_server_exceptions=False) as client:
-        monkeypatch.setattr(Engine, "recommend", fail)
+        monkeypatch.setattr(Engine, "arecommend", fail)
         response = client.post(URL, json={"histories": [[10]]})
     assert response.status_code == 500
     assert response.json() == {"error": "internal error: the server's log says why"}
     # What passes the application with its traceback, the HTTP server logs.
     with pytest.raises(RuntimeError, match="secret"):
         TestClient(create_app(engine)).post(URL, json={"histories": [[10]]})
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "shown"),
+    [
+        (OverloadedError("no room: send it again later"), 503, "no room"),
+        (ClosedError("the batcher is closed"), 503, "the batcher is closed"),
+        (DeadlineError("the request waited 1 s"), 504, "the request waited 1 s"),
+        (BackendError("secret"), 500, "internal error: the server's log says why"),
+        (ForkError("secret"), 500, "internal error: the server's log says why"),
+    ],
+)
+def test_errors_of_the_batcher_have_their_status(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: RecblrError,
+    status: int,
+    shown: str,
+) -> None:
+    async def fail(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    with TestClient(create_app(engine)) as client:
+        monkeypatch.setattr(Engine, "arecommend", fail)
+        response = client.post(URL, json={"histories": [[10]]})
+    assert response.status_code == status
+    assert shown in response.json()["error"]
+    assert response.headers.get("retry-after") == ("1" if status == 503 else None)
+    assert ("secret" in caplog.text) == (status == 500)
+
+
+def test_requests_of_many_connections_share_runs(engine: Engine, toy: Any) -> None:
+    gate, runs = threading.Event(), []
+
+    class Gated:
+        description = ""
+
+        def run(self, items: np.ndarray, offsets: np.ndarray, states: np.ndarray, exclude: np.ndarray) -> Any:
+            runs.append(len(offsets) - 1)
+            assert gate.wait(20)
+            return engine._backend.run(items, offsets, states, exclude)
+
+    def wait_until(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    gate.set()
+    batcher = Batcher(Gated(), Limits(rows=4), max_queued_rows=8)
+    with batcher, TestClient(create_app(Engine(engine.bundle, batcher))) as client, ThreadPoolExecutor(10) as pool:
+        gate.clear()
+        runs.clear()
+        try:
+            body = {"histories": [[10]], "k": 2}
+            asked = [pool.submit(client.post, URL, json=body)]
+            wait_until(lambda: runs == [1])
+            asked += [pool.submit(client.post, URL, json=body) for _ in range(9)]
+            wait_until(lambda: batcher.metrics().refused == 1 and batcher.metrics().queued_rows == 8)
+        finally:
+            gate.set()
+        answers = [future.result(20) for future in asked]
+    assert sorted(answer.status_code for answer in answers) == [200] * 9 + [503]
+    assert runs == [1, 4, 4]
+    expected = toy.ranking([10], 2, exclude=[10])[0]
+    assert all(a.json()["rankings"][0]["items"] == expected for a in answers if a.status_code == 200)
+
+
+def test_allow_lists_and_large_bodies(client: TestClient, engine: Engine) -> None:
+    for histories in ([[10, 20], []], [[10, 20] * 10_000]):
+        body = {"histories": histories, "k": 3, "only": [40, 80, 20]}
+        response = client.post(URL, json=body)
+        expected = [ranking.items for ranking in engine.recommend(histories, k=3, only=[40, 80, 20])]
+        assert [ranking["items"] for ranking in response.json()["rankings"]] == expected
+        assert refusal(client, json={**body, "k": 10}) == engine_refusal(engine, histories)
+
+
+def engine_refusal(engine: Engine, histories: list[list[int]]) -> str:
+    with pytest.raises(RequestError) as error:
+        engine.recommend(histories, k=10)
+    return str(error.value)
 
 
 def test_health(engine: Engine) -> None:
@@ -186,7 +282,7 @@ def test_the_api_is_described(client: TestClient) -> None:
     assert set(api["paths"]) == {"/v1/recommend", "/v2/health/live", "/v2/health/ready"}
     assert "1,024 histories" in api["info"]["description"]
     post = api["paths"]["/v1/recommend"]["post"]
-    assert set(post["responses"]) == {"200", "400", "413", "500"}
+    assert set(post["responses"]) == {"200", "400", "413", "500", "503", "504"}
     content = post["requestBody"]["content"]["application/json"]
     assert set(content["schema"]["properties"]) == set(content["example"])
     assert all("description" in field for field in content["schema"]["properties"].values())

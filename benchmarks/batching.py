@@ -1,0 +1,318 @@
+"""The batcher against the bare engine: throughput when saturated, latency at 30% load, and one caller to 64.
+
+    python benchmarks/batching.py [DATA]
+
+Histories are whole requests through the engine, of DATA's lengths, or of a log-normal distribution like MovieLens's
+without it. Steps are one item on a state, given to the batcher and to the backend directly, so that they measure the
+batcher alone. Ratios are medians over rounds in which both sides take turns. Latency in open loop counts from the
+scheduled start; a lone request is measured in the same way, at a rate at which it meets no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from machine import machine_info, write_result
+
+from recblr.checkpoint import Checkpoint
+from recblr.config import RecBLRConfig
+from recblr.export.bundle_writer import export_bundle
+from recblr.model import RecBLR
+from recblr.preparation import DataSettings, prepare
+from recblr.runtime import Backend, Batcher, Batching, Engine, load
+from recblr.vocabulary import ItemVocabulary
+
+N_ITEMS = 3416
+K = 10
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+CALLERS = (1, 2, 4, 8, 16, 32, 64)
+SATURATING_CALLERS = 128
+LOAD = 0.3
+LONE_RATE = 50.0
+DELAYS_MS = (0.0, 2.0)
+SWITCH_SECONDS = 0.0005  # as recblr-serve sets it
+
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Ask = Callable[[int], Awaitable[object]]
+
+
+def history_lengths(data: Path | None, generator: np.random.Generator) -> tuple[np.ndarray, str]:
+    """Lengths of 512 histories, and where they are from."""
+    if data is None:
+        return np.clip(generator.lognormal(4.5, 1.0, 512), 5, 2000).astype(int), "log-normal, median 90"
+    return generator.choice(prepare(data, DataSettings()).split.test.histories.lengths, 512), data.name
+
+
+def rows_of(engine: Engine, length: int, n_rows: int, generator: np.random.Generator) -> Arrays:
+    """Arguments of a backend's `run`: rows of so many items each."""
+    items = generator.integers(1, N_ITEMS + 1, length * n_rows).astype(np.int32)
+    offsets = (np.arange(n_rows + 1) * length).astype(np.int32)
+    return items, offsets, np.tile(engine.bundle.initial_state, (n_rows, 1)), np.empty((0, 2), np.int32)
+
+
+def rate_of(call: Callable[[], object], rows: int, seconds: float) -> float:
+    """Rows per second of one thread."""
+    done, started = 0, time.perf_counter()
+    while (now := time.perf_counter()) - started < seconds:
+        call()
+        done += rows
+    return done / (now - started)
+
+
+def closed_loop(ask: Ask, callers: int, seconds: float) -> tuple[float, list[float]]:
+    """Requests per second of so many asyncio tasks that each wait for the answer, and latencies in ms."""
+    latencies: list[float] = []
+
+    async def caller(number: int, stop: float) -> None:
+        while (started := time.perf_counter()) < stop:
+            await ask(number)
+            latencies.append((time.perf_counter() - started) * 1e3)
+            number += callers
+
+    async def run() -> float:
+        started = time.perf_counter()
+        await asyncio.gather(*(caller(number, started + seconds) for number in range(callers)))
+        return len(latencies) / (time.perf_counter() - started)
+
+    return asyncio.run(run()), latencies
+
+
+def open_loop(
+    send: Callable[[Callable[[], None]], None], rate: float, seconds: float, generator: np.random.Generator
+) -> list[float]:
+    """Latencies in ms from the scheduled starts, which are random at this rate and wait for no answer.
+
+    Args:
+        send: sends a request, and has the function called at its answer.
+        rate: requests per second.
+        seconds: of all.
+        generator: of the starts.
+    """
+    starts = np.cumsum(generator.exponential(1 / rate, max(100, int(rate * seconds)))) + time.perf_counter() + 0.05
+    latencies: list[float] = []
+    left = threading.Semaphore(0)
+
+    def answered(start: float) -> None:
+        latencies.append((time.perf_counter() - start) * 1e3)
+        left.release()
+
+    for start in starts.tolist():
+        wait = start - time.perf_counter()
+        if wait > 0:
+            time.sleep(wait)
+        send(lambda start=start: answered(start))  # type: ignore[misc]
+    for _ in starts:
+        left.acquire()
+    return latencies
+
+
+def percentiles(latencies: list[float]) -> dict[str, float]:
+    """Of latencies in ms."""
+    p50, p95, p99 = np.percentile(latencies, [50, 95, 99]).tolist()
+    return {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
+
+
+def best_batch(candidates: dict[tuple[int, int], Callable[[], object]], seconds: float) -> tuple[int, int]:
+    """The (threads, rows) of the call with the most rows per second."""
+    rates = {key: rate_of(call, key[1], seconds) for key, call in candidates.items()}
+    return max(rates, key=lambda key: rates[key])
+
+
+def saturation(
+    candidates: dict[tuple[int, int], Callable[[], object]], ask: Ask, rounds: int, seconds: float
+) -> dict[str, Any]:
+    """The batcher's throughput with many callers against the bare best."""
+    threads, rows = best_batch(candidates, seconds / 2)
+    bare, batched = [], []
+    for _ in range(rounds):
+        bare.append(rate_of(candidates[threads, rows], rows, seconds))
+        batched.append(closed_loop(ask, SATURATING_CALLERS, seconds)[0])
+    return {
+        "callers": SATURATING_CALLERS,
+        "bare_threads": threads,
+        "bare_rows": rows,
+        "bare_per_s": statistics.median(bare),
+        "batched_per_s": statistics.median(batched),
+        "ratio": statistics.median(b / a for a, b in zip(bare, batched, strict=True)),
+    }
+
+
+def latency_at_load(
+    backend: Backend, requests: list[Arrays], bare_per_s: float, rounds: int, seconds: float
+) -> list[dict[str, Any]]:
+    """Latency at 30% of the bare engine's throughput, against that of lone requests."""
+    turn = iter(range(2**62))
+
+    def send_bare(answered: Callable[[], None]) -> None:
+        backend.run(*requests[next(turn) % len(requests)])
+        answered()
+
+    measured = []
+    for delay in DELAYS_MS:
+        generator = np.random.default_rng(3)
+        lone: list[float] = []
+        loaded: list[float] = []
+        with Batcher(backend, max_delay=delay / 1e3, workers=default_workers()) as batcher:
+
+            def send(answered: Callable[[], None], batcher: Batcher = batcher) -> None:
+                future = batcher.submit(*requests[next(turn) % len(requests)])
+                future.add_done_callback(lambda _: answered())
+
+            for _ in range(rounds):
+                lone += open_loop(send_bare, LONE_RATE, seconds, generator)
+                loaded += open_loop(send, LOAD * bare_per_s, seconds, generator)
+        limit = 2 * statistics.median(lone) + delay
+        of_lone, of_loaded = percentiles(lone), percentiles(loaded)
+        measured.append(
+            {
+                "delay_ms": delay,
+                "per_s": LOAD * bare_per_s,
+                "lone": of_lone,
+                "loaded": of_loaded,
+                "limit_ms": limit,
+                "p99_to_limit": of_loaded["p99_ms"] / limit,
+                "p99_to_lone_p99": (of_loaded["p99_ms"] - delay) / of_lone["p99_ms"],
+            }
+        )
+    return measured
+
+
+def default_workers() -> int:
+    """As many as `load` makes."""
+    return len(os.sched_getaffinity(0))
+
+
+def measure_histories(
+    bare: dict[int, Engine], batched: Engine, data: Path | None, rounds: int, seconds: float
+) -> dict[str, Any]:
+    """Whole histories through the engine."""
+    generator = np.random.default_rng(0)
+    lengths, source = history_lengths(data, generator)
+    histories = [generator.integers(1, N_ITEMS + 1, length).tolist() for length in lengths]
+
+    def bare_call(engine: Engine, rows: int) -> Callable[[], object]:
+        turn = iter(range(2**62))
+
+        def call() -> object:
+            first = next(turn) * rows % len(histories)
+            return engine.recommend(histories[first : first + rows], k=K, exclude_seen=False)
+
+        return call
+
+    def ask(number: int) -> Awaitable[object]:
+        return batched.arecommend([histories[number % len(histories)]], k=K, exclude_seen=False)
+
+    candidates = {(t, rows): bare_call(engine, rows) for t, engine in bare.items() for rows in BATCH_SIZES}
+    saturated = saturation(candidates, ask, rounds, seconds)
+    callers = []
+    for n in CALLERS:
+        rate, latencies = closed_loop(ask, n, seconds)
+        callers.append({"callers": n, "per_s": rate, **percentiles(latencies)})
+    length = int(np.median(lengths))
+    requests = [rows_of(batched, length, 1, generator) for _ in range(64)]
+    capacity = rate_of(lambda: bare[1]._backend.run(*requests[0]), 1, seconds)
+    return {
+        "lengths": source,
+        "mean_length": float(lengths.mean()),
+        "saturated": saturated,
+        "closed_loop": callers,
+        "open_loop_length": length,
+        "open_loop": latency_at_load(bare[1]._backend, requests, capacity, rounds, seconds),
+    }
+
+
+def measure_steps(bare: dict[int, Engine], batched: Engine, rounds: int, seconds: float) -> dict[str, Any]:
+    """Single items on states, past the engine."""
+    generator = np.random.default_rng(1)
+    batcher = batched.batcher
+    assert batcher is not None
+    requests = [rows_of(batched, 1, 1, generator) for _ in range(64)]
+    candidates: dict[tuple[int, int], Callable[[], object]] = {}
+    for threads, engine in bare.items():
+        for rows in BATCH_SIZES:
+            arrays = rows_of(engine, 1, rows, generator)
+            candidates[threads, rows] = lambda run=engine._backend.run, arrays=arrays: run(*arrays)  # type: ignore[misc]
+
+    def ask(number: int) -> Awaitable[object]:
+        return batcher.arun(*requests[number % len(requests)])
+
+    saturated = saturation(candidates, ask, rounds, seconds)
+    callers = []
+    for n in CALLERS:
+        rate, latencies = closed_loop(ask, n, seconds)
+        callers.append({"callers": n, "per_s": rate, **percentiles(latencies)})
+    return {
+        "saturated": saturated,
+        "closed_loop": callers,
+        "open_loop": latency_at_load(bare[1]._backend, requests, saturated["bare_per_s"], rounds, seconds),
+    }
+
+
+def show(name: str, measured: dict[str, Any]) -> None:
+    """Print the essentials."""
+    saturated = measured["saturated"]
+    click.echo(
+        f"{name}: bare {saturated['bare_per_s']:,.0f}/s ({saturated['bare_threads']} threads, {saturated['bare_rows']} "
+        f"rows), batched {saturated['batched_per_s']:,.0f}/s, ratio {saturated['ratio']:.2f}"
+    )
+    for row in measured["open_loop"]:
+        shown = ", ".join(
+            f"{name} p50 {row[name]['p50_ms']:.2f} p99 {row[name]['p99_ms']:.2f} ms" for name in ("lone", "loaded")
+        )
+        click.echo(
+            f"  {row['per_s']:,.0f}/s, delay {row['delay_ms']} ms: {shown}, {row['p99_to_limit']:.2f} of the limit, "
+            f"{row['p99_to_lone_p99']:.2f} of a lone p99"
+        )
+    for row in measured["closed_loop"]:
+        click.echo(
+            f"  {row['callers']:3} callers: {row['per_s']:8,.0f}/s, p50 {row['p50_ms']:.2f} p99 {row['p99_ms']:.2f} ms"
+        )
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True), required=False)
+@click.option("--rounds", default=5, show_default=True, help="Rounds of each comparison.")
+@click.option("--seconds", default=2.0, show_default=True, help="Seconds of each measurement.")
+def main(data: Path | None, rounds: int, seconds: float) -> None:
+    """Measure and write benchmarks/results/batching.json."""
+    torch.manual_seed(0)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    model = RecBLR(RecBLRConfig(n_items=N_ITEMS)).eval()
+    vocabulary = ItemVocabulary(list(range(1, N_ITEMS + 1)), np.ones(N_ITEMS, dtype=np.int64))
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / "bundle"
+        export_bundle(Checkpoint(model, vocabulary), bundle)
+        bare = {1: load(bundle, threads=1), default_workers(): load(bundle)}
+        with load(bundle, batching=Batching()) as batched:
+            histories = measure_histories(bare, batched, data, rounds, seconds)
+            steps = measure_steps(bare, batched, rounds, seconds)
+            description = batched.description
+    result = {
+        "machine": machine_info(("recblr", "onnxruntime-gpu", "numpy")),
+        "model": model.config.to_dict(),
+        "engine": description,
+        "switch_interval_s": SWITCH_SECONDS,
+        "load": LOAD,
+        "histories": histories,
+        "steps": steps,
+    }
+    path = write_result("batching", result)
+    show("histories", histories)
+    show("steps", steps)
+    click.echo(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""A backend for large catalogues: the graph computes states, and the catalogue's own ranking does the rest."""
+
+from __future__ import annotations
+
+from recblr.array_types import (
+    ExcludeArray,
+    ItemsArray,
+    OffsetsArray,
+    StatesArray,
+    TopItemsArray,
+    TopScoresArray,
+)
+from recblr.runtime.backend import Backend, advance
+from recblr.runtime.catalogue import Catalogue
+
+
+class CatalogueBackend:
+    """A `recblr.runtime.Backend` in front of another, whose graph it does not let rank.
+
+    The graph's own ranking holds B x V scores at once; this one needs memory for B x k.
+    """
+
+    def __init__(self, backend: Backend, catalogue: Catalogue, max_k: int) -> None:
+        """Join what computes states and what ranks.
+
+        Args:
+            backend: runs the bundle's graph.
+            catalogue: of the same bundle.
+            max_k: results per row.
+        """
+        self._backend = backend
+        self._catalogue = catalogue
+        self._max_k = max_k
+
+    @property
+    def description(self) -> str:
+        """What runs the graph, for people."""
+        return f"{self._backend.description}, ranking in bounded memory"
+
+    def run(
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
+    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
+        """See `recblr.runtime.Backend.run`."""
+        states = self.advance(items, offsets, state_in)
+        queries = states[:, -self._catalogue.dim :]
+        top_items, top_scores = self._catalogue.top_items(queries, self._max_k, exclude)
+        return top_items, top_scores, states
+
+    def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
+        """See `recblr.runtime.backend.StatesBackend.advance`."""
+        return advance(self._backend, items, offsets, state_in)

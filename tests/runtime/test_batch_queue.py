@@ -1,0 +1,255 @@
+"""The batcher's queue by itself: what callers and workers do is a sequence of calls, in any order, and time is given."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recblr.errors import BackendError, ClosedError, DeadlineError, OverloadedError
+from recblr.runtime import Batcher, Limits
+from recblr.runtime.batch_queue import Answer, BatchQueue
+from recblr.runtime.batch_request import Part, Request, Result
+
+WAIT = 20.0
+LIMITS = Limits(rows=4, tokens=8, exclusions=6)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def request(lists: list[list[int]], exclusions: int = 0) -> Request:
+    offsets = np.zeros(len(lists) + 1, np.int32)
+    np.cumsum([len(row) for row in lists], out=offsets[1:])
+    items = np.array([item for row in lists for item in row], np.int32)
+    exclude = np.array([[n % len(lists), n + 1] for n in range(exclusions)], np.int32).reshape(-1, 2)
+    return Request(items, offsets, np.zeros((len(lists), 2), np.float32), exclude, Future())
+
+
+def make_queue(clock: Callable[[], float], answers: list[Answer], **options: Any) -> BatchQueue:
+    settings: dict[str, Any] = {"short_tokens": 2, "max_delay": 0.0, "max_rows": 12, "max_tokens": 60, **options}
+    return BatchQueue(LIMITS, clock=clock, deliver=lambda given: answers.extend(given), **settings)
+
+
+def compute(parts: Iterable[Part]) -> list[tuple[Part, Result | Exception]]:
+    """States [count, sum], and the ranking [sum of the state]."""
+    results: list[tuple[Part, Result | Exception]] = []
+    for part in parts:
+        starts = np.cumsum([0, *part.lengths])
+        states = part.states.copy()
+        for b, (start, length) in enumerate(zip(starts, part.lengths, strict=False)):
+            states[b] += [length, part.items[start : start + length].sum()]
+        results.append((part, (states[:, 1:].astype(np.int32), states[:, 1:], states)))
+    return results
+
+
+actions = st.one_of(
+    st.tuples(
+        st.just("put"),
+        st.lists(st.lists(st.integers(1, 50), max_size=20), min_size=1, max_size=6),
+        st.integers(0, 9),
+        st.sampled_from([None, 1.0, 5.0]),
+    ),
+    st.tuples(st.just("take")),
+    st.tuples(st.just("finish"), st.integers(0, 3)),
+    st.tuples(st.just("fail"), st.integers(0, 3)),
+    st.tuples(st.just("withdraw"), st.integers(0, 9)),
+    st.tuples(st.just("wait"), st.sampled_from([0.5, 3.0, 1e9])),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(actions, max_size=60))
+def test_every_request_ends_once_and_right_in_any_interleaving(steps: list[tuple[Any, ...]]) -> None:
+    clock, answers = Clock(), list[Answer]()
+    queue = make_queue(clock, answers)
+    expected: dict[Request, list[float]] = {}
+    running: list[list[Part]] = []
+    failed: set[Request] = set()
+    refused = withdrawn = 0
+
+    def ready() -> bool:
+        """Whether a worker would find work at once, once what expired is gone."""
+        waiting = (r for r in expected if not r.done and r.rows_left and r not in held())
+        return any(r.deadline is None or r.deadline > clock.now for r in waiting)
+
+    def held() -> set[Request]:
+        return {part.request for parts in running for part in parts if not part.final}
+
+    def take() -> None:
+        parts = queue.take()
+        assert parts
+        assert sum(part.n_rows for part in parts) <= LIMITS.rows
+        assert sum(len(part.items) for part in parts) <= LIMITS.tokens
+        assert len(parts) == 1 or sum(len(part.exclude) for part in parts) <= LIMITS.exclusions
+        running.append(parts)
+
+    def end(parts: list[Part], error: Exception | None = None) -> None:
+        queue.stop_running()
+        if error is not None:
+            failed.update(part.request for part in parts)
+        queue.finish(compute(parts) if error is None else [(part, error) for part in parts])
+
+    for step in steps:
+        if step[0] == "put":
+            new = request(step[1], step[2])
+            try:
+                queue.put(new, step[3])
+                expected[new] = [float(sum(row)) for row in step[1]]
+            except OverloadedError:
+                refused += 1
+        elif step[0] == "take" and ready() and len(running) < 3:
+            take()
+        elif step[0] in ("finish", "fail") and running:
+            error = BackendError("failed") if step[0] == "fail" else None
+            end(running.pop(step[1] % len(running)), error)
+        elif step[0] == "withdraw" and expected:
+            withdrawn += queue.withdraw(list(expected)[step[1] % len(expected)])
+        elif step[0] == "wait":
+            clock.now += step[1]
+    queue.close()
+    while running:
+        end(running.pop())
+    while (parts := queue.take()) is not None:
+        running.append(parts)
+        end(running.pop())
+
+    assert len({answer.request for answer in answers}) == len(answers)
+    assert all(asked.done for asked in expected)
+    for answer in answers:
+        if answer.result is not None:
+            assert answer.result[1][:, 0].tolist() == expected[answer.request]
+        elif answer.request in failed:
+            assert isinstance(answer.error, BackendError | DeadlineError)
+        else:
+            assert isinstance(answer.error, DeadlineError)
+    metrics = queue.metrics()
+    assert (metrics.accepted, metrics.refused) == (len(expected), refused)
+    assert metrics.answered + metrics.failed + metrics.expired == len(answers) == len(expected) - withdrawn
+    assert metrics.cancelled == withdrawn
+    assert metrics.answered == sum(answer.result is not None for answer in answers)
+    assert (metrics.open_requests, metrics.queued_rows, metrics.queued_tokens, metrics.running_batches) == (0, 0, 0, 0)
+
+
+def test_a_partly_full_batch_waits_out_its_delay() -> None:
+    clock, answers = Clock(), list[Answer]()
+    queue = make_queue(clock, answers, max_delay=2.0)
+    taken: list[list[Part] | None] = []
+
+    def take() -> list[int]:
+        worker = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
+        worker.start()
+        worker.join(0.05)
+        return [0 if parts is None else sum(part.n_rows for part in parts) for parts in taken] if taken else []
+
+    queue.put(request([[1], [2]]), None)
+    assert take() == []
+    clock.now += 1.9
+    queue.put(request([[3]]), None)  # wakes the worker, which goes on waiting
+    assert taken == []
+    clock.now += 0.2  # the first has waited long enough, the second goes with it
+    queue.put(request([[4] * 5]), None)  # of the other lane
+    deadline = threading.Event()
+    for _ in range(400):
+        if taken:
+            break
+        deadline.wait(WAIT / 400)
+    assert [[part.n_rows for part in parts or ()] for parts in taken] == [[2, 1]]
+    queue.put(request([[5] * 6]), None)  # with the other, more tokens than a batch: no more delay
+    parts = queue.take()
+    assert parts is not None
+    assert [part.lengths for part in parts] == [[5]]
+
+
+def test_a_jump_of_the_clock_expires_what_it_must_and_starts_the_rest() -> None:
+    clock, answers = Clock(), list[Answer]()
+    queue = make_queue(clock, answers, max_delay=3600.0)
+    late, patient = request([[1]]), request([[2]])
+    queue.put(late, 60.0)
+    queue.put(patient, None)
+    clock.now += 1e9
+    parts = queue.take()
+    assert parts is not None
+    assert [part.request for part in parts] == [patient]
+    assert [(answer.request, type(answer.error)) for answer in answers] == [(late, DeadlineError)]
+
+
+def test_closing_between_the_pieces_of_a_row_runs_the_rest() -> None:
+    clock, answers = Clock(), list[Answer]()
+    queue = make_queue(clock, answers)
+    queue.put(request([list(range(1, 21)), [3]]), None)
+    piece = queue.take()
+    assert piece is not None
+    assert not piece[0].final
+    queue.close()
+    waiter = threading.Thread(target=queue.take, daemon=True)  # another worker must not end before the rest is there
+    waiter.start()
+    waiter.join(0.05)
+    assert waiter.is_alive()
+    queue.fail_open("closed", running=False)
+    queue.finish(compute(piece))
+    waiter.join(WAIT)
+    assert not waiter.is_alive()
+    assert [str(answer.error) for answer in answers] == ["closed"]
+    assert queue.take() is None
+
+
+def test_time_that_runs_out_while_a_piece_runs_holds_up_nobody() -> None:
+    clock, answers = Clock(), list[Answer]()
+    queue = make_queue(clock, answers)
+    long, other = request([list(range(1, 31))]), request([[7] * 5])
+    queue.put(long, 1.0)
+    piece = queue.take()
+    clock.now += 2
+    queue.put(other, None)
+    parts = queue.take()  # by another worker
+    assert parts is not None
+    assert piece is not None
+    assert [part.request for part in parts] == [other]
+    queue.finish(compute(piece))
+    queue.finish(compute(parts))
+    assert [(answer.request, type(answer.error)) for answer in answers] == [(long, DeadlineError), (other, type(None))]
+    assert (queue.metrics().queued_rows, queue.metrics().queued_tokens) == (0, 0)
+
+
+class Sums:
+    """A backend."""
+
+    description = ""
+
+    def run(self, items: np.ndarray, offsets: np.ndarray, states: np.ndarray, exclude: np.ndarray) -> Any:
+        totals = np.add.reduceat(np.append(items, 0), offsets[:-1]).astype(np.float32)[:, None]
+        return totals.astype(np.int32), totals, states
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_worker_that_dies_leaves_no_caller_waiting(workers: int) -> None:
+    broken = threading.Event()
+
+    def clock() -> float:
+        if broken.is_set() and threading.current_thread().name.startswith("recblr-batch"):
+            raise OSError("no clock")
+        return 0.0
+
+    batcher = Batcher(Sums(), LIMITS, max_delay=5.0, workers=workers, clock=clock)
+    asked = request([[1]])
+    first = batcher.submit(asked._items, np.array([0, 1], np.int32), asked._states, asked._exclude)
+    broken.set()
+    second = batcher.submit(asked._items, np.array([0, 1], np.int32), asked._states, asked._exclude)
+    for future in (first, second):
+        with pytest.raises(ClosedError, match="worker ended"):
+            future.result(WAIT)
+    with pytest.raises(ClosedError):
+        batcher.submit(asked._items, np.array([0, 1], np.int32), asked._states, asked._exclude)
+    batcher.close(timeout=WAIT)
