@@ -16,11 +16,13 @@ import torch
 
 import recblr
 from recblr.checkpoint import Checkpoint
-from recblr.errors import ExportError
-from recblr.export.engine_writer import EngineRequest, require_tensorrt, run_engine, write_engine
+from recblr.errors import ConfigError, ExportError
+from recblr.export.engine_requirements import require_tensorrt
+from recblr.export.engine_writer import EngineRequest, run_engine, write_engine
 from recblr.export.functions import OPSET
 from recblr.export.graph import build_graph
 from recblr.export.parity import PyTorchReference, check_parity
+from recblr.export.precision_loss import CUTOFF
 from recblr.files import replacing_directory, write_text
 from recblr.runtime.bundle import (
     INITIAL_STATE_FILE,
@@ -50,7 +52,7 @@ def export_bundle(
         The manifest's fields, as in `recblr.runtime.Manifest`.
 
     Raises:
-        ConfigError: `max_k` out of range.
+        ConfigError: `max_k` out of range, or too small for evaluation data.
         ExportError: the graph is not valid, or it or the engine differs from PyTorch beyond tolerance, or TensorRT
             cannot build the engine.
         MissingExtraError: TensorRT is not installed.
@@ -58,6 +60,10 @@ def export_bundle(
         OutputError: `path` holds something else, or cannot be written.
     """
     if engine is not None:
+        if engine.evaluation is not None and max_k < CUTOFF:
+            raise ConfigError(
+                f"max-k is {max_k}: with evaluation data {CUTOFF} items are ranked, give at least {CUTOFF}"
+            )
         require_tensorrt(engine.settings)
     path = Path(path).resolve()  # of a link, the folder it points to is replaced
     model, vocabulary = checkpoint.model.eval(), checkpoint.vocabulary

@@ -113,7 +113,7 @@ def main(
     an engine is, too, where there is a GPU to run it.
     """
     if verify is not None:
-        _verify(verify, checkpoint)
+        _verify(context, verify)
         return
     if checkpoint is None:
         raise click.UsageError("Missing argument 'CHECKPOINT'.", context)
@@ -125,19 +125,21 @@ def main(
     if evaluation_data is not None and given["precision"] == "fp32":
         raise ConfigError("evaluation-data is for --precision fp16 and bf16, as fp32 costs nothing: leave it out")
     require_extra("recblr-export", "export", "torch", "onnx", "onnxscript", "onnxruntime")
+    start = time.perf_counter()
+    if settings is not None:
+        from recblr.export.engine_requirements import require_tensorrt
+
+        require_tensorrt(settings)  # before PyTorch is imported, which takes seconds
     from recblr.checkpoint import load_checkpoint
     from recblr.export.bundle_writer import export_bundle
-    from recblr.export.engine_writer import EngineRequest, require_tensorrt
+    from recblr.export.engine_writer import EngineRequest
     from recblr.export.item_ids import read_item_ids
     from recblr.export.progress import engine_progress
     from recblr.export.triton_engine import engine_builder
     from recblr.export.triton_repository import check_directory, write_repository
 
-    start = time.perf_counter()
     if triton_repository is not None:
         check_directory(triton_repository)
-    if settings is not None:
-        require_tensorrt(settings)
     ids = None if item_ids is None else read_item_ids(item_ids)
     model = load_checkpoint(checkpoint, history_length=history_length, item_ids=ids)
     if settings is None:
@@ -156,9 +158,12 @@ def main(
     click.echo(summary(output, manifest, time.perf_counter() - start))
 
 
-def _verify(bundle: Path, checkpoint: Path | None) -> None:
-    if checkpoint is not None:
-        raise click.UsageError(f"--verify checks a bundle alone: leave out {checkpoint}.")
+def _verify(context: click.Context, bundle: Path) -> None:
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name != "verify" and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            what = context.params[name] if isinstance(parameter, click.Argument) else parameter.opts[-1]
+            raise click.UsageError(f"--verify checks a bundle alone: leave out {what}.", context)
     require_extra("recblr-export --verify", "export", "onnx", "onnxruntime")
     from recblr.export.verify import verify_bundle
 

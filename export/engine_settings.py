@@ -66,6 +66,8 @@ class EngineSettings:
         for capability in self.compute_capabilities:
             if not _COMPUTE_CAPABILITY.fullmatch(capability):
                 raise ConfigError(f"compute-capability is {capability!r}: give it as in 8.9")
+            if self.compute_capabilities.count(capability) > 1:
+                raise ConfigError(f"compute-capability is {capability} twice: give it once")
         if self.compute_capabilities and self.target != "tensorrt-rtx":
             raise ConfigError(
                 f"compute-capability is {', '.join(self.compute_capabilities)}, but TensorRT builds for this machine's "

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from recblr.data import Targets
-from recblr.errors import ExportError
 from recblr.export.comparison import Reference
+from recblr.export.engine_requirements import require_tensorrt
 from recblr.export.engine_settings import EngineSettings
 from recblr.export.precision_loss import emulated_loss, precision_loss
 from recblr.export.verify import compare_engine, open_engine
-from recblr.plugins import LIBRARY_NAME, PluginLibraryError, find_library
+from recblr.plugins import LIBRARY_NAME
 from recblr.runtime.bundle import Bundle, open_bundle
 from recblr.runtime.engine_section import ENGINE_FILE, NOT_RUN, VERIFIED, EngineSection
 from recblr.runtime.gpu import current_gpu
 from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
-from recblr.runtime.tensorrt_library import load_tensorrt, title
 
 if TYPE_CHECKING:
     from recblr.export.tensorrt_builder import Progress
@@ -40,36 +39,6 @@ class EngineRequest:
     settings: EngineSettings
     progress: Progress | None = None
     evaluation: Targets | None = None
-
-
-def require_tensorrt(settings: EngineSettings) -> Path:
-    """Load TensorRT and its plugins, so that what is missing is said before anything slow begins.
-
-    Returns:
-        The plugin library.
-
-    Raises:
-        MissingExtraError: TensorRT is missing, or of another major version.
-        ExportError: the plugin library is missing.
-        BundleError: TensorRT refuses the plugin library.
-        ConfigError: compute capabilities that TensorRT-RTX does not build for.
-    """
-    load_tensorrt(settings.target)
-    from recblr.export.tensorrt_builder import compute_capability_kinds
-    from recblr.runtime.tensorrt_common import MessageLog, register_plugins
-
-    try:
-        library = find_library()
-    except PluginLibraryError as error:
-        raise ExportError(str(error)) from error
-    if library is None:
-        raise ExportError(
-            f"{title(settings.target)} needs the plugin library {LIBRARY_NAME}, which is not installed: install a C++ "
-            "compiler and reinstall recblr, or name a built one in RECBLR_PLUGINS_LIBRARY"
-        )
-    register_plugins(library, MessageLog())
-    compute_capability_kinds(settings.compute_capabilities)
-    return library
 
 
 def write_engine(folder: Path, graph: onnx.ModelProto, max_k: int, request: EngineRequest) -> EngineSection:

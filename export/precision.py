@@ -145,7 +145,7 @@ class _Lowering:
     def _low_tensor(self, name: str, values: np.ndarray) -> TensorProto:
         if self._precision == "fp16":
             largest = float(np.abs(values).max(initial=0))
-            if largest > np.finfo(np.float16).max:
+            if largest > float(np.finfo(np.float16).max):  # as np.float16 it would overflow in the comparison
                 raise ExportError(f"a weight of {name} is {largest:.3g}, fp16 ends at 65504: use --precision bf16")
             low = values.astype(np.float16)
             return numpy_helper.from_array(low.astype(np.float32) if self._emulated else low, name)

@@ -20,7 +20,7 @@ from recblr.runtime.bundle import MODEL_FILE, StateArray
 from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from recblr.runtime.precision_names import Precision
 
-_CUTOFF = 10
+CUTOFF = 10
 # Of one run on the CPU, where larger ones need memory and are no faster.
 _CPU_LIMITS = Limits(rows=256, tokens=16_384)
 
@@ -58,7 +58,7 @@ def precision_loss(
     """Rank every user's next item with both, nothing excluded.
 
     Args:
-        backend: in reduced precision.
+        backend: in reduced precision; ranks at least `CUTOFF` items, or all.
         reference: of the same model in fp32.
         targets: in the model's indices; rows whose target the model does not know are misses.
         initial_state: [S].
@@ -98,11 +98,11 @@ def _rank(backend: Backend, targets: Targets, initial_state: StateArray, limits:
         items = histories.items[place].astype(np.int32)
         states = np.tile(initial_state, (len(index), 1))
         top_items, _, _ = backend.run(items, offsets.astype(np.int32), states, np.empty((0, 2), np.int32))
-        best.append(top_items[:, :_CUTOFF])
+        best.append(top_items[:, :CUTOFF])
     return _Rankings(np.concatenate(best), targets.targets[by_length].astype(np.int32))
 
 
 def _ndcg(rankings: _Rankings) -> float:
     hits = rankings.items == rankings.targets[:, None]
     ranks = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1.0, np.inf)
-    return metrics_of_ranks(ranks, (_CUTOFF,))[f"ndcg@{_CUTOFF}"]
+    return metrics_of_ranks(ranks, (CUTOFF,))[f"ndcg@{CUTOFF}"]

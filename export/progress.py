@@ -16,7 +16,9 @@ def engine_progress() -> Iterator[Callable[[str, str, int, int], None]]:
     It is gone when the build ends, and shows nothing where stderr is no terminal.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Where it may not draw, it would still end with an empty line.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         tasks: dict[str, TaskID] = {}
         depths: dict[str, int] = {}
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from recblr.errors import ConfigError, ExportError
+from recblr.errors import ConfigError, ExportError, short_reason
+from recblr.export.compute_capabilities import compute_capability_kinds
 from recblr.export.engine_settings import EngineSettings
 from recblr.export.network_proof import prove_precision
 from recblr.export.precision import engine_graph
@@ -40,6 +41,8 @@ _NUMPY_TYPES = {"INT32": "int32", "FLOAT": "float32"}  # `prove_precision` allow
 
 _ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
 _WEIGHTS = re.compile(r"Total Weights Memory: (\d+) bytes")
+_UNKNOWN_OPERATION = "Plugin not found"
+_NOT_FOR_GPU = re.compile(r"Cannot compile .*?(?=\. In |$)", re.MULTILINE)
 _NO_DRIVER = re.compile(r"cudaError(?:_t)? (?:35|100)\b|CUDA driver version is insufficient|no CUDA-capable device")
 
 
@@ -85,7 +88,8 @@ def build_engine(
     Raises:
         ExportError: TensorRT cannot parse or build; the message says why, as far as TensorRT told.
         BundleError: the plugin library is missing or refused.
-        ConfigError: a setting that this version of TensorRT does not have.
+        ConfigError: a setting that this version of TensorRT does not have, or a timing cache that cannot be read or
+            is another's.
         OutputError: the timing cache cannot be written.
     """
     if settings.timing_cache is not None:
@@ -140,11 +144,19 @@ def _parse(graph: onnx.ModelProto, network: trt.INetworkDefinition, log: Message
     parser = trt.OnnxParser(network, log)
     parsed: bool = parser.parse(graph.SerializeToString())
     if not parsed:
-        errors = [parser.get_error(index) for index in range(parser.num_errors)]
-        first = errors[0].desc() if errors else log.reason()
-        where = f" in {errors[0].node_operator()} {errors[0].node_name()}" if errors else ""
-        raise ExportError(f"TensorRT {trt.__version__} cannot parse the graph{where} ({first}): try another version")
+        raise ExportError(f"TensorRT {trt.__version__} cannot parse the graph{_why_not_parsed(parser, log)}")
     return parser
+
+
+def _why_not_parsed(parser: trt.OnnxParser, log: MessageLog) -> str:
+    if not parser.num_errors:
+        return f" ({log.reason()}): try another version"
+    error = parser.get_error(0)
+    operation = error.node_operator()
+    if _UNKNOWN_OPERATION in error.desc():
+        return f", it has no operation {operation} (node {error.node_name()}) and no plugin of that name: upgrade it"
+    reason = short_reason(RuntimeError(error.desc()))
+    return f" in {operation} {error.node_name()} ({reason}): try another version"
 
 
 def _configure(config: trt.IBuilderConfig, settings: EngineSettings, library: Path | None) -> None:
@@ -159,13 +171,21 @@ def _configure(config: trt.IBuilderConfig, settings: EngineSettings, library: Pa
     if settings.compute_capabilities:
         _set_compute_capabilities(config, settings.compute_capabilities)
     if settings.timing_cache is not None:
-        content = settings.timing_cache.read_bytes() if settings.timing_cache.exists() else b""
-        cache = config.create_timing_cache(content)
+        cache = config.create_timing_cache(_read_timing_cache(settings.timing_cache))
         if not config.set_timing_cache(cache, ignore_mismatch=False):
             raise ConfigError(
                 f"{settings.timing_cache} is no timing cache of TensorRT {trt.__version__} for this GPU: "
                 "remove it or name another file"
             )
+
+
+def _read_timing_cache(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ConfigError(f"timing-cache {path} cannot be read: {error.strerror}; name another file") from error
 
 
 def _set_compute_capabilities(config: Any, capabilities: tuple[str, ...]) -> None:
@@ -176,29 +196,6 @@ def _set_compute_capabilities(config: Any, capabilities: tuple[str, ...]) -> Non
             raise ConfigError(
                 f"TensorRT-RTX refuses compute-capability {capabilities[index]} beside the others: leave it out"
             )
-
-
-def compute_capability_kinds(capabilities: tuple[str, ...]) -> list[Any]:
-    """TensorRT-RTX's values for compute capabilities such as "8.9".
-
-    Raises:
-        ConfigError: it builds for others only.
-    """
-    if not capabilities:
-        return []
-    kinds = trt.ComputeCapability.__members__  # type: ignore[attr-defined]
-    for capability in capabilities:
-        if _kind_name(capability) not in kinds:
-            known = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in kinds if name.startswith("SM"))
-            raise ConfigError(
-                f"compute-capability is {capability}, TensorRT-RTX {trt.__version__} builds for {known}: give one of "
-                "those, or use --target tensorrt on a machine with the GPU"
-            )
-    return [kinds[_kind_name(capability)] for capability in capabilities]
-
-
-def _kind_name(capability: str) -> str:
-    return f"SM{capability.replace('.', '')}"
 
 
 def _add_profile(builder: trt.Builder, config: trt.IBuilderConfig, shapes: dict[str, tuple[Any, Any, Any]]) -> None:
@@ -228,6 +225,9 @@ def _why_not_built(log: MessageLog, settings: EngineSettings) -> str:
         return f"{head}, it found no GPU with a CUDA driver: build where the GPU is, or use --target tensorrt-rtx"
     if "workspace" in said and settings.workspace is not None:
         return f"{head} within {settings.workspace} MiB of workspace: give a larger --workspace, or none"
+    if settings.compute_capabilities and (lacking := _NOT_FOR_GPU.search(said)):
+        gpus = ", ".join(settings.compute_capabilities)
+        return f"{head} for compute-capability {gpus} ({lacking.group()}): leave that GPU out"
     if log.out_of_memory:
         return f"{head}, memory ran out ({log.reason()}): give smaller --max-rows, --max-tokens or --max-exclusions"
     return f"{head} ({log.reason()})"

@@ -3,18 +3,23 @@
     engine = recblr.runtime.load("bundle/")
     engine.recommend([[1, 2, 3]], k=10)
 
-Importing this package stays light: ONNX Runtime comes with the first `load`.
+Importing this package stays light: what it names is imported when it is first asked for, NumPy and all, so that a
+module of it that only names things needs none of that. ONNX Runtime comes with the first `load`.
 """
 
-from recblr.runtime.backend import Backend, Limits
-from recblr.runtime.batch_metrics import BatcherMetrics
-from recblr.runtime.batcher import Batcher
-from recblr.runtime.bundle import Bundle, Manifest, is_bundle, open_bundle
-from recblr.runtime.engine import Engine, Ranking
-from recblr.runtime.loading import load
-from recblr.runtime.recommender import Recommender
-from recblr.runtime.state_cache import StateCache
-from recblr.runtime.stores import Append, Event, Store, open_store
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recblr.runtime.backend import Backend, Limits
+    from recblr.runtime.batch_metrics import BatcherMetrics
+    from recblr.runtime.batcher import Batcher
+    from recblr.runtime.bundle import Bundle, Manifest, is_bundle, open_bundle
+    from recblr.runtime.engine import Engine, Ranking
+    from recblr.runtime.loading import load
+    from recblr.runtime.recommender import Recommender
+    from recblr.runtime.state_cache import StateCache
+    from recblr.runtime.stores import Append, Event, Store, open_store
 
 __all__ = [
     "Append",
@@ -35,3 +40,31 @@ __all__ = [
     "open_bundle",
     "open_store",
 ]
+
+_HOMES = {
+    "Backend": "backend",
+    "Limits": "backend",
+    "BatcherMetrics": "batch_metrics",
+    "Batcher": "batcher",
+    "Bundle": "bundle",
+    "Manifest": "bundle",
+    "is_bundle": "bundle",
+    "open_bundle": "bundle",
+    "Engine": "engine",
+    "Ranking": "engine",
+    "load": "loading",
+    "Recommender": "recommender",
+    "StateCache": "state_cache",
+    "Append": "stores",
+    "Event": "stores",
+    "Store": "stores",
+    "open_store": "stores",
+}
+
+
+if not TYPE_CHECKING:  # or mypy would believe that every name is here
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from recblr.array_types import (
-    ExcludeArray,
-    ItemsArray,
-    OffsetsArray,
-    StatesArray,
-    TopItemsArray,
-    TopScoresArray,
-)
+if TYPE_CHECKING:  # so that naming `Limits` needs no NumPy
+    from recblr.array_types import (
+        ExcludeArray,
+        ItemsArray,
+        OffsetsArray,
+        StatesArray,
+        TopItemsArray,
+        TopScoresArray,
+    )
 
 
 @dataclass(frozen=True)

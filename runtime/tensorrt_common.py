@@ -19,6 +19,7 @@ else:
 PLUGIN_NAMESPACE = "recblr"
 PLUGINS = ("CausalConv1d", "GatedScan")
 PLUGIN_VERSION = "1"
+_NAMES = [f"{PLUGIN_NAMESPACE}::{name}" for name in PLUGINS]
 
 _OUT_OF_MEMORY = ("outofmemory", "out of memory", "mem_alloc_failed", "cudaerror 2)", "bad_alloc")
 
@@ -58,24 +59,32 @@ def missing_plugins() -> list[str]:
     """The recblr plugins that TensorRT's registry lacks, as recblr::Name."""
     registry = trt.get_plugin_registry()
     found = {
-        creator.name
+        f"{creator.plugin_namespace}::{creator.name}"
         for creator in registry.all_creators
         if creator.plugin_namespace == PLUGIN_NAMESPACE and creator.plugin_version == PLUGIN_VERSION
     }
-    return [f"{PLUGIN_NAMESPACE}::{name}" for name in PLUGINS if name not in found]
+    return [name for name in _NAMES if name not in found]
 
 
 def register_plugins(library: Path, log: MessageLog) -> None:
     """Load the plugin library into TensorRT's registry, unless its plugins are registered already.
 
     Raises:
-        BundleError: the file is missing, is no plugin library, or has not all plugins.
+        BundleError: the file is missing, is no plugin library, or has not all plugins, or another library has
+            registered some of them.
     """
-    if not missing_plugins():
+    missing = missing_plugins()
+    if not missing:
         return
+    if len(missing) < len(_NAMES):  # TensorRT refuses a library of which it knows a plugin
+        registered = ", ".join(name for name in _NAMES if name not in missing)
+        raise BundleError(
+            f"{library} cannot be loaded: another library of this process has registered {registered}, and not "
+            f"{', '.join(missing)}; use a process without that library"
+        )
     if not library.is_file():
         raise BundleError(f"the plugin library {library} does not exist: reinstall recblr, or export the bundle again")
-    # None where TensorRT refuses the library, be it that one of its plugins is registered.
+    # None where TensorRT refuses the library.
     handle = trt.get_plugin_registry().load_library(str(library))
     missing = missing_plugins()
     if missing:

@@ -28,7 +28,8 @@ _MODULES: dict[Target, tuple[str, ...]] = {
 _TITLES: dict[Target, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 _MAJOR_VERSIONS: dict[Target, tuple[int, ...]] = {"tensorrt": (10, 11), "tensorrt-rtx": (1,)}
 _HOW_TO_INSTALL: dict[Target, str] = {
-    "tensorrt": "pip install 'recblr[tensorrt]' (its libraries come from NVIDIA's own host, which must be reachable)",
+    "tensorrt": "pip install 'recblr[tensorrt]' (PyPI's tensorrt is a stub, which fetches the libraries from NVIDIA's "
+    "own host: that must be reachable)",
     "tensorrt-rtx": "pip install 'recblr[tensorrt-rtx]'",
 }
 
@@ -53,7 +54,7 @@ def load_tensorrt(target: Target) -> ModuleType:
         )
     module = _import(target)
     version = str(module.__version__)
-    if int(version.partition(".")[0]) not in _MAJOR_VERSIONS[target]:
+    if version.partition(".")[0] not in map(str, _MAJOR_VERSIONS[target]):
         supported = " and ".join(f"{major}.x" for major in _MAJOR_VERSIONS[target])
         raise MissingExtraError(
             f"{_TITLES[target]} {version} is installed, recblr knows {supported}: {_HOW_TO_INSTALL[target]}"

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from recblr.checkpoint import Checkpoint
+from recblr.cli import train
 from recblr.config import RecBLRConfig
+from recblr.data import synthetic_interactions, write_interactions
+from recblr.export import cli
 from recblr.export.bundle_writer import export_bundle
 from recblr.model import RecBLR
+from recblr.plugins import find_library
+from recblr.runtime.precision_names import Precision
 from recblr.vocabulary import ItemVocabulary
 
 MakeModel: TypeAlias = Callable[..., RecBLR]
@@ -53,6 +62,84 @@ def bundle(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("exported") / "bundle"
     export_bundle(checkpoint, path, max_k=20)
     return path
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle, and what recblr-export printed about it."""
+
+    path: Path
+    printed: str
+
+
+MakeEngineBundle: TypeAlias = Callable[[Precision], Exported]
+
+
+@pytest.fixture(scope="session")
+def interactions_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 200 users with 50 items, which follow one another in a way that can be learnt."""
+    path = tmp_path_factory.mktemp("interactions") / "data.csv"
+    write_interactions(synthetic_interactions(200, 50, 12, seed=5), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_path(interactions_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model.pt that recblr-train made from `interactions_path`."""
+    path = tmp_path_factory.mktemp("trained") / "model.pt"
+    options = ["--epochs", "8", "--batch-tokens", "500", "--learning-rate", "0.01", "--dim", "16"]
+    result = CliRunner().invoke(train.main, [str(interactions_path), "-o", str(path), *options])
+    assert result.exit_code == 0, result.output
+    return path
+
+
+@pytest.fixture(scope="session")
+def plugin_library() -> Path:
+    """The native library, where an engine can be built: it and TensorRT-RTX are here."""
+    # Looked for, not imported: imported before recblr, it lacks the name of its library.
+    if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
+        pytest.skip("TensorRT-RTX is not installed: pip install 'recblr[tensorrt-rtx]'")
+    found = find_library()
+    if found is None:
+        pytest.skip("librecblr_plugins.so was not built: no C++ compiler at installation")
+    return found
+
+
+def _hide_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        from cuda.bindings import runtime as cuda
+    except ImportError:  # nothing is found then, either
+        return
+    monkeypatch.setattr(cuda, "cudaGetDeviceCount", lambda: (cuda.cudaError_t.cudaErrorNoDevice, 0))
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports and checks find no GPU, even where there is one."""
+    _hide_gpu(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def engine_bundle(
+    plugin_library: Path, trained_path: Path, interactions_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> MakeEngineBundle:
+    """Gives the bundle of `trained_path` with an engine for TensorRT-RTX; not to be changed.
+
+    Of each precision one is made, as on a machine without a GPU, with 12 results; fp16 and bf16 with evaluation data.
+    """
+
+    @cache
+    def export(precision: Precision) -> Exported:
+        path = tmp_path_factory.mktemp(precision) / "bundle"
+        options: list[object] = ["--target", "tensorrt-rtx", "--precision", precision, "--max-k", 12]
+        options += [] if precision == "fp32" else ["--evaluation-data", interactions_path]
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            _hide_gpu(monkeypatch)
+            result = CliRunner().invoke(cli.main, [str(trained_path), "-o", str(path), *map(str, options)])
+        assert result.exit_code == 0, result.output
+        return Exported(path, result.stdout)
+
+    return export
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
-from recblr.errors import ConfigError, ExportError
+from recblr.errors import ConfigError, ExportError, OutputError
 from recblr.export.engine_settings import EngineSettings
 from recblr.export.precision import emulated_graph, engine_graph
 from recblr.plugins import find_library
@@ -35,7 +37,7 @@ def library() -> Path:
 
 
 def _settings(**settings: object) -> EngineSettings:
-    return EngineSettings(target="tensorrt-rtx", **settings)  # type: ignore[arg-type]
+    return EngineSettings(**{"target": "tensorrt-rtx", **settings})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -94,6 +96,8 @@ def test_ctrl_c_ends_the_build(bundle: Path, library: Path) -> None:
     [
         ({"compute_capabilities": ("9.0",)}, "compute-capability is 9.0, .* builds for 7.5"),
         ({"max_tokens": 2**31 - 2}, "max-tokens is 2147483646: .* give at most"),
+        ({"max_rows": 2**31 - 2}, "max-rows is 2147483646: .* give at most"),
+        ({"max_exclusions": 2**31 - 2}, "max-exclusions is 2147483646: .* give at most 1073741823"),
     ],
 )
 def test_what_tensorrt_cannot_build(bundle: Path, library: Path, settings: dict[str, object], message: str) -> None:
@@ -110,6 +114,167 @@ def test_too_little_workspace(bundle: Path, library: Path) -> None:
 
     with pytest.raises(ExportError, match="within 1 MiB of workspace: give a larger --workspace"):
         build_engine(onnx.load(bundle / "model.onnx"), _settings(workspace=1), library)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_gpu_that_cannot_run_it(bundle: Path, library: Path, precision: Precision) -> None:
+    """TensorRT-RTX has no fp32 products for Turing, and the scores are such a product in every precision."""
+    load_tensorrt("tensorrt-rtx")
+    from recblr.export.tensorrt_builder import build_engine
+
+    settings = _settings(precision=precision, compute_capabilities=("7.5",))
+    message = r"for compute-capability 7\.5 \(Cannot compile .*\(?(SM|sm)75.*\): leave that GPU out$"
+    with pytest.raises(ExportError, match=message) as caught:
+        build_engine(onnx.load(bundle / "model.onnx"), settings, library)
+    assert "\n" not in str(caught.value)
+
+
+def _with_engine_graph(monkeypatch: pytest.MonkeyPatch, change: Callable[[onnx.ModelProto], None]) -> None:
+    """Let TensorRT parse a changed graph."""
+    from recblr.export import tensorrt_builder
+
+    def changed(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
+        graph = engine_graph(model, precision)
+        change(graph)
+        return graph
+
+    monkeypatch.setattr(tensorrt_builder, "engine_graph", changed)
+
+
+@pytest.mark.parametrize("operation", ["GatedScan", "Gather"])
+def test_an_operation_that_tensorrt_does_not_know(
+    bundle: Path, library: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """Of recblr's domain, as a later version of the plugins could have, or of ONNX's."""
+    load_tensorrt("tensorrt-rtx")
+    from recblr.export.tensorrt_builder import build_engine
+
+    def rename(graph: onnx.ModelProto) -> None:
+        next(node for node in graph.graph.node if node.op_type == operation).op_type = f"{operation}V9"
+
+    _with_engine_graph(monkeypatch, rename)
+    message = rf"it has no operation {operation}V9 \(node \w+\) and no plugin of that name: upgrade it"
+    with pytest.raises(ExportError, match=message) as caught:
+        build_engine(onnx.load(bundle / "model.onnx"), _settings(), library)
+    assert "\n" not in str(caught.value)
+
+
+def test_local_functions_are_never_taken_for_plugins(
+    bundle: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT prefers them; left in the graph, they are an error in one line, and no engine with loops."""
+    load_tensorrt("tensorrt-rtx")
+    from recblr.export import tensorrt_builder
+
+    monkeypatch.setattr(tensorrt_builder, "engine_graph", lambda model, _: model)
+    with pytest.raises(ExportError, match=r"cannot parse the graph in .* \(.*\): try another version") as caught:
+        tensorrt_builder.build_engine(onnx.load(bundle / "model.onnx"), _settings(), library)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("Error Code 1: Cuda Runtime (cudaError 35: CUDA driver version is insufficient)", "found no GPU with a CUDA"),
+        ("Error Code 2: OutOfMemory (Requested size was 8589934592 bytes.)", r"memory ran out \(.*8589934592 bytes.\)"),
+        ("IBuilder::buildSerializedNetwork:\nError Code 10: Could not find any implementation", r"\(IBuilder.*any imp"),
+        (None, r"\(TensorRT gave no reason\)"),
+    ],
+)
+def test_why_an_engine_is_not_built(
+    bundle: Path, library: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, reason: str
+) -> None:
+    """What TensorRT would say is made up here: a machine without a GPU meets neither."""
+    trt = load_tensorrt("tensorrt-rtx")
+    from recblr.export.tensorrt_builder import build_engine
+
+    def fail(builder: Any, *_: object) -> None:
+        if said is not None:
+            builder.logger.log(trt.ILogger.Severity.ERROR, said)
+
+    monkeypatch.setattr(trt.Builder, "build_serialized_network", fail)
+    with pytest.raises(ExportError, match=rf"TensorRT-RTX .* did not build the engine.*{reason}") as caught:
+        build_engine(onnx.load(bundle / "model.onnx"), _settings(), library)
+    assert "\n" not in str(caught.value)
+
+
+class TestProof:
+    """Networks that are not what was asked for, layer by layer."""
+
+    @staticmethod
+    def network() -> Any:
+        trt = load_tensorrt("tensorrt-rtx")
+        from recblr.runtime.tensorrt_common import MessageLog
+
+        builder = trt.Builder(MessageLog())
+        return trt, builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+
+    def refused(self, network: Any, message: str) -> None:
+        from recblr.export.network_proof import prove_precision
+
+        with pytest.raises(ExportError, match=f"the network is not in fp32: {message}.*: report this"):
+            prove_precision(network, "fp32")
+
+    def test_nothing(self) -> None:
+        _, network = self.network()
+        self.refused(network, "items is missing")
+
+    def test_a_loop(self) -> None:
+        trt, network = self.network()
+        times = network.add_input("times", trt.int32, ())
+        network.add_loop().add_trip_limit(times, trt.TripLimit.COUNT)
+        self.refused(network, ".* is a loop, where a plugin should be")
+
+    def test_items_turned_into_floats(self) -> None:
+        trt, network = self.network()
+        items = network.add_input("items", trt.int32, (-1,))
+        network.mark_output(network.add_cast(items, trt.float32).get_output(0))
+        self.refused(network, ".* turns the integer items into FLOAT")
+
+    def test_states_in_fp16(self) -> None:
+        trt, network = self.network()
+        network.add_input("state_in", trt.float16, (-1, 8))
+        self.refused(network, "state_in is HALF, not FLOAT")
+
+    def test_scores_ranked_in_fp16(self) -> None:
+        trt, network = self.network()
+        scores = network.add_input("scores", trt.float16, (-1, 8))
+        network.add_topk(scores, trt.TopKOperation.MAX, 3, 2)
+        self.refused(network, "the input of top-k is HALF, not FLOAT")
+
+
+class TestTimingCache:
+    """TensorRT's, which can't run here: TensorRT-RTX takes one in its place, and does nothing with it."""
+
+    @staticmethod
+    def build(bundle: Path, library: Path, path: Path) -> None:
+        load_tensorrt("tensorrt-rtx")
+        from recblr.export.tensorrt_builder import build_engine
+
+        settings = EngineSettings(target="tensorrt", timing_cache=path)
+        build_engine(onnx.load(bundle / "model.onnx"), settings, library)
+
+    @pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops:DeprecationWarning")
+    def test_it_is_written_and_read(self, bundle: Path, library: Path, tmp_path: Path) -> None:
+        self.build(bundle, library, tmp_path / "cache")
+        first = (tmp_path / "cache").read_bytes()
+        self.build(bundle, library, tmp_path / "cache")
+        assert (tmp_path / "cache").read_bytes() == first
+        assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+    def test_where_nothing_can_be_written(self, bundle: Path, library: Path, tmp_path: Path) -> None:
+        """Said before the build."""
+        with pytest.raises(OutputError, match=r"cannot write .*no/cache: .*; create its folder first"):
+            self.build(bundle, library, tmp_path / "no" / "cache")
+        with pytest.raises(OutputError, match=r"the path is a folder: name a file"):
+            self.build(bundle, library, tmp_path)
+
+    @pytest.mark.usefixtures("bound_by_permissions")
+    def test_it_cannot_be_read(self, bundle: Path, library: Path, tmp_path: Path) -> None:
+        path = tmp_path / "cache"
+        path.touch(mode=0o200)
+        with pytest.raises(ConfigError, match=f"timing-cache {path} cannot be read: Permission denied; name another"):
+            self.build(bundle, library, path)
 
 
 def test_no_plugin_library(bundle: Path) -> None:
@@ -157,7 +322,10 @@ def test_tensorrt_and_the_other_are_not_mixed() -> None:
         ({"max_rows": 0}, "max-rows is 0"),
         ({"precision": "fp8"}, "precision is 'fp8'"),
         ({"compute_capabilities": ("sm_89",)}, "compute-capability is 'sm_89'"),
+        ({"compute_capabilities": ("8.9", "8.9")}, "compute-capability is 8.9 twice"),
         ({"timing_cache": Path("cache")}, "TensorRT-RTX times nothing"),
+        ({"target": "openvino"}, "target is 'openvino': give one of tensorrt, tensorrt-rtx"),
+        ({"target": "tensorrt", "compute_capabilities": ("8.9",)}, "but TensorRT builds for this machine's GPU"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, object], message: str) -> None:
@@ -165,6 +333,7 @@ def test_settings_out_of_range(settings: dict[str, object], message: str) -> Non
         _settings(**settings)
 
 
+@pytest.mark.filterwarnings("error")
 def test_weights_that_fp16_cannot_hold(bundle: Path) -> None:
     model = onnx.load(bundle / "model.onnx")
     (weight,) = [w for w in model.graph.initializer if w.name.endswith("blocks.0.feed_forward.up.weight")]

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from typing import Any
 
-HEAVY = ["torch", "onnx", "onnxscript", "onnxruntime", "fastapi", "uvicorn", "pyarrow"]
+import pytest
+
+HEAVY = ["numpy", "torch", "onnx", "onnxscript", "onnxruntime", "fastapi", "uvicorn", "pyarrow"]
 
 
 def run(code: str, *arguments: str) -> Any:
@@ -20,6 +22,15 @@ def run(code: str, *arguments: str) -> Any:
 def test_importing_the_runtime_loads_nothing_heavy() -> None:
     code = "import recblr.runtime, json, sys; print(json.dumps(sorted(sys.modules)))"
     assert set(HEAVY).isdisjoint(run(code))
+
+
+def test_all_public_names_are_there() -> None:
+    import recblr.runtime
+
+    for name in recblr.runtime.__all__:
+        assert getattr(recblr.runtime, name).__module__.startswith("recblr.runtime.")
+    with pytest.raises(AttributeError, match=r"'recblr\.runtime' has no attribute 'Loader'"):
+        recblr.runtime.Loader  # noqa: B018
 
 
 def test_recommending_works_where_pytorch_and_onnx_are_missing(toy: Any) -> None:
