@@ -24,8 +24,8 @@ from machine import machine_info, write_result
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
 from recblr.export.bundle_writer import export_bundle
+from recblr.export.engine_requirements import require_tensorrt
 from recblr.export.engine_settings import EngineSettings
-from recblr.export.engine_writer import require_tensorrt
 from recblr.model import RecBLR
 from recblr.runtime.gpu import current_gpu
 from recblr.runtime.precision_names import PRECISIONS

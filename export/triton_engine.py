@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from recblr.export.engine_requirements import require_tensorrt
 from recblr.export.engine_settings import EngineSettings
-from recblr.export.engine_writer import require_tensorrt
 from recblr.export.triton_repository import BuildEngine, Engine
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from recblr.checkpoint import Checkpoint
 from recblr.errors import ConfigError
-from recblr.export import cli, engine_writer
+from recblr.export import cli, engine_requirements
 from recblr.export.engine_settings import LARGEST_TENSOR, EngineSettings
 from recblr.export.profile_shapes import check_tensor_sizes, input_shapes
 from recblr.export.triton_engine import engine_builder
@@ -213,7 +213,7 @@ def tensorrt_rtx_as_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
         assert target == "tensorrt"
         return module
 
-    monkeypatch.setattr(engine_writer, "load_tensorrt", loads)
+    monkeypatch.setattr(engine_requirements, "load_tensorrt", loads)
 
 
 @needs_tensorrt_rtx
@@ -237,7 +237,7 @@ def _must_not_run(*_arguments: Any, **_named: Any) -> Any:
 def nothing_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recblr.checkpoint.load_checkpoint", _must_not_run)
     monkeypatch.setattr(tensorrt_library, "load_tensorrt", _must_not_run)
-    monkeypatch.setattr(engine_writer, "load_tensorrt", _must_not_run)
+    monkeypatch.setattr(engine_requirements, "load_tensorrt", _must_not_run)
 
 
 @pytest.mark.usefixtures("nothing_slow")
