@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
-from recblr.errors import ConfigError
+from recblr.errors import BackendError, ConfigError
 from recblr.plugins import PluginLibrary, PluginLibraryError, abi, load_library
 from recblr.runtime.bundle import StateArray
 from recblr.runtime.cuda_memory import (
@@ -84,7 +84,7 @@ class StateMover:
         handle = self._library.handle
         if getattr(handle, function)(ctypes.byref(arguments), ctypes.c_void_p(stream)) != abi.OK:
             handle.recblr_last_error.restype = ctypes.c_char_p
-            raise ConfigError(f"{function}: {handle.recblr_last_error().decode()}")
+            raise BackendError(f"{function}: {handle.recblr_last_error().decode()}")
 
 
 class DeviceStates:
