@@ -15,11 +15,12 @@ from typing import Self
 import numpy as np
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
-from recblr.errors import BackendError, ConfigError, ForkError, RecblrError, RequestError, short_reason
-from recblr.runtime.backend import Backend, Limits, advance
+from recblr.errors import ConfigError, ForkError, RecblrError, RequestError, short_reason
+from recblr.runtime.backend import Backend, Limits
 from recblr.runtime.batch_metrics import BatcherMetrics
 from recblr.runtime.batch_queue import Answer, BatchQueue
-from recblr.runtime.batch_request import Part, Request, Result
+from recblr.runtime.batch_request import Request, Result
+from recblr.runtime.batch_runner import BatchRunner
 
 # On ONNX Runtime's CPU with the native ops, a step costs least from about 32 rows on, and an item of a history from
 # about 128 items on; batches of these sizes keep others waiting for 1.5 ms, and let callers' Python run beside them.
@@ -40,9 +41,10 @@ class Batcher:
     history, and neither kind is starved.
 
     A result is that of the same request alone: the backend is given the same pieces of every row, whatever else runs.
-    What is left is the backend's rounding. On ONNX Runtime's CPU, at a fixed number of threads, rows of one item are
-    equal bit for bit. Longer rows agree within 1e-5 of their largest value: the graph's ONNX functions compute them in
-    padded or in chunked form, as the rows of the batch make it cheaper.
+    What is left is the backend's rounding. On ONNX Runtime's CPU with the native ops, at a fixed number of threads,
+    results are equal bit for bit. Without them, that holds for rows of one item; longer ones agree within 1e-5 of their
+    largest value, since the file's ONNX functions compute them in padded or in chunked form, as the rows of the batch
+    make it cheaper.
 
     A run that raises is repeated in halves, down to single rows, so that only the request at fault gets the error,
     and a batch too large for the memory becomes two. Safe for any number of threads and event loops.
@@ -290,7 +292,7 @@ def _settle(answer: Answer) -> None:
 
 def _work(queue: BatchQueue, backend: Backend, limits: Limits) -> None:
     """A worker's life."""
-    runner = _Runner(queue, backend, limits)
+    runner = BatchRunner(queue, backend, limits)
     try:
         while (parts := queue.take()) is not None:
             runner.run(parts)
@@ -316,122 +318,3 @@ def _close(
             worker.join(None if end is None else max(0.0, end - time.monotonic()))
     if any(worker.is_alive() for worker in workers if worker is not threading.current_thread()):
         queue.fail_open(f"the batcher was closed, and had not answered within {timeout} s", running=True)
-
-
-class _Runner:
-    """Runs batches for one worker, in buffers of its own."""
-
-    def __init__(self, queue: BatchQueue, backend: Backend, limits: Limits) -> None:
-        self._queue = queue
-        self._backend = backend
-        self._offsets = np.zeros(limits.rows + 1, np.int32)
-        self._rows = limits.rows
-        self._states: StatesArray = np.empty((0, 0), np.float32)
-
-    def run(self, parts: list[Part]) -> None:
-        """Run a batch, and pass on what came of each part; never raises."""
-        results: list[tuple[Part, Result | Exception]] = []
-        try:
-            self._run(parts, results)
-        except BaseException as error:  # such as SystemExit: not repeated, and the worker goes on
-            told = {id(part) for part, _ in results}
-            results += [(part, _explained(error)) for part in parts if id(part) not in told]
-        finally:
-            self._queue.stop_running()
-        self._queue.finish(results)
-
-    def _run(self, parts: list[Part], results: list[tuple[Part, Result | Exception]]) -> None:
-        parts = [part for part in parts if not part.request.done]
-        if not parts:
-            return
-        try:
-            top_items, top_scores, states = self._merged(parts)
-        except Exception as error:
-            self._queue.raised()
-            if len(parts) > 1:
-                middle = len(parts) // 2
-                self._run(parts[:middle], results)
-                self._run(parts[middle:], results)
-            elif parts[0].n_rows > 1:
-                self._run_rows(parts[0], results)
-            else:
-                results.append((parts[0], _explained(error)))
-            return
-        if len(parts) == 1:
-            results.append((parts[0], (top_items, top_scores, states)))
-            return
-        start = 0
-        for part in parts:
-            stop = start + part.n_rows
-            width = top_items.shape[1] if part.rank else 0
-            # Copies: a view would keep the whole batch as long as the caller keeps one state.
-            results.append(
-                (
-                    part,
-                    (
-                        top_items[start:stop, :width].copy(),
-                        top_scores[start:stop, :width].copy(),
-                        states[start:stop].copy(),
-                    ),
-                )
-            )
-            start = stop
-
-    def _run_rows(self, part: Part, results: list[tuple[Part, Result | Exception]]) -> None:
-        """Repeat a part of several rows in halves; its request fails with the first row that fails alone."""
-        of_halves: list[tuple[Part, Result | Exception]] = []
-        for half in part.halves():
-            self._run([half], of_halves)
-            failed = next((result for _, result in of_halves if isinstance(result, Exception)), None)
-            if failed is not None:
-                results.append((part, failed))
-                return
-        results += of_halves
-
-    def _merged(self, parts: list[Part]) -> Result:
-        lengths = [length for part in parts for length in part.lengths]
-        n_rows = len(lengths)
-        offsets = self._offsets[: n_rows + 1]
-        np.cumsum(lengths, out=offsets[1:])
-        if len(parts) == 1:
-            (part,) = parts
-            items, states, exclude = part.items, part.states, part.exclude
-        else:
-            items = np.concatenate([part.items for part in parts])
-            width = parts[0].states.shape[1]
-            if self._states.shape[1] != width:
-                self._states = np.empty((self._rows, width), np.float32)
-            states = np.concatenate([part.states for part in parts], out=self._states[:n_rows])
-            exclude = _merged_exclusions(parts)
-        if any(part.rank for part in parts):
-            top_items, top_scores, new_states = self._backend.run(items, offsets, states, exclude)
-        else:
-            new_states = advance(self._backend, items, offsets, states)
-            top_items, top_scores = np.empty((n_rows, 0), np.int32), np.empty((n_rows, 0), np.float32)
-        if not len(top_items) == len(top_scores) == len(new_states) == n_rows:
-            raise BackendError(f"the backend gave {len(top_items)} rows for {n_rows}: its graph is another")
-        self._queue.ran(n_rows, len(items))
-        return top_items, top_scores, new_states
-
-
-def _merged_exclusions(parts: Sequence[Part]) -> ExcludeArray:
-    merged = np.concatenate([part.exclude for part in parts])
-    pair = row = 0
-    for part in parts:
-        n_pairs = len(part.exclude)
-        if n_pairs:
-            merged[pair : pair + n_pairs, 0] += row
-        pair += n_pairs
-        row += part.n_rows
-    return merged
-
-
-def _explained(error: BaseException) -> Exception:
-    if isinstance(error, RecblrError):
-        return error
-    explained = BackendError(
-        f"the backend failed on this request ({type(error).__name__}: {short_reason(error)}): "
-        "check its items and states; other requests are not affected"
-    )
-    explained.__cause__ = error
-    return explained

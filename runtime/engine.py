@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -13,10 +13,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from recblr.array_types import (
-    ExcludeArray,
     ItemId,
     ItemsArray,
-    OffsetsArray,
     StatesArray,
     TopItemsArray,
     TopScoresArray,
@@ -26,6 +24,7 @@ from recblr.runtime.backend import Backend, Limits, advance
 from recblr.runtime.batcher import Batcher
 from recblr.runtime.bundle import Bundle, StateArray
 from recblr.runtime.catalogue import Catalogue
+from recblr.runtime.engine_request import CatalogueRun, EngineRequest, GraphRun, pairs, ragged
 from recblr.runtime.inputs import (
     Exclude,
     Only,
@@ -60,55 +59,8 @@ class Ranking:
     popular: bool
 
 
-@dataclass(frozen=True, eq=False)
-class _Request:
-    """A request in the model's indices; lists have one entry per row.
-
-    Attributes:
-        items: to feed.
-        unknown: how many item ids were skipped.
-        exclusions: items that must not be ranked.
-        allowed: items that may be ranked: of all rows, or per row, None for all items.
-        k: results per row.
-    """
-
-    items: list[ItemsArray]
-    unknown: list[int]
-    exclusions: list[ItemsArray]
-    allowed: ItemsArray | list[ItemsArray | None] | None
-    k: int
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.items)
-
-    def allowed_of(self, row: int) -> ItemsArray | None:
-        return self.allowed[row] if isinstance(self.allowed, list) else self.allowed
-
-
-@dataclass(frozen=True, eq=False)
-class _GraphRun:
-    """A run of the graph; where not `rank`, for the states alone."""
-
-    items: ItemsArray
-    offsets: OffsetsArray
-    states: StatesArray
-    exclude: ExcludeArray
-    rank: bool
-
-
-@dataclass(frozen=True, eq=False)
-class _CatalogueRun:
-    """A ranking beside the graph, of rows given by their states."""
-
-    states: StatesArray
-    exclude: ExcludeArray
-    only: ItemsArray | Sequence[ItemsArray] | None
-    k: int
-
-
 # What is to be computed next, for whom it does not matter how it is waited for.
-_Steps: TypeAlias = Generator["_GraphRun | _CatalogueRun", _Result, _T]
+_Steps: TypeAlias = Generator[GraphRun | CatalogueRun, _Result, _T]
 
 
 class Engine:
@@ -243,7 +195,7 @@ class Engine:
         exclusions = encode_exclusions(self.bundle.vocabulary, exclude, len(items))
         allowed = encode_allowed(self.bundle.vocabulary, only, len(items))
         new_states = prepare_states(states, len(items), self.bundle.initial_state)
-        return self._finish(self._answer(_Request(items, unknown, exclusions, allowed, k), new_states)), new_states
+        return self._finish(self._answer(EngineRequest(items, unknown, exclusions, allowed, k), new_states)), new_states
 
     def close(self, drain: bool = True, timeout: float | None = None) -> None:
         """End the batching, where there is any; see `recblr.runtime.Batcher.close`. Safe to call again."""
@@ -264,12 +216,12 @@ class Engine:
 
     def _read_histories(
         self, histories: RowsOfIds, k: int, exclude_seen: bool, exclude: Exclude, only: Only
-    ) -> _Request:
+    ) -> EngineRequest:
         vocabulary = self.bundle.vocabulary
         k = check_k(k, self.n_items)
         items, unknown = encode_rows(vocabulary, histories, "histories")
         exclusions = encode_exclusions(vocabulary, exclude, len(items), items if exclude_seen else None)
-        return _Request(items, unknown, exclusions, encode_allowed(vocabulary, only, len(items)), k)
+        return EngineRequest(items, unknown, exclusions, encode_allowed(vocabulary, only, len(items)), k)
 
     def _finish(self, steps: _Steps[_T]) -> _T:
         """Compute step after step; what the last one leads to."""
@@ -285,7 +237,7 @@ class Engine:
         try:
             step = next(steps)
             while True:
-                if self.batcher is not None and isinstance(step, _GraphRun):
+                if self.batcher is not None and isinstance(step, GraphRun):
                     result = await self.batcher.arun(
                         step.items, step.offsets, step.states, step.exclude, rank=step.rank
                     )
@@ -296,8 +248,8 @@ class Engine:
             finished: _T = end.value
             return finished
 
-    def _compute(self, step: _GraphRun | _CatalogueRun) -> _Result:
-        if isinstance(step, _CatalogueRun):
+    def _compute(self, step: GraphRun | CatalogueRun) -> _Result:
+        if isinstance(step, CatalogueRun):
             queries = step.states[:, -self.bundle.manifest.dim :]
             return (*self._catalogue.top_items(queries, step.k, step.exclude, step.only), step.states)
         if step.rank:
@@ -305,10 +257,10 @@ class Engine:
         states = advance(self._backend, step.items, step.offsets, step.states)
         return np.empty((len(states), 0), np.int32), np.empty((len(states), 0), np.float32), states
 
-    def _answer(self, request: _Request, states: StatesArray | None = None) -> _Steps[list[Ranking]]:
+    def _answer(self, request: EngineRequest, states: StatesArray | None = None) -> _Steps[list[Ranking]]:
         """The rankings; `states` [B, S], where given, are replaced by the new ones."""
         rankings: list[Ranking] = []
-        for rows in self._parts(request):
+        for rows in request.parts(self._limits):
             initial = self.bundle.initial_state
             part = np.tile(initial, (rows.stop - rows.start, 1)) if states is None else states[rows]
             items = []
@@ -318,22 +270,22 @@ class Engine:
                 b for b, row in enumerate(_range(rows)) if request.k > self.max_k or request.allowed_of(row) is not None
             ]
             rank = len(beside) < len(items)
-            exclude = _pairs(request.exclusions[rows] if rank else [])
-            top_items, top_scores, new_states = yield _GraphRun(*_ragged(items), part, exclude, rank)
+            exclude = pairs(request.exclusions[rows] if rank else [])
+            top_items, top_scores, new_states = yield GraphRun(*ragged(items), part, exclude, rank)
             part[:] = new_states
             top = dict(enumerate(zip(top_items, top_scores, strict=True)))
             known = np.any(part[:, -self.bundle.manifest.dim :], axis=1).tolist()
             beside = [b for b in beside if known[b]]
             if beside:
-                exclude = _pairs([request.exclusions[rows.start + b] for b in beside])
+                exclude = pairs([request.exclusions[rows.start + b] for b in beside])
                 only = self._only(request, [rows.start + b for b in beside])
-                top_items, top_scores, _ = yield _CatalogueRun(part[beside], exclude, only, request.k)
+                top_items, top_scores, _ = yield CatalogueRun(part[beside], exclude, only, request.k)
                 top.update(zip(beside, zip(top_items, top_scores, strict=True), strict=True))
             for b, row in enumerate(_range(rows)):
                 rankings.append(self._ranked(request, row, *top[b]) if known[b] else self._popular(request, row))
         return rankings
 
-    def _only(self, request: _Request, rows: Sequence[int]) -> ItemsArray | Sequence[ItemsArray] | None:
+    def _only(self, request: EngineRequest, rows: Sequence[int]) -> ItemsArray | Sequence[ItemsArray] | None:
         """What `Catalogue.top_items` takes for these rows."""
         if not isinstance(request.allowed, list):
             return request.allowed
@@ -341,37 +293,16 @@ class Engine:
         everything: ItemsArray = np.arange(1, self.n_items + 1, dtype=np.int32)
         return [everything if items is None else items for items in lists]
 
-    def _parts(self, request: _Request) -> Iterator[slice]:
-        """Consecutive rows within the limits; a row by itself may exceed that of exclusions."""
-        limits = self._limits
-        start = tokens = exclusions = 0
-        for row in range(request.n_rows):
-            # What is left of a longer row once it was fed in pieces is at most the limit.
-            row_tokens = min(len(request.items[row]), limits.tokens)
-            row_exclusions = len(request.exclusions[row])
-            full = (
-                row - start == limits.rows
-                or tokens + row_tokens > limits.tokens
-                or exclusions + row_exclusions > limits.exclusions
-            )
-            if full and row > start:
-                yield slice(start, row)
-                start, tokens, exclusions = row, 0, 0
-            tokens += row_tokens
-            exclusions += row_exclusions
-        if start < request.n_rows:
-            yield slice(start, request.n_rows)
-
     def _feed(self, items: ItemsArray, state: StateArray) -> _Steps[ItemsArray]:
         """Feed a row's items to its state, in place, while they exceed the limit; return the rest."""
         size = self._limits.tokens
         while len(items) > size:
             piece, items = items[:size], items[size:]
-            _, _, new_states = yield _GraphRun(*_ragged([piece]), state[None], _pairs([]), rank=False)
+            _, _, new_states = yield GraphRun(*ragged([piece]), state[None], pairs([]), rank=False)
             state[:] = new_states[0]
         return items
 
-    def _ranked(self, request: _Request, row: int, items: TopItemsArray, scores: TopScoresArray) -> Ranking:
+    def _ranked(self, request: EngineRequest, row: int, items: TopItemsArray, scores: TopScoresArray) -> Ranking:
         items, scores = items[: request.k], scores[: request.k]
         if np.isnan(scores).any():
             raise RequestError(
@@ -381,7 +312,7 @@ class Engine:
         ids = self.bundle.vocabulary.decode(items[ranked])
         return Ranking(ids, scores[ranked], request.unknown[row], popular=False)
 
-    def _popular(self, request: _Request, row: int) -> Ranking:
+    def _popular(self, request: EngineRequest, row: int) -> Ranking:
         excluded, allowed, vocabulary = request.exclusions[row], request.allowed_of(row), self.bundle.vocabulary
         candidates = vocabulary.popular()
         if allowed is not None:
@@ -394,18 +325,3 @@ class Engine:
 
 def _range(rows: slice) -> range:
     return range(rows.start, rows.stop)
-
-
-def _ragged(rows: Sequence[ItemsArray]) -> tuple[ItemsArray, OffsetsArray]:
-    offsets = np.zeros(len(rows) + 1, np.int32)
-    np.cumsum([len(row) for row in rows], out=offsets[1:])
-    return np.concatenate(rows), offsets
-
-
-def _pairs(exclusions: Sequence[ItemsArray]) -> ExcludeArray:
-    """int32 [M, 2] of (row, item)."""
-    pairs = np.empty((sum(map(len, exclusions)), 2), np.int32)
-    if len(pairs):
-        pairs[:, 0] = np.repeat(np.arange(len(exclusions)), [len(row) for row in exclusions])
-        pairs[:, 1] = np.concatenate(exclusions)
-    return pairs

@@ -1,0 +1,132 @@
+"""Runs the batches of one of a batcher's workers, and finds the request at fault where a run fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recblr.array_types import ExcludeArray, StatesArray
+from recblr.errors import BackendError, RecblrError, short_reason
+from recblr.runtime.backend import Backend, Limits, advance
+from recblr.runtime.batch_queue import BatchQueue
+from recblr.runtime.batch_request import Part, Result
+
+
+class BatchRunner:
+    """Runs batches for one worker, in buffers of its own."""
+
+    def __init__(self, queue: BatchQueue, backend: Backend, limits: Limits) -> None:
+        self._queue = queue
+        self._backend = backend
+        self._offsets = np.zeros(limits.rows + 1, np.int32)
+        self._rows = limits.rows
+        self._states: StatesArray = np.empty((0, 0), np.float32)
+
+    def run(self, parts: list[Part]) -> None:
+        """Run a batch, and pass on what came of each part; never raises."""
+        results: list[tuple[Part, Result | Exception]] = []
+        try:
+            self._run(parts, results)
+        except BaseException as error:  # such as SystemExit: not repeated, and the worker goes on
+            told = {id(part) for part, _ in results}
+            results += [(part, _explained(error)) for part in parts if id(part) not in told]
+        finally:
+            self._queue.stop_running()
+        self._queue.finish(results)
+
+    def _run(self, parts: list[Part], results: list[tuple[Part, Result | Exception]]) -> None:
+        parts = [part for part in parts if not part.request.done]
+        if not parts:
+            return
+        try:
+            top_items, top_scores, states = self._merged(parts)
+        except Exception as error:
+            self._queue.raised()
+            if len(parts) > 1:
+                middle = len(parts) // 2
+                self._run(parts[:middle], results)
+                self._run(parts[middle:], results)
+            elif parts[0].n_rows > 1:
+                self._run_rows(parts[0], results)
+            else:
+                results.append((parts[0], _explained(error)))
+            return
+        if len(parts) == 1:
+            results.append((parts[0], (top_items, top_scores, states)))
+            return
+        start = 0
+        for part in parts:
+            stop = start + part.n_rows
+            width = top_items.shape[1] if part.rank else 0
+            # Copies: a view would keep the whole batch as long as the caller keeps one state.
+            results.append(
+                (
+                    part,
+                    (
+                        top_items[start:stop, :width].copy(),
+                        top_scores[start:stop, :width].copy(),
+                        states[start:stop].copy(),
+                    ),
+                )
+            )
+            start = stop
+
+    def _run_rows(self, part: Part, results: list[tuple[Part, Result | Exception]]) -> None:
+        """Repeat a part of several rows in halves; its request fails with the first row that fails alone."""
+        of_halves: list[tuple[Part, Result | Exception]] = []
+        for half in part.halves():
+            self._run([half], of_halves)
+            failed = next((result for _, result in of_halves if isinstance(result, Exception)), None)
+            if failed is not None:
+                results.append((part, failed))
+                return
+        results += of_halves
+
+    def _merged(self, parts: list[Part]) -> Result:
+        lengths = [length for part in parts for length in part.lengths]
+        n_rows = len(lengths)
+        offsets = self._offsets[: n_rows + 1]
+        np.cumsum(lengths, out=offsets[1:])
+        if len(parts) == 1:
+            (part,) = parts
+            items, states, exclude = part.items, part.states, part.exclude
+        else:
+            items = np.concatenate([part.items for part in parts])
+            width = parts[0].states.shape[1]
+            if self._states.shape[1] != width:
+                self._states = np.empty((self._rows, width), np.float32)
+            states = np.concatenate([part.states for part in parts], out=self._states[:n_rows])
+            exclude = _merged_exclusions(parts)
+        if any(part.rank for part in parts):
+            top_items, top_scores, new_states = self._backend.run(items, offsets, states, exclude)
+        else:
+            new_states = advance(self._backend, items, offsets, states)
+            top_items, top_scores = np.empty((n_rows, 0), np.int32), np.empty((n_rows, 0), np.float32)
+        if not len(top_items) == len(top_scores) == len(new_states) == n_rows:
+            raise BackendError(f"the backend gave {len(top_items)} rows for {n_rows}: its graph is another")
+        self._queue.ran(n_rows, len(items))
+        return top_items, top_scores, new_states
+
+
+def _merged_exclusions(parts: Sequence[Part]) -> ExcludeArray:
+    merged = np.concatenate([part.exclude for part in parts])
+    pair = row = 0
+    for part in parts:
+        n_pairs = len(part.exclude)
+        if n_pairs:
+            merged[pair : pair + n_pairs, 0] += row
+        pair += n_pairs
+        row += part.n_rows
+    return merged
+
+
+def _explained(error: BaseException) -> Exception:
+    if isinstance(error, RecblrError):
+        return error
+    explained = BackendError(
+        f"the backend failed on this request ({type(error).__name__}: {short_reason(error)}): "
+        "check its items and states; other requests are not affected"
+    )
+    explained.__cause__ = error
+    return explained

@@ -1,0 +1,96 @@
+"""A request to an engine in the model's indices, and the runs that answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
+from recblr.runtime.backend import Limits
+
+
+@dataclass(frozen=True, eq=False)
+class EngineRequest:
+    """A request in the model's indices; lists have one entry per row.
+
+    Attributes:
+        items: to feed.
+        unknown: how many item ids were skipped.
+        exclusions: items that must not be ranked.
+        allowed: items that may be ranked: of all rows, or per row, None for all items.
+        k: results per row.
+    """
+
+    items: list[ItemsArray]
+    unknown: list[int]
+    exclusions: list[ItemsArray]
+    allowed: ItemsArray | list[ItemsArray | None] | None
+    k: int
+
+    @property
+    def n_rows(self) -> int:
+        """B."""
+        return len(self.items)
+
+    def parts(self, limits: Limits) -> Iterator[slice]:
+        """Consecutive rows within the limits; a row by itself may exceed that of exclusions."""
+        start = tokens = exclusions = 0
+        for row in range(self.n_rows):
+            # What is left of a longer row once it was fed in pieces is at most the limit.
+            row_tokens = min(len(self.items[row]), limits.tokens)
+            row_exclusions = len(self.exclusions[row])
+            full = (
+                row - start == limits.rows
+                or tokens + row_tokens > limits.tokens
+                or exclusions + row_exclusions > limits.exclusions
+            )
+            if full and row > start:
+                yield slice(start, row)
+                start, tokens, exclusions = row, 0, 0
+            tokens += row_tokens
+            exclusions += row_exclusions
+        if start < self.n_rows:
+            yield slice(start, self.n_rows)
+
+    def allowed_of(self, row: int) -> ItemsArray | None:
+        """The items that this row may have; None for all."""
+        return self.allowed[row] if isinstance(self.allowed, list) else self.allowed
+
+
+@dataclass(frozen=True, eq=False)
+class GraphRun:
+    """A run of the graph; where not `rank`, for the states alone."""
+
+    items: ItemsArray
+    offsets: OffsetsArray
+    states: StatesArray
+    exclude: ExcludeArray
+    rank: bool
+
+
+@dataclass(frozen=True, eq=False)
+class CatalogueRun:
+    """A ranking beside the graph, of rows given by their states."""
+
+    states: StatesArray
+    exclude: ExcludeArray
+    only: ItemsArray | Sequence[ItemsArray] | None
+    k: int
+
+
+def ragged(rows: Sequence[ItemsArray]) -> tuple[ItemsArray, OffsetsArray]:
+    """Rows of items one after another: int32 [N], and their int32 [B + 1] offsets."""
+    offsets = np.zeros(len(rows) + 1, np.int32)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    return np.concatenate(rows), offsets
+
+
+def pairs(exclusions: Sequence[ItemsArray]) -> ExcludeArray:
+    """int32 [M, 2] of (row, item)."""
+    array = np.empty((sum(map(len, exclusions)), 2), np.int32)
+    if len(array):
+        array[:, 0] = np.repeat(np.arange(len(exclusions)), [len(row) for row in exclusions])
+        array[:, 1] = np.concatenate(exclusions)
+    return array
