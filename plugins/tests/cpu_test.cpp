@@ -40,7 +40,8 @@ std::vector<T> random(int64_t size) {
 }
 
 template <typename T>
-void compare(const std::vector<T>& given, const std::vector<double>& expected, double tolerance, const std::string& what) {
+void compare(const std::vector<T>& given, const std::vector<double>& expected, double tolerance,
+             const std::string& what) {
   double largest = 1.0, error = 0.0;
   for (double value : expected) largest = std::fmax(largest, std::fabs(value));
   for (size_t at = 0; at < expected.size(); ++at) {
@@ -277,7 +278,8 @@ void training() {
 
   std::vector<T> x = random<T>(draw(0, 40000)), y(x.size());
   recblr_dropout d{};
-  d.n_elements = static_cast<int64_t>(x.size()), d.seed = generator(), d.p = 0.25f, d.dtype = Type<T>::id, d.n_threads = 2;
+  d.n_elements = static_cast<int64_t>(x.size()), d.seed = generator(), d.p = 0.25f, d.dtype = Type<T>::id,
+  d.n_threads = 2;
   d.x = x.data(), d.y = y.data();
   check(recblr_dropout_cpu(&d) == RECBLR_OK, "dropout");
   std::vector<double> kept(x.size());

@@ -1,4 +1,4 @@
-"""The batcher's queue by itself: what callers and workers do is a sequence of calls in any order; time is given."""
+"""The batcher's queue by itself: callers and workers are a sequence of calls, in any order, and time is given."""
 
 from __future__ import annotations
 

@@ -431,7 +431,7 @@ def test_lengths_from_a_data_file(text_toy: Any, tmp_path: Path) -> None:
         (["--callers", ""], "name its callers"),
         (["--callers", "", "--loads", ""], "nothing to measure"),
         (["--duration", "0"], "give a time above 0"),
-        (["--k", "9"], "k is 9, but the bundle gives at most 8"),
+        (["--k", "1000"], "k is 1000, but the catalogue has"),
         (["--k", "0"], "k is 0"),
         (["--data", "none.csv"], "none.csv does not exist"),
         (["--json", "none/x.json"], "cannot write none/x.json"),
@@ -444,8 +444,8 @@ def test_what_is_wrong_is_said_in_one_line(toy: Any, options: list[str], message
 
 
 def test_k_is_checked_before_anything_is_measured(toy: Any) -> None:
-    with pytest.raises(RequestError, match="k is 9"):
-        next(iter(run(_engine(toy), [10], Plan(traffic=["step"], rows=[1], lengths=[Lengths.fixed(1)], k=9))))
+    with pytest.raises(RequestError, match="k is 1000"):
+        next(iter(run(_engine(toy), [10], Plan(traffic=["step"], rows=[1], lengths=[Lengths.fixed(1)], k=1000))))
 
 
 def _engine(toy: Any) -> Any:

@@ -180,7 +180,7 @@ class TestBeforeAnEngineRuns:
         pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed")
 
     def test_an_engine_of_another_version(self) -> None:
-        from recblr.runtime.tensorrt_backend import check_version
+        from recblr.runtime.tensorrt_engine import check_version
 
         check_version(self.SECTION, "1.7.1.116")
         with pytest.raises(BundleError) as caught:

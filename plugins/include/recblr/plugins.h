@@ -148,8 +148,8 @@ typedef struct recblr_state_move {
   float* states;        /* [B, S]: written by gather, read by scatter */
 } recblr_state_move;
 
-/* Dropout: y = x / (1 - p), or 0 with probability p. Which elements are dropped is a function of seed, p and the element's
- * index alone, so the gradient of x is the same function of y's. */
+/* Dropout: y = x / (1 - p), or 0 with probability p. Which elements are dropped is a function of seed, p and the
+ * element's index alone, so the gradient of x is the same function of y's. */
 typedef struct recblr_dropout {
   int64_t n_elements;
   uint64_t seed;
@@ -172,8 +172,9 @@ typedef struct recblr_cross_entropy {
   float* losses;          /* [n_rows] */
 } recblr_cross_entropy;
 
-/* On the CPU. The environment variable RECBLR_CPU_ISA (baseline, avx2 or avx512) is the most that is used of the machine's
- * instruction sets; another value is an error. In a process with an OpenMP runtime its threads do the work. Results do not depend on the number of threads, nor a row's on the other rows. */
+/* On the CPU. The environment variable RECBLR_CPU_ISA (baseline, avx2 or avx512) is the most that is used of the
+ * machine's instruction sets; another value is an error. In a process with an OpenMP runtime its threads do the work.
+ * Results do not depend on the number of threads, nor a row's on the other rows. */
 RECBLR_API int recblr_gated_scan_forward_cpu(const recblr_gated_scan* arguments);
 RECBLR_API int recblr_gated_scan_backward_cpu(const recblr_gated_scan* arguments);
 RECBLR_API int recblr_causal_conv1d_forward_cpu(const recblr_causal_conv1d* arguments);

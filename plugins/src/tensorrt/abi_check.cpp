@@ -53,14 +53,14 @@ constexpr bool alike() {
 template <typename A, typename B>
 struct SameSignature : std::false_type {};
 
-#define SAME_SIGNATURE(QUALIFIERS)                                                                         \
-  template <typename OfA, typename A, typename... InA, typename OfB, typename B, typename... InB>          \
-  struct SameSignature<A (OfA::*)(InA...) QUALIFIERS, B (OfB::*)(InB...) QUALIFIERS> {                     \
-    static constexpr bool compare() {                                                                      \
-      if constexpr (sizeof...(InA) == sizeof...(InB)) return alike<A, B>() && (alike<InA, InB>() && ...);  \
-      return false;                                                                                        \
-    }                                                                                                      \
-    static constexpr bool value = compare();                                                               \
+#define SAME_SIGNATURE(QUALIFIERS)                                                                        \
+  template <typename OfA, typename A, typename... InA, typename OfB, typename B, typename... InB>         \
+  struct SameSignature<A (OfA::*)(InA...) QUALIFIERS, B (OfB::*)(InB...) QUALIFIERS> {                    \
+    static constexpr bool compare() {                                                                     \
+      if constexpr (sizeof...(InA) == sizeof...(InB)) return alike<A, B>() && (alike<InA, InB>() && ...); \
+      return false;                                                                                       \
+    }                                                                                                     \
+    static constexpr bool value = compare();                                                              \
   };
 SAME_SIGNATURE()
 SAME_SIGNATURE(const)
@@ -86,15 +86,14 @@ bool same_place(Ours ours, Theirs theirs) {
 #define LAYOUT(CLASS)                                             \
   static_assert(sizeof(our::CLASS) == sizeof(nv::CLASS), #CLASS); \
   static_assert(alignof(our::CLASS) == alignof(nv::CLASS), #CLASS)
-#define MEMBER(CLASS, NAME)                                                                 \
+#define MEMBER(CLASS, NAME)                                                                  \
   static_assert(offsetof(our::CLASS, NAME) == offsetof(nv::CLASS, NAME), #CLASS "::" #NAME); \
   static_assert(sizeof(our::CLASS::NAME) == sizeof(nv::CLASS::NAME), #CLASS "::" #NAME)
 #define ENUM(NAME) static_assert(alike<our::NAME, nv::NAME>(), #NAME)
 #define VALUE(ENUM, NAME) \
   static_assert(static_cast<int64_t>(our::ENUM::NAME) == static_cast<int64_t>(nv::ENUM::NAME), #ENUM "::" #NAME)
-#define METHOD(OURS, THEIRS, NAME)                                                                  \
-  static_assert(SameSignature<decltype(&our::OURS::NAME), decltype(&nv::THEIRS::NAME)>::value,      \
-                #THEIRS "::" #NAME);                                                                \
+#define METHOD(OURS, THEIRS, NAME)                                                                                  \
+  static_assert(SameSignature<decltype(&our::OURS::NAME), decltype(&nv::THEIRS::NAME)>::value, #THEIRS "::" #NAME); \
   expect(same_place(&our::OURS::NAME, &nv::THEIRS::NAME), #THEIRS "::" #NAME)
 
 LAYOUT(Dims);
@@ -273,9 +272,9 @@ void check_expressions() {
   METHOD(apiv::VExprBuilder, apiv::VExprBuilder, constant);
   METHOD(apiv::VExprBuilder, apiv::VExprBuilder, operation);
   METHOD(apiv::VExprBuilder, apiv::VExprBuilder, declareSizeTensor);
-  expect(Opened<our::IDimensionExpr>::place_of_implementation() ==
-             Opened<nv::IDimensionExpr>::place_of_implementation(),
-         "IDimensionExpr's implementation");
+  expect(
+      Opened<our::IDimensionExpr>::place_of_implementation() == Opened<nv::IDimensionExpr>::place_of_implementation(),
+      "IDimensionExpr's implementation");
   expect(Opened<our::IExprBuilder>::place_of_implementation() == Opened<nv::IExprBuilder>::place_of_implementation(),
          "IExprBuilder's implementation");
 }

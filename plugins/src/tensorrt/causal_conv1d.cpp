@@ -9,13 +9,13 @@ namespace {
 constexpr const char* kOp = "CausalConv1d";
 
 const Signature& signature() {
-  static const Signature made = {{{"x", Kind::kData, {{kTokens}, {kWidth}}},
-                                  {"weight", Kind::kFloat32, {{kWidth}, {kTaps}}},
-                                  {"bias", Kind::kFloat32, {{kWidth}}},
-                                  {"offsets", Kind::kOffsets, {{kRows, 1, 1}}},
-                                  {"tail", Kind::kFloat32, {{kRows}, {kTaps, 1, -1}, {kWidth}}}},
-                                 {{"y", Kind::kData, {{kTokens}, {kWidth}}},
-                                  {"new_tail", Kind::kFloat32, {{kRows}, {kTaps, 1, -1}, {kWidth}}}}};
+  static const Signature made = {
+      {{"x", Kind::kData, {{kTokens}, {kWidth}}},
+       {"weight", Kind::kFloat32, {{kWidth}, {kTaps}}},
+       {"bias", Kind::kFloat32, {{kWidth}}},
+       {"offsets", Kind::kOffsets, {{kRows, 1, 1}}},
+       {"tail", Kind::kFloat32, {{kRows}, {kTaps, 1, -1}, {kWidth}}}},
+      {{"y", Kind::kData, {{kTokens}, {kWidth}}}, {"new_tail", Kind::kFloat32, {{kRows}, {kTaps, 1, -1}, {kWidth}}}}};
   return made;
 }
 

@@ -49,7 +49,7 @@ nvinfer1::IPluginV3* Creator::createPlugin(const char* name, const nvinfer1::Plu
 extern "C" __attribute__((visibility("default"))) nvinfer1::IPluginCreatorInterface* const* getCreators(
     int32_t& nbCreators) {
   static nvinfer1::IPluginCreatorInterface* const creators[] = {&recblr::tensorrt::gated_scan_creator(),
-                                                                 &recblr::tensorrt::causal_conv1d_creator()};
+                                                                &recblr::tensorrt::causal_conv1d_creator()};
   nbCreators = 2;
   return creators;
 }

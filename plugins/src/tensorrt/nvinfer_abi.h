@@ -2,8 +2,8 @@
 //
 // The interface is a binary one: the order of the virtual methods, the layout of the structures, the values of the
 // constants and the names in the type information are TensorRT's own. They are the same from 10.0 to 11.x and in
-// TensorRT-RTX but for the loggers, of which there are two kinds. abi_check.cpp compares all of it with NVIDIA's headers
-// where TENSORRT_ROOT names them.
+// TensorRT-RTX but for the loggers, of which there are two kinds. abi_check.cpp compares all of it with NVIDIA's
+// headers where TENSORRT_ROOT names them.
 #pragma once
 
 #include <cstddef>

@@ -10,14 +10,22 @@ constexpr const char* kLetters[kSymbols] = {"N", "B", "H", "K"};
 
 const char* name_of(nvinfer1::DataType type) {
   switch (type) {
-    case nvinfer1::DataType::kFLOAT: return "float32";
-    case nvinfer1::DataType::kHALF: return "float16";
-    case nvinfer1::DataType::kBF16: return "bfloat16";
-    case nvinfer1::DataType::kINT32: return "int32";
-    case nvinfer1::DataType::kINT64: return "int64";
-    case nvinfer1::DataType::kINT8: return "int8";
-    case nvinfer1::DataType::kBOOL: return "bool";
-    default: return "of another type";
+    case nvinfer1::DataType::kFLOAT:
+      return "float32";
+    case nvinfer1::DataType::kHALF:
+      return "float16";
+    case nvinfer1::DataType::kBF16:
+      return "bfloat16";
+    case nvinfer1::DataType::kINT32:
+      return "int32";
+    case nvinfer1::DataType::kINT64:
+      return "int64";
+    case nvinfer1::DataType::kINT8:
+      return "int8";
+    case nvinfer1::DataType::kBOOL:
+      return "bool";
+    default:
+      return "of another type";
   }
 }
 
@@ -65,8 +73,8 @@ const Port& Signature::port(int32_t position) const {
 bool Signature::accepts(Kind kind, nvinfer1::DataType type, nvinfer1::DataType data_type) {
   if (kind == Kind::kOffsets) return type == nvinfer1::DataType::kINT32;
   if (kind == Kind::kFloat32) return type == nvinfer1::DataType::kFLOAT;
-  return type == data_type && (type == nvinfer1::DataType::kFLOAT || type == nvinfer1::DataType::kHALF ||
-                               type == nvinfer1::DataType::kBF16);
+  return type == data_type &&
+         (type == nvinfer1::DataType::kFLOAT || type == nvinfer1::DataType::kHALF || type == nvinfer1::DataType::kBF16);
 }
 
 void Signature::check_counts(int32_t n_inputs, int32_t n_outputs) const {
@@ -102,8 +110,8 @@ Sizes Signature::check_shapes(const std::vector<nvinfer1::Dims>& shapes) const {
       if (size == kUnknown && shapes[i].d[d] != kUnknown && defines(at, extent)) {
         size = shapes[i].d[d] - extent.addend;
         if (size < (extent.symbol == kWidth || extent.symbol == kTaps ? 1 : 0)) {
-          throw std::invalid_argument(std::string(at.name) + " is " + text_of(shapes[i]) +
-                                      ": too small, it must be " + text_of(at.extents));
+          throw std::invalid_argument(std::string(at.name) + " is " + text_of(shapes[i]) + ": too small, it must be " +
+                                      text_of(at.extents));
         }
       }
     }

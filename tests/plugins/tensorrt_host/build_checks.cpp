@@ -82,9 +82,8 @@ bool supports_what_it_should(nvinfer1::IPluginV3& plugin, const Case& of) {
 bool finds_output_types(nvinfer1::IPluginV3& plugin, const Case& of) {
   std::vector<DataType> inputs, outputs(of.outputs.size(), DataType::kBOOL);
   for (const Tensor& tensor : of.inputs) inputs.push_back(tensor.desc.type);
-  const int32_t status =
-      build_of(plugin)->getOutputDataTypes(outputs.data(), static_cast<int32_t>(outputs.size()), inputs.data(),
-                                           static_cast<int32_t>(inputs.size()));
+  const int32_t status = build_of(plugin)->getOutputDataTypes(outputs.data(), static_cast<int32_t>(outputs.size()),
+                                                              inputs.data(), static_cast<int32_t>(inputs.size()));
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i] != of.outputs[i].desc.type) return false;
   }

@@ -27,8 +27,7 @@ PluginPointer make_plugin(const Library& library, const Case& of) {
   std::vector<nvinfer1::PluginField> fields;
   if (of.op == "GatedScan") fields.push_back(int_field("last_only", &of.last_only));
   const nvinfer1::PluginFieldCollection all = collection(fields);
-  return PluginPointer(
-      library.creator(of.op)->createPlugin(of.text.c_str(), &all, nvinfer1::TensorRTPhase::kBUILD));
+  return PluginPointer(library.creator(of.op)->createPlugin(of.text.c_str(), &all, nvinfer1::TensorRTPhase::kBUILD));
 }
 
 nvinfer1::IPluginV3OneCore* core_of(nvinfer1::IPluginV3& plugin) {

@@ -15,8 +15,7 @@ void check_attribute_refusals(const Library& library, Checks& checks) {
     const std::vector<nvinfer1::PluginField> fields{field};
     const nvinfer1::PluginFieldCollection all = collection(fields);
     recorder.clear();
-    PluginPointer plugin(
-        library.creator("GatedScan")->createPlugin("a layer", &all, nvinfer1::TensorRTPhase::kBUILD));
+    PluginPointer plugin(library.creator("GatedScan")->createPlugin("a layer", &all, nvinfer1::TensorRTPhase::kBUILD));
     checks.expect(plugin == nullptr && recorder.text() == "recblr::GatedScan \"a layer\": " + message + "\n",
                   "refused: " + message, recorder.text());
   };
@@ -40,17 +39,17 @@ void check_shape_refusals(const Library& library, Checks& checks) {
     const bool said = recorder.text().find(message) != std::string::npos;
     checks.expect(refused && said, "refused: " + message, recorder.text());
   };
-  expect_refused(scan, [](Case& c) { c.inputs[1].desc.dims.d[1] = 15; },
-                 "gates is [7, 15]; it must be [N, 2H] with N = 7, B = 3, H = 8");
+  expect_refused(
+      scan, [](Case& c) { c.inputs[1].desc.dims.d[1] = 15; },
+      "gates is [7, 15]; it must be [N, 2H] with N = 7, B = 3, H = 8");
   expect_refused(scan, [](Case& c) { c.inputs[5].desc.dims.d[0] = 2; }, "h0 is [2, 8]; it must be [B, H]");
   expect_refused(scan, [](Case& c) { c.inputs[0].desc.dims.nbDims = 3; }, "x is [7, 8, 0]; it must be [N, H]");
   expect_refused(scan, [](Case& c) { c.outputs[0].desc.dims.d[0] = 6; }, "y is [6, 8]; it must be [N, H]");
-  expect_refused(scan, [](Case& c) { c.inputs[4].desc.type = DataType::kINT64; },
-                 "offsets is int64; it must be int32");
-  expect_refused(scan, [](Case& c) { c.inputs[2].desc.type = DataType::kBF16; },
-                 "z is bfloat16; it must be float16, as x");
-  expect_refused(scan, [](Case& c) { c.outputs[1].desc.type = DataType::kHALF; },
-                 "last_h is float16; it must be float32");
+  expect_refused(scan, [](Case& c) { c.inputs[4].desc.type = DataType::kINT64; }, "offsets is int64; it must be int32");
+  expect_refused(
+      scan, [](Case& c) { c.inputs[2].desc.type = DataType::kBF16; }, "z is bfloat16; it must be float16, as x");
+  expect_refused(
+      scan, [](Case& c) { c.outputs[1].desc.type = DataType::kHALF; }, "last_h is float16; it must be float32");
   expect_refused(conv, [](Case& c) { c.inputs[4].desc.dims.d[1] = 4; }, "tail is [3, 4, 8]; it must be [B, K-1, H]");
   expect_refused(conv, [](Case& c) { c.inputs[1].desc.dims.d[1] = 0; }, "weight is [8, 0]: too small");
   expect_refused(conv, [](Case& c) { c.inputs.pop_back(); }, "the node has 4 inputs and 2 outputs");
@@ -86,8 +85,8 @@ void check_enqueue_without_cuda(const Library& library, Checks& checks) {
   if (*library.function<const char*()>("recblr_cuda_architectures")() != '\0') return;
   Recorder recorder(library);
   std::mt19937 random(3);
-  for (const Case& each : {gated_scan(random, DataType::kFLOAT, {2}, 4, false),
-                           causal_conv1d(random, DataType::kFLOAT, {2}, 4, 4)}) {
+  for (const Case& each :
+       {gated_scan(random, DataType::kFLOAT, {2}, 4, false), causal_conv1d(random, DataType::kFLOAT, {2}, 4, 4)}) {
     PluginPointer plugin = make_plugin(library, each);
     std::vector<Tensor> found = each.outputs;
     std::vector<const void*> in;
@@ -95,9 +94,8 @@ void check_enqueue_without_cuda(const Library& library, Checks& checks) {
     for (const Tensor& tensor : each.inputs) in.push_back(tensor.bytes.data());
     for (Tensor& tensor : found) out.push_back(tensor.bytes.data());
     recorder.clear();
-    const int32_t status =
-        runtime_of(*plugin)->enqueue(descriptions(each.inputs).data(), descriptions(each.outputs).data(), in.data(),
-                                     out.data(), nullptr, nullptr);
+    const int32_t status = runtime_of(*plugin)->enqueue(
+        descriptions(each.inputs).data(), descriptions(each.outputs).data(), in.data(), out.data(), nullptr, nullptr);
     checks.expect(status != 0 && recorder.text().find("built without CUDA") != std::string::npos,
                   each.op + ": enqueue says that the library is without CUDA", recorder.text());
   }
