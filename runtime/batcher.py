@@ -22,9 +22,9 @@ from recblr.runtime.batch_queue import Answer, BatchQueue
 from recblr.runtime.batch_request import Request, Result
 from recblr.runtime.batch_runner import BatchRunner
 
-# On ONNX Runtime's CPU with the native ops, a step costs least from about 32 rows on, and an item of a history from
-# about 128 items on; batches of these sizes keep others waiting for 1.5 ms, and let callers' Python run beside them.
-BATCH_LIMITS = Limits(rows=32, tokens=512)
+# On ONNX Runtime's CPU with the native ops, the cost of a step falls until about 32 rows, that of an item of a history
+# until about 128 items. Batches a few times that size pay for Python's part, too, and keep others waiting for 3 ms.
+BATCH_LIMITS = Limits(rows=64, tokens=1024)
 
 # What a batcher that nobody closed may take to answer the rest, when it is collected or the process ends.
 _EXIT_SECONDS = 10.0
