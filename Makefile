@@ -52,6 +52,8 @@ benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/users.py
 	$(BIN)/python benchmarks/export.py
+	$(BIN)/python benchmarks/catalogue.py
+	$(BIN)/python benchmarks/batching.py
 
 clean: ## Remove what the targets made
 	rm -rf .venv .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

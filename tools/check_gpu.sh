@@ -46,7 +46,8 @@ step() {
 
 build() {
   cmake -S . -B build/gpu -DCMAKE_BUILD_TYPE=Release -DRECBLR_CUDA=ON -DRECBLR_BUILD_TESTS=ON \
-    -DRECBLR_CUDA_ARCHITECTURES="${RECBLR_CUDA_ARCHITECTURES:-native}" && cmake --build build/gpu --parallel
+    -DRECBLR_CUDA_ARCHITECTURES="${RECBLR_CUDA_ARCHITECTURES:-native}" && cmake --build build/gpu --parallel &&
+    cmake -S tests/plugins/tensorrt_host -B build/gpu-host && cmake --build build/gpu-host --parallel
 }
 
 step build build
@@ -55,13 +56,13 @@ step tests-kernels build/gpu/plugins/cuda_check 2000
 for tool in memcheck racecheck initcheck; do
   step "sanitizer-$tool" compute-sanitizer --tool $tool --error-exitcode 9 build/gpu/plugins/cuda_check 60
 done
-step plugins build/gpu/plugins/src/tensorrt/plugin_host --gpu "$RECBLR_PLUGINS_LIBRARY"
+step plugins build/gpu-host/recblr_plugin_host "$RECBLR_PLUGINS_LIBRARY" --gpu
 step sanitizer-plugins compute-sanitizer --tool memcheck --error-exitcode 9 \
-  build/gpu/plugins/src/tensorrt/plugin_host --gpu "$RECBLR_PLUGINS_LIBRARY"
-step benchmarks-kernels "$python" benchmarks/kernels.py
+  build/gpu-host/recblr_plugin_host "$RECBLR_PLUGINS_LIBRARY" --gpu
+step benchmarks-kernels "$python" benchmarks/kernels.py --device cuda
 step benchmarks-training "$python" benchmarks/training.py
 step profile ncu --set full --kernel-name regex:'scan_rows|convolve' --launch-count 24 --export "$out/kernels" --force-overwrite \
-  "$python" benchmarks/kernels.py --brief
+  "$python" benchmarks/kernels.py --device cuda --quick
 cp benchmarks/results/*.json "$out" 2>/dev/null
 
 if [ ${#failed[@]} -gt 0 ]; then
