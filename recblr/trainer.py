@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recblr.batches import Batch, training_batches, training_windows
 from recblr.checkpoint import load_tensors, save_tensors
@@ -24,6 +25,7 @@ from recblr.errors import CheckpointError, ConfigError, DataError, TrainingError
 from recblr.evaluation import evaluate
 from recblr.loss import chunked_cross_entropy
 from recblr.model import RecBLR
+from recblr.schedule import SCHEDULES, learning_rate_factor
 
 SELECTION_METRIC = "ndcg@10"
 
@@ -38,6 +40,10 @@ class TrainingConfig:
         batch_tokens: tokens per optimizer step, over all processes.
         learning_rate: of Adam.
         weight_decay: of AdamW; 0 is Adam.
+        schedule: of the learning rate: "constant", or "cosine", which falls to 0 over `epochs`.
+        warmup_epochs: the learning rate rises from 0 over so many epochs, or a part of one.
+        weight_average: decay per step of an exponential moving average of the weights, which is then what is
+            validated and kept; 0 keeps the weights themselves.
         max_history: longer training sequences are cut into windows of so many items; None cuts nothing.
         precision: "fp32", or "bf16" for autocast.
         seed: decides initialisation, order and dropout.
@@ -48,6 +54,9 @@ class TrainingConfig:
     batch_tokens: int = 4096
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup_epochs: float = 0.0
+    weight_average: float = 0.0
     max_history: int | None = None
     precision: str = "fp32"
     seed: int = 0
@@ -62,6 +71,12 @@ class TrainingConfig:
             raise ConfigError(f"learning_rate is {self.learning_rate}: give a positive number")
         if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
             raise ConfigError(f"weight_decay is {self.weight_decay}: give 0 or a positive number")
+        if self.schedule not in SCHEDULES:
+            raise ConfigError(f"schedule is {self.schedule!r}: give one of {', '.join(SCHEDULES)}")
+        if not 0 <= self.warmup_epochs <= self.epochs:
+            raise ConfigError(f"warmup_epochs is {self.warmup_epochs}: give a number from 0 to epochs ({self.epochs})")
+        if not 0 <= self.weight_average < 1:
+            raise ConfigError(f"weight_average is {self.weight_average}: give 0, or a decay below 1 such as 0.999")
         if self.precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision is {self.precision!r}: give fp32 or bf16")
         if self.seed < 0:
@@ -98,7 +113,7 @@ class Monitor(Protocol):
         """The epoch's training is over."""
 
     def epoch_done(self, record: EpochRecord, model: RecBLR) -> None:
-        """The epoch is over; `record.best` says whether `model` is the best so far."""
+        """The epoch is over; `record.best` says whether `model`, which was validated, is the best so far."""
 
 
 @dataclass
@@ -151,6 +166,16 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
+        self._average = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.weight_average))  # type: ignore[no-untyped-call]
+            if config.weight_average
+            else None
+        )
+
+    @property
+    def evaluated_model(self) -> RecBLR:
+        """The model that is validated and kept: the average of the weights, or the trained model itself."""
+        return self.model if self._average is None else cast(RecBLR, self._average.module)
 
     def fit(self, monitor: Monitor, resume_file: Path | None = None) -> EpochRecord:
         """Train until the validation metric stops rising or the epochs are over.
@@ -170,10 +195,10 @@ class Trainer:
             while self.state.epoch < self.config.epochs and not self._out_of_patience():
                 record = self._epoch(self.state.epoch + 1, monitor)
                 if record.best:
-                    self.state.best_weights = copy.deepcopy(self.model.state_dict())
+                    self.state.best_weights = copy.deepcopy(self.evaluated_model.state_dict())
                 self.state.records.append(record)
                 if self._processes.is_first:
-                    monitor.epoch_done(record, self.model)
+                    monitor.epoch_done(record, self.evaluated_model)
                     if resume_file is not None:
                         self._save(resume_file)
         finally:
@@ -198,6 +223,8 @@ class Trainer:
                 )
             self.model.load_state_dict(content["weights"])
             self._optimizer.load_state_dict(content["optimizer"])
+            if self._average is not None:
+                self._average.load_state_dict(content["average"])
             self.state = TrainingState(
                 [EpochRecord(**record) for record in content["records"]], content["best_weights"]
             )
@@ -209,15 +236,17 @@ class Trainer:
             "settings": self._settings(),
             "weights": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "average": None if self._average is None else self._average.state_dict(),
             "records": [record.to_dict() for record in self.state.records],
             "best_weights": self.state.best_weights,
         }
         save_tensors(content, path)
 
     def _settings(self) -> dict[str, Any]:
-        """All that must be equal in a resumed run; it may have more epochs or patience."""
+        """All that must be equal in a resumed run; it may have more patience, and epochs unless they set the rate."""
         settings = dataclasses.asdict(self.config) | self.model.config.to_dict() | {"training_tokens": self._tokens}
-        return {name: value for name, value in settings.items() if name not in ("epochs", "patience")}
+        free = ("patience",) if self.config.schedule == "cosine" else ("patience", "epochs")
+        return {name: value for name, value in settings.items() if name not in free}
 
     def _out_of_patience(self) -> bool:
         best = self.state.best
@@ -232,11 +261,13 @@ class Trainer:
             monitor.epoch_started(epoch, self._tokens)
         started = time.perf_counter()
         self.model.train()
-        total = 0.0
+        total, done = 0.0, 0
         batches = training_batches(
             self.split.train, self._windows, config.batch_tokens, order, processes.rank, processes.size
         )
         for number, (batch, tokens) in enumerate(batches, start=1):
+            self._set_learning_rate(epoch - 1 + (done + tokens) / self._tokens)
+            done += tokens
             loss = self._step(batch, tokens)
             if not math.isfinite(loss):
                 raise TrainingError(
@@ -250,7 +281,9 @@ class Trainer:
         if processes.is_first:
             monitor.validating()
         metrics = processes.broadcast(
-            lambda: evaluate(self.model, self.split.validation).metrics  # the same on every process, so done once
+            lambda: (
+                evaluate(self.evaluated_model, self.split.validation).metrics
+            )  # the same on every process, so done once
         )
         best = self.state.best
         return EpochRecord(
@@ -263,6 +296,12 @@ class Trainer:
             validation_seconds=time.perf_counter() - trained,
         )
 
+    def _set_learning_rate(self, epoch: float) -> None:
+        config = self.config
+        factor = learning_rate_factor(config.schedule, epoch, config.epochs, config.warmup_epochs)
+        for group in self._optimizer.param_groups:
+            group["lr"] = config.learning_rate * factor
+
     def _step(self, batch: Batch, tokens: int) -> float:
         """One optimizer step; returns the whole batch's mean loss per token."""
         self._optimizer.zero_grad(set_to_none=True)
@@ -273,6 +312,8 @@ class Trainer:
         value = self._processes.sum_gradients(self.model, loss.detach())
         if math.isfinite(value):
             self._optimizer.step()
+            if self._average is not None:
+                self._average.update_parameters(self.model)
         return value
 
     @contextmanager

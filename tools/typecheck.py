@@ -29,7 +29,11 @@ def main() -> int:
     _copy_tensorrt_stubs()
     environment = {**os.environ, "MYPYPATH": str(TREE)}
     config = ["--config-file", str(ROOT / "pyproject.toml")]
-    scripts = [str(path) for folder in ("benchmarks", "examples", "tools") for path in (ROOT / folder).glob("*.py")]
+    scripts = [
+        str(path)
+        for folder in ("benchmarks", "benchmarks/quality", "examples", "tools")
+        for path in (ROOT / folder).glob("*.py")
+    ]
     runs = [["--package", "recblr"], scripts]
     return max(
         subprocess.run([sys.executable, "-m", "mypy", *config, *run], cwd=TREE, env=environment, check=False).returncode

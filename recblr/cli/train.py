@@ -27,6 +27,9 @@ from recblr.cli.options import data_options, data_settings
 @click.option("--batch-tokens", type=click.IntRange(min=1), default=4096, help="Items per optimizer step.")
 @click.option("--learning-rate", type=float, default=1e-3, help="Adam's learning rate.")
 @click.option("--weight-decay", type=float, default=0.0, help="AdamW's weight decay.")
+@click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", help="Of the learning rate.")
+@click.option("--warmup-epochs", type=float, default=0.0, help="Epochs over which the learning rate rises from 0.")
+@click.option("--weight-average", type=float, default=0.0, help="Decay of a moving average of the weights; 0: none.")
 @click.option("--max-history", type=click.IntRange(min=1), default=None, help="Train on windows of so many items.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16 is autocast.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides all randomness.")
@@ -62,6 +65,9 @@ def main(data: Path, output: Path, device: str, resume: bool, **given: Any) -> N
                     "batch_tokens",
                     "learning_rate",
                     "weight_decay",
+                    "schedule",
+                    "warmup_epochs",
+                    "weight_average",
                     "max_history",
                     "precision",
                     "seed",

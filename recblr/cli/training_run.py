@@ -86,6 +86,7 @@ class TrainingRun:
                 console.print(f"[bold]stopped: {kept}")
             raise
         if processes.is_first:
+            checkpoint.model = model  # which now has the best weights
             checkpoint.metrics = {
                 "validation": best.validation,
                 "test": evaluate(model, prepared.split.test).to_dict(),
@@ -158,6 +159,7 @@ class _Monitor:
         if self._epoch is not None:
             self.progress.remove_task(self._epoch)
         if record.best:
+            self._checkpoint.model = model
             self._checkpoint.training["best_epoch"] = record.epoch
             self._checkpoint.metrics = {"validation": record.validation}
             self._checkpoint.save(self._output)

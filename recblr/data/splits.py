@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -34,6 +35,14 @@ class Sequences:
         """[R] items of each row."""
         return np.diff(self.offsets)
 
+    def latest(self, n: int) -> Sequences:
+        """Each row's last `n` items, or all where it has fewer."""
+        lengths = np.minimum(self.lengths, n)
+        offsets = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        place = np.arange(offsets[-1]) + np.repeat(self.offsets[1:] - offsets[1:], lengths)
+        return Sequences(self.items[place], offsets)
+
 
 @dataclass(frozen=True, eq=False)
 class Targets:
@@ -53,6 +62,10 @@ class Targets:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def latest(self, n: int) -> Targets:
+        """The same with each history cut to its last `n` items."""
+        return dataclasses.replace(self, histories=self.histories.latest(n))
 
 
 @dataclass(frozen=True, eq=False)

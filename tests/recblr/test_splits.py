@@ -161,3 +161,11 @@ def test_times_that_leave_a_part_empty(times: tuple[float, float], message: str)
 def test_times_out_of_order_are_refused(times: tuple[float, float]) -> None:
     with pytest.raises(ConfigError, match="the earlier first"):
         split_at_times(interactions(TIMED), *times)
+
+
+def test_the_latest_items_of_each_row():
+    rows = Sequences(np.array([1, 2, 3, 4, 5, 6], np.int32), np.array([0, 4, 4, 5, 6]))
+    latest = rows.latest(2)
+    np.testing.assert_array_equal(latest.items, [3, 4, 5, 6])
+    np.testing.assert_array_equal(latest.offsets, [0, 2, 2, 3, 4])
+    assert rows.latest(9).items.tolist() == rows.items.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
@@ -190,3 +191,63 @@ def test_nothing_to_learn_from():
 def test_settings_out_of_range(setting, value):
     with pytest.raises(ConfigError, match=f"{setting} is"):
         TrainingConfig(**{setting: value})
+
+
+def test_averaged_weights_are_validated_and_kept(split):
+    config = dataclasses.replace(CONFIG, weight_average=0.9, epochs=1)
+    seen = []
+
+    class Watcher(Recorder):
+        def epoch_done(self, record, model):
+            super().epoch_done(record, model)
+            seen.append((copy.deepcopy(model.state_dict()), evaluate(model, split.validation).metrics))
+
+    run = trainer(split, config)
+    plain = trainer(split, dataclasses.replace(config, weight_average=0.0))
+    step, expected = plain._step, []
+    average: dict[str, torch.Tensor] = {}
+
+    def recorded_step(batch, tokens):
+        loss = step(batch, tokens)
+        for name, value in plain.model.state_dict().items():
+            average[name] = value.clone() if name not in average else 0.9 * average[name] + 0.1 * value
+        expected.append(loss)
+        return loss
+
+    plain._step = recorded_step
+    plain.fit(Recorder())
+    run.fit(watcher := Watcher())
+    weights, metrics = seen[0]
+    assert watcher.records[0].validation == metrics
+    torch.testing.assert_close(weights, average)
+    torch.testing.assert_close(run.model.state_dict(), average)  # after fit, the model has what was kept
+
+
+def test_a_schedule_and_an_average_resume_exactly(split, tmp_path):
+    config = dataclasses.replace(CONFIG, schedule="cosine", warmup_epochs=0.5, weight_average=0.9)
+    whole, recorder = trainer(split, config), Recorder()
+    whole.fit(recorder)
+    first = trainer(split, config)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(Recorder(interrupt_in_epoch=3), tmp_path / "run.resume")
+    second, rest = trainer(split, config), Recorder()
+    second.resume(tmp_path / "run.resume")
+    second.fit(rest)
+    assert [record.loss for record in rest.records] == losses(recorder.records)[2:]
+    assert rest.records[-1].validation == recorder.records[-1].validation
+    longer = trainer(split, dataclasses.replace(config, epochs=4))
+    with pytest.raises(CheckpointError, match="other settings .epochs."):
+        longer.resume(tmp_path / "run.resume")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"schedule": "linear"}, "schedule is 'linear': give one of constant, cosine"),
+        ({"warmup_epochs": 5.0, "epochs": 4}, "warmup_epochs is 5.0: give a number from 0 to epochs"),
+        ({"weight_average": 1.0}, "weight_average is 1.0: give 0, or a decay below 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainingConfig(**settings)

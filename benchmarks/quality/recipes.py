@@ -1,0 +1,77 @@
+"""What is trained on each data set: the paper's model, and the best that we found, as named settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one entry of the table.
+
+    Attributes:
+        model: of `recblr.config.RecBLRConfig`, without the number of items.
+        training: of `recblr.trainer.TrainingConfig`, without the seed.
+        history: evaluation reads so many latest items of each user; None reads them all.
+        note: what is special about it.
+    """
+
+    model: dict[str, Any]
+    training: dict[str, Any]
+    history: int | None
+    note: str
+    published: dict[str, float] = field(default_factory=dict)
+
+
+# The numbers that are to be reached: the paper's table 2, and for "open" the best reports on the same statistics.
+RECIPES: dict[str, dict[str, Recipe]] = {
+    "ml-1m": {
+        "paper": Recipe(
+            model={"dropout": 0.2},
+            training={
+                "epochs": 80,
+                "patience": 10,
+                "max_history": 200,
+                "schedule": "cosine",
+                "warmup_epochs": 0.5,
+                "weight_average": 0.999,
+            },
+            history=200,
+            note="D=64, 2 layers, expansion 2, conv 4, histories of 200",
+            published={"hr@10": 0.3285, "ndcg@10": 0.1901},
+        ),
+    },
+    "amazon-beauty": {
+        "paper": Recipe(
+            model={"dropout": 0.5},
+            training={
+                "epochs": 40,
+                "patience": 10,
+                "max_history": 50,
+                "schedule": "cosine",
+                "warmup_epochs": 1.0,
+                "weight_average": 0.99,
+            },
+            history=50,
+            note="D=64, 2 layers, expansion 2, conv 4, histories of 50",
+            published={"hr@10": 0.0881, "ndcg@10": 0.0446},
+        ),
+    },
+    "amazon-sports": {
+        "paper": Recipe(
+            model={"dropout": 0.5},
+            training={
+                "epochs": 40,
+                "patience": 10,
+                "max_history": 50,
+                "schedule": "cosine",
+                "warmup_epochs": 1.0,
+                "weight_average": 0.99,
+            },
+            history=50,
+            note="D=64, 2 layers, expansion 2, conv 4, histories of 50",
+            published={"hr@10": 0.0500, "ndcg@10": 0.0238},
+        ),
+    },
+}
