@@ -85,6 +85,8 @@ class ItemVocabulary:
         else:
             indices = map(self.index, item_ids)
         encoded = np.fromiter(indices, dtype=np.int32, count=len(item_ids))
+        if encoded.all():
+            return encoded, 0
         known = encoded[encoded > 0]
         return known, len(encoded) - len(known)
 

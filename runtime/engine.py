@@ -260,30 +260,38 @@ class Engine:
     def _answer(self, request: EngineRequest, states: StatesArray | None = None) -> _Steps[list[Ranking]]:
         """The rankings; `states` [B, S], where given, are replaced by the new ones."""
         rankings: list[Ranking] = []
+        limit, initial = self._limits.tokens, self.bundle.initial_state
         for rows in request.parts(self._limits):
-            initial = self.bundle.initial_state
             part = np.tile(initial, (rows.stop - rows.start, 1)) if states is None else states[rows]
-            items = []
-            for b, history in enumerate(request.items[rows]):
-                items.append((yield from self._feed(history, part[b])))
-            beside = [
-                b for b, row in enumerate(_range(rows)) if request.k > self.max_k or request.allowed_of(row) is not None
-            ]
+            items = request.items[rows]
+            for b, history in enumerate(items):
+                if len(history) > limit:
+                    items[b] = yield from self._feed(history, part[b])
+            beside = self._beside(request, rows)
             rank = len(beside) < len(items)
             exclude = pairs(request.exclusions[rows] if rank else [])
             top_items, top_scores, new_states = yield GraphRun(*ragged(items), part, exclude, rank)
             part[:] = new_states
-            top = dict(enumerate(zip(top_items, top_scores, strict=True)))
-            known = np.any(part[:, -self.bundle.manifest.dim :], axis=1).tolist()
+            top = list(zip(top_items, top_scores, strict=True))
+            known = part[:, -self.bundle.manifest.dim :].any(axis=1).tolist()
             beside = [b for b in beside if known[b]]
             if beside:
                 exclude = pairs([request.exclusions[rows.start + b] for b in beside])
                 only = self._only(request, [rows.start + b for b in beside])
                 top_items, top_scores, _ = yield CatalogueRun(part[beside], exclude, only, request.k)
-                top.update(zip(beside, zip(top_items, top_scores, strict=True), strict=True))
-            for b, row in enumerate(_range(rows)):
+                for b, best in zip(beside, zip(top_items, top_scores, strict=True), strict=True):
+                    top[b] = best
+            for b, row in enumerate(range(rows.start, rows.stop)):
                 rankings.append(self._ranked(request, row, *top[b]) if known[b] else self._popular(request, row))
         return rankings
+
+    def _beside(self, request: EngineRequest, rows: slice) -> list[int]:
+        """Which of these rows, counted from their first, the catalogue ranks and not the graph."""
+        if request.k > self.max_k:
+            return list(range(rows.stop - rows.start))
+        if request.allowed is None:
+            return []
+        return [b for b in range(rows.stop - rows.start) if request.allowed_of(rows.start + b) is not None]
 
     def _only(self, request: EngineRequest, rows: Sequence[int]) -> ItemsArray | Sequence[ItemsArray] | None:
         """What `Catalogue.top_items` takes for these rows."""
@@ -304,13 +312,15 @@ class Engine:
 
     def _ranked(self, request: EngineRequest, row: int, items: TopItemsArray, scores: TopScoresArray) -> Ranking:
         items, scores = items[: request.k], scores[: request.k]
-        if np.isnan(scores).any():
-            raise RequestError(
-                f"row {row}: the scores are not numbers; was its state made by model {self.fingerprint}?"
-            )
-        ranked = scores > -np.inf
-        ids = self.bundle.vocabulary.decode(items[ranked])
-        return Ranking(ids, scores[ranked], request.unknown[row], popular=False)
+        lowest = scores.min()  # NaN, if there is one
+        if not lowest > -np.inf:
+            if np.isnan(lowest):
+                raise RequestError(
+                    f"row {row}: the scores are not numbers; was its state made by model {self.fingerprint}?"
+                )
+            ranked = scores > -np.inf
+            items, scores = items[ranked], scores[ranked]
+        return Ranking(self.bundle.vocabulary.decode(items), scores, request.unknown[row], popular=False)
 
     def _popular(self, request: EngineRequest, row: int) -> Ranking:
         excluded, allowed, vocabulary = request.exclusions[row], request.allowed_of(row), self.bundle.vocabulary
@@ -321,7 +331,3 @@ class Engine:
         items = candidates[~np.isin(candidates, excluded)][: request.k]
         scores = vocabulary.counts[items - 1].astype(np.float32)
         return Ranking(vocabulary.decode(items), scores, request.unknown[row], popular=True)
-
-
-def _range(rows: slice) -> range:
-    return range(rows.start, rows.stop)

@@ -11,6 +11,10 @@ from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArr
 from recblr.runtime.backend import Limits
 
 
+_NO_PAIRS: ExcludeArray = np.empty((0, 2), np.int32)
+_NO_PAIRS.flags.writeable = False
+
+
 @dataclass(frozen=True, eq=False)
 class EngineRequest:
     """A request in the model's indices; lists have one entry per row.
@@ -36,6 +40,9 @@ class EngineRequest:
 
     def parts(self, limits: Limits) -> Iterator[slice]:
         """Consecutive rows within the limits; a row by itself may exceed that of exclusions."""
+        if self.n_rows == 1:
+            yield slice(0, 1)
+            return
         start = tokens = exclusions = 0
         for row in range(self.n_rows):
             # What is left of a longer row once it was fed in pieces is at most the limit.
@@ -82,6 +89,8 @@ class CatalogueRun:
 
 def ragged(rows: Sequence[ItemsArray]) -> tuple[ItemsArray, OffsetsArray]:
     """Rows of items one after another: int32 [N], and their int32 [B + 1] offsets."""
+    if len(rows) == 1:
+        return rows[0], np.array((0, len(rows[0])), np.int32)
     offsets = np.zeros(len(rows) + 1, np.int32)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
     return np.concatenate(rows), offsets
@@ -89,8 +98,10 @@ def ragged(rows: Sequence[ItemsArray]) -> tuple[ItemsArray, OffsetsArray]:
 
 def pairs(exclusions: Sequence[ItemsArray]) -> ExcludeArray:
     """int32 [M, 2] of (row, item)."""
-    array = np.empty((sum(map(len, exclusions)), 2), np.int32)
-    if len(array):
-        array[:, 0] = np.repeat(np.arange(len(exclusions)), [len(row) for row in exclusions])
-        array[:, 1] = np.concatenate(exclusions)
+    n_pairs = sum(map(len, exclusions))
+    if not n_pairs:
+        return _NO_PAIRS
+    array = np.empty((n_pairs, 2), np.int32)
+    array[:, 0] = np.repeat(np.arange(len(exclusions)), [len(row) for row in exclusions])
+    array[:, 1] = np.concatenate(exclusions)
     return array

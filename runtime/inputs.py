@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Collection, Sequence
 from typing import Any, TypeAlias, TypeGuard
@@ -39,6 +40,9 @@ def encode_rows(vocabulary: ItemVocabulary, rows: object, name: str) -> tuple[li
     return items, unknown
 
 
+_NO_ITEMS: ItemsArray = np.empty(0, np.int32)
+
+
 def encode_exclusions(
     vocabulary: ItemVocabulary,
     exclude: Exclude,
@@ -51,7 +55,7 @@ def encode_exclusions(
         RequestError: not a sequence of `n_rows` sequences or Nones.
     """
     if exclude is None:
-        exclude = [None] * n_rows
+        return [_NO_ITEMS] * n_rows if seen is None else [np.unique(row) for row in seen]
     if _is_sequence(exclude):
         exclude = [() if row is None else row for row in exclude]
     items, _ = encode_rows(vocabulary, exclude, "exclude")
@@ -114,15 +118,17 @@ def prepare_states(states: States, n_rows: int, initial_state: StateArray) -> St
         raise RequestError(f"states is {_shown(states)}: give an array [B, {size}], or one state or None per row")
     if len(states) != n_rows:
         raise RequestError(f"{len(states)} states for {n_rows} rows: give one per row, None for a new user")
-    if isinstance(states, np.ndarray) and states.dtype != object:
+    if isinstance(states, np.ndarray) and states.dtype == np.float32 and states.shape == prepared.shape:
+        prepared[:] = states
+    elif isinstance(states, np.ndarray) and states.dtype != object:
         prepared[:] = _as_float32(states, (n_rows, size), "states")
     else:
         for b, state in enumerate(states):
             prepared[b] = initial_state if state is None else _as_float32(state, (size,), f"states[{b}]")
-    finite = np.isfinite(prepared)
-    if not finite.all():
-        b, s = np.argwhere(~finite)[0].tolist()
-        raise RequestError(f"states[{b}][{s}] is {prepared[b, s]}, not a finite float32: use None for a new user")
+    # One pass: what is not finite stays so in a sum of squares; as finite numbers may overflow in it, look again then.
+    if not math.isfinite(np.vdot(prepared, prepared)):
+        for b, s in np.argwhere(~np.isfinite(prepared)).tolist():
+            raise RequestError(f"states[{b}][{s}] is {prepared[b, s]}, not a finite float32: use None for a new user")
     return prepared
 
 
@@ -140,6 +146,8 @@ def _as_float32(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
 
 
 def _is_sequence(value: object) -> TypeGuard[Collection[Any]]:
+    if type(value) is list or type(value) is tuple:  # mostly; the checks below take microseconds
+        return True
     if isinstance(value, np.ndarray):
         return value.ndim > 0
     return isinstance(value, Collection) and not isinstance(value, str | bytes | dict)
