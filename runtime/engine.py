@@ -273,7 +273,7 @@ class Engine:
             top_items, top_scores, new_states = yield GraphRun(*ragged(items), part, exclude, rank)
             part[:] = new_states
             top = list(zip(top_items, top_scores, strict=True))
-            known = part[:, -self.bundle.manifest.dim :].any(axis=1).tolist()
+            known: list[bool] = np.any(part[:, -self.bundle.manifest.dim :], axis=1).tolist()
             beside = [b for b in beside if known[b]]
             if beside:
                 exclude = pairs([request.exclusions[rows.start + b] for b in beside])

@@ -10,7 +10,6 @@ import numpy as np
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
 from recblr.runtime.backend import Limits
 
-
 _NO_PAIRS: ExcludeArray = np.empty((0, 2), np.int32)
 _NO_PAIRS.flags.writeable = False
 
