@@ -7,6 +7,7 @@ Shapes are named in `recblr.array_types`.
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -191,6 +192,15 @@ class RecBLR(nn.Module):
         never = torch.zeros(self.config.n_items + 1, dtype=queries.dtype, device=queries.device)
         never[0] = -torch.inf
         return F.linear(queries, self.embedding.weight, never)
+
+    @torch.no_grad()
+    def scale_items(self, norm: float) -> Self:
+        """Scale each item's vector to this length, in place; scores become those of vectors so scaled.
+
+        A layer norm follows wherever the model reads an item, so query vectors and states stay what they are.
+        """
+        self.embedding.weight.copy_(F.normalize(self.embedding.weight, dim=1) * norm)
+        return self
 
     def _enter(
         self, items: Items, offsets: Offsets, state: States | None

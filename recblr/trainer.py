@@ -23,8 +23,8 @@ from recblr.data import Split
 from recblr.distributed import Processes
 from recblr.errors import CheckpointError, ConfigError, DataError, TrainingError
 from recblr.evaluation import evaluate
-from recblr.loss import chunked_cross_entropy
 from recblr.model import RecBLR
+from recblr.objective import Objective
 from recblr.schedule import SCHEDULES, learning_rate_factor
 
 SELECTION_METRIC = "ndcg@10"
@@ -44,6 +44,7 @@ class TrainingConfig:
         warmup_epochs: the learning rate rises from 0 over so many epochs, or a part of one.
         weight_average: decay per step of an exponential moving average of the weights, which is then what is
             validated and kept; 0 keeps the weights themselves.
+        objective: the loss.
         max_history: longer training sequences are cut into windows of so many items; None cuts nothing.
         precision: "fp32", or "bf16" for autocast.
         seed: decides initialisation, order and dropout.
@@ -57,6 +58,7 @@ class TrainingConfig:
     schedule: str = "constant"
     warmup_epochs: float = 0.0
     weight_average: float = 0.0
+    objective: Objective = Objective()  # noqa: RUF009 - frozen
     max_history: int | None = None
     precision: str = "fp32"
     seed: int = 0
@@ -172,10 +174,11 @@ class Trainer:
             else None
         )
 
-    @property
-    def evaluated_model(self) -> RecBLR:
-        """The model that is validated and kept: the average of the weights, or the trained model itself."""
-        return self.model if self._average is None else cast(RecBLR, self._average.module)
+    def _model_to_keep(self) -> RecBLR:
+        """The model to validate and keep: of averaged weights, if they are averaged, and an ordinary one."""
+        model = self.model if self._average is None else cast(RecBLR, self._average.module)
+        norm = self.config.objective.item_norm
+        return copy.deepcopy(model).scale_items(norm) if norm else model
 
     def fit(self, monitor: Monitor, resume_file: Path | None = None) -> EpochRecord:
         """Train until the validation metric stops rising or the epochs are over.
@@ -193,12 +196,12 @@ class Trainer:
         """
         try:
             while self.state.epoch < self.config.epochs and not self._out_of_patience():
-                record = self._epoch(self.state.epoch + 1, monitor)
+                record, model = self._epoch(self.state.epoch + 1, monitor)
                 if record.best:
-                    self.state.best_weights = copy.deepcopy(self.evaluated_model.state_dict())
+                    self.state.best_weights = copy.deepcopy(model.state_dict())
                 self.state.records.append(record)
                 if self._processes.is_first:
-                    monitor.epoch_done(record, self.evaluated_model)
+                    monitor.epoch_done(record, model)
                     if resume_file is not None:
                         self._save(resume_file)
         finally:
@@ -252,7 +255,8 @@ class Trainer:
         best = self.state.best
         return best is not None and self.state.epoch - best.epoch >= self.config.patience
 
-    def _epoch(self, epoch: int, monitor: Monitor) -> EpochRecord:
+    def _epoch(self, epoch: int, monitor: Monitor) -> tuple[EpochRecord, RecBLR]:
+        """Train and validate; what happened, and the model that was validated."""
         processes, config = self._processes, self.config
         # Every epoch's randomness follows from the seed and its number, so a resumed run repeats it.
         torch.manual_seed(hash((config.seed, epoch, processes.rank)) % 2**63)
@@ -280,13 +284,12 @@ class Trainer:
         trained = time.perf_counter()
         if processes.is_first:
             monitor.validating()
+        model = self._model_to_keep()
         metrics = processes.broadcast(
-            lambda: (
-                evaluate(self.evaluated_model, self.split.validation).metrics
-            )  # the same on every process, so done once
+            lambda: evaluate(model, self.split.validation).metrics  # the same on every process, so done once
         )
         best = self.state.best
-        return EpochRecord(
+        record = EpochRecord(
             epoch=epoch,
             loss=total / self._tokens,
             validation=metrics,
@@ -295,6 +298,7 @@ class Trainer:
             train_seconds=trained - started,
             validation_seconds=time.perf_counter() - trained,
         )
+        return record, model
 
     def _set_learning_rate(self, epoch: float) -> None:
         config = self.config
@@ -307,7 +311,8 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             hidden, _ = self.model(batch.items.to(self.device), batch.offsets.to(self.device))
-            loss = chunked_cross_entropy(hidden, self.model.embedding.weight, batch.targets.to(self.device)) / tokens
+            targets = batch.targets.to(self.device).long()
+            loss = self.config.objective(hidden, self.model.embedding.weight, targets) / tokens
         loss.backward()  # type: ignore[no-untyped-call]
         value = self._processes.sum_gradients(self.model, loss.detach())
         if math.isfinite(value):

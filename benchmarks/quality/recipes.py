@@ -13,6 +13,7 @@ class Recipe:
     Attributes:
         model: of `recblr.config.RecBLRConfig`, without the number of items.
         training: of `recblr.trainer.TrainingConfig`, without the seed.
+        objective: of `recblr.objective.Objective`.
         history: evaluation reads so many latest items of each user; None reads them all.
         note: what is special about it.
     """
@@ -21,6 +22,7 @@ class Recipe:
     training: dict[str, Any]
     history: int | None
     note: str
+    objective: dict[str, Any] = field(default_factory=dict)
     published: dict[str, float] = field(default_factory=dict)
 
 

@@ -23,6 +23,7 @@ from recblr.data import Split
 from recblr.evaluation import evaluate
 from recblr.files import write_text
 from recblr.model import RecBLR
+from recblr.objective import Objective
 from recblr.preparation import DataSettings, PreparedData, prepare
 from recblr.trainer import SELECTION_METRIC, EpochRecord, Trainer, TrainingConfig
 
@@ -85,7 +86,7 @@ def train(
     split = cut(prepared.split, recipe.history)
     torch.manual_seed(seed)
     model = make_model(RecBLRConfig(n_items=prepared.interactions.n_items, **recipe.model))
-    config = TrainingConfig(seed=seed, **recipe.training)
+    config = TrainingConfig(seed=seed, objective=Objective(**recipe.objective), **recipe.training)
     trainer = Trainer(model, split, config, device="cuda" if torch.cuda.is_available() else "cpu")
     work.mkdir(parents=True, exist_ok=True)
     resume_file = work / f"{name}.resume"

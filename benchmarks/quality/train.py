@@ -18,11 +18,19 @@ import torch
 from recipes import RECIPES, Recipe
 from runner import train, write_run
 
+from recblr.config import RecBLRConfig
+from recblr.objective import Objective
+from recblr.trainer import TrainingConfig
+
 
 def changed(recipe: Recipe, changes: tuple[str, ...]) -> Recipe:
     """The recipe with other settings, each given as "name=value", of the model, the training, or `history`."""
-    model, training, history = dict(recipe.model), dict(recipe.training), recipe.history
-    model_settings = {"dim", "layers", "expansion", "conv_width", "dropout", "initial_state"}
+    groups: dict[type, dict[str, Any]] = {
+        RecBLRConfig: dict(recipe.model),
+        TrainingConfig: dict(recipe.training),
+        Objective: dict(recipe.objective),
+    }
+    history = recipe.history
     for change in changes:
         name, _, text = change.partition("=")
         try:
@@ -31,9 +39,15 @@ def changed(recipe: Recipe, changes: tuple[str, ...]) -> Recipe:
             value = text
         if name == "history":
             history = value
+            continue
+        for kind, settings in groups.items():
+            if name in {field.name for field in dataclasses.fields(kind)}:
+                settings[name] = value
+                break
         else:
-            (model if name in model_settings else training)[name] = value
-    return dataclasses.replace(recipe, model=model, training=training, history=history)
+            raise click.BadParameter(f"there is no setting {name!r}")
+    model, training, objective = groups.values()
+    return dataclasses.replace(recipe, model=model, training=training, objective=objective, history=history)
 
 
 @click.command()

@@ -30,6 +30,13 @@ from recblr.cli.options import data_options, data_settings
 @click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", help="Of the learning rate.")
 @click.option("--warmup-epochs", type=float, default=0.0, help="Epochs over which the learning rate rises from 0.")
 @click.option("--weight-average", type=float, default=0.0, help="Decay of a moving average of the weights; 0: none.")
+@click.option(
+    "--loss", type=click.Choice(["softmax", "sampled"]), default="softmax", help="Over all items or a sample."
+)
+@click.option("--negatives", type=click.IntRange(min=1), default=512, help="Of the sampled loss.")
+@click.option("--correction", type=float, default=1.0, help="Of the sampled loss for what is not in it: 0 to 1.")
+@click.option("--label-smoothing", type=float, default=0.0, help="Probability spread over all items.")
+@click.option("--item-norm", type=float, default=0.0, help="Length of all items' vectors in scoring; 0: as learned.")
 @click.option("--max-history", type=click.IntRange(min=1), default=None, help="Train on windows of so many items.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16 is autocast.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides all randomness.")
@@ -45,6 +52,7 @@ def main(data: Path, output: Path, device: str, resume: bool, **given: Any) -> N
     require_extra("recblr-train", "train", "torch", "pyarrow", "rich", "matplotlib")
     from recblr.cli.training_run import TrainingRun
     from recblr.distributed import process_group
+    from recblr.objective import Objective
     from recblr.preparation import DataSettings
     from recblr.trainer import TrainingConfig
 
@@ -57,6 +65,9 @@ def main(data: Path, output: Path, device: str, resume: bool, **given: Any) -> N
             name: given[name] for name in ("dim", "layers", "expansion", "conv_width", "dropout", "initial_state")
         },
         config=TrainingConfig(
+            objective=Objective(
+                **{name: given[name] for name in ("loss", "negatives", "correction", "label_smoothing", "item_norm")}
+            ),
             **{
                 name: given[name]
                 for name in (
@@ -72,7 +83,7 @@ def main(data: Path, output: Path, device: str, resume: bool, **given: Any) -> N
                     "precision",
                     "seed",
                 )
-            }
+            },
         ),
         device=device,
         resume=resume,

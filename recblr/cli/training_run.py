@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ class TrainingRun:
                 "settings": self._data_settings.to_dict(),
                 "summary": Summary.of(prepared.interactions, prepared.report).to_dict(),
             },
-            training=self._config.__dict__ | {"device": self.device.split(":")[0]},
+            training=dataclasses.asdict(self._config) | {"device": self.device.split(":")[0]},
         )
 
 
