@@ -20,7 +20,7 @@ from recblr.errors import ConfigError, ExportError
 from recblr.export.engine_requirements import require_tensorrt
 from recblr.export.engine_writer import EngineRequest, run_engine, write_engine
 from recblr.export.functions import OPSET
-from recblr.export.graph import build_graph
+from recblr.export.graph import build_graph, initializer_names
 from recblr.export.parity import PyTorchReference, check_parity
 from recblr.export.precision_loss import CUTOFF
 from recblr.files import replacing_directory, write_text
@@ -87,7 +87,7 @@ def export_bundle(
             state_size=model.config.state_size,
             n_items=model.config.n_items,
             max_k=max_k,
-            onnx={"opset": OPSET},
+            onnx={"opset": OPSET, "weights": initializer_names(graph, model)},
             versions={
                 "recblr": recblr.__version__,
                 "torch": torch.__version__,

@@ -118,6 +118,26 @@ def build_graph(model: RecBLR, max_k: int, fingerprint: str) -> onnx.ModelProto:
     return graph
 
 
+def initializer_names(graph: onnx.ModelProto, model: RecBLR) -> dict[str, str | None]:
+    """Which initializer holds each of the model's parameters, None for zeros that none holds.
+
+    Others that none holds as they are are left out. The exporter keeps one of several equal initializers, and no zeros
+    that are only added.
+    """
+    held = {
+        (tuple(tensor.dims), tensor.raw_data): tensor.name
+        for tensor in graph.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT
+    }
+    found: dict[str, str | None] = {}
+    for name, parameter in model.state_dict().items():
+        array = parameter.detach().numpy()
+        initializer = held.get((array.shape, array.astype("<f4").tobytes()))
+        if initializer is not None or not array.any():
+            found[name] = initializer
+    return found
+
+
 def _trace(inference: InferenceModel) -> onnx.ModelProto:
     # Sizes of 0 and 1 would be taken for constants, so none is either.
     rows = 3

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIBRARY_NAME = "librecblr_plugins.so"
-ABI_VERSION = 3
+ABI_VERSION = 4
 ENVIRONMENT_VARIABLE = "RECBLR_PLUGINS_LIBRARY"
 
 

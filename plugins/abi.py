@@ -140,3 +140,62 @@ class TopItems(ctypes.Structure):
         ("top_items", _Pointer),
         ("top_scores", _Pointer),
     )
+
+
+class LayerWeights(ctypes.Structure):
+    """`recblr_layer_weights`."""
+
+    _fields_ = (
+        ("in_proj", _Pointer),
+        ("conv_weight", _Pointer),
+        ("conv_bias", _Pointer),
+        ("gates", _Pointer),
+        ("gates_bias", _Pointer),
+        ("decay", _Pointer),
+        ("out_proj", _Pointer),
+        ("recurrent_norm_weight", _Pointer),
+        ("recurrent_norm_bias", _Pointer),
+        ("up", _Pointer),
+        ("up_bias", _Pointer),
+        ("down", _Pointer),
+        ("down_bias", _Pointer),
+        ("feed_forward_norm_weight", _Pointer),
+        ("feed_forward_norm_bias", _Pointer),
+    )
+
+
+class ModelWeights(ctypes.Structure):
+    """`recblr_model_weights`."""
+
+    _fields_ = (
+        ("n_items", ctypes.c_int64),
+        ("dim", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("feed_forward", ctypes.c_int64),
+        ("taps", ctypes.c_int64),
+        ("n_layers", ctypes.c_int64),
+        ("ranks", ctypes.c_int32),
+        ("norm_epsilon", ctypes.c_float),
+        ("embedding", _Pointer),
+        ("norm_weight", _Pointer),
+        ("norm_bias", _Pointer),
+        ("layers", ctypes.POINTER(LayerWeights)),
+    )
+
+
+class ModelRun(ctypes.Structure):
+    """`recblr_model_run`."""
+
+    _fields_ = (
+        ("n_rows", ctypes.c_int64),
+        ("n_exclude", ctypes.c_int64),
+        ("k", ctypes.c_int64),
+        ("n_threads", ctypes.c_int32),
+        ("items", _Pointer),
+        ("offsets", _Pointer),
+        ("state_in", _Pointer),
+        ("state_out", _Pointer),
+        ("exclude", _Pointer),
+        ("top_items", _Pointer),
+        ("top_scores", _Pointer),
+    )

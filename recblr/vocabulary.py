@@ -81,14 +81,13 @@ class ItemVocabulary:
         elif not isinstance(item_ids, list | tuple):
             item_ids = list(item_ids)
         if set(map(type, item_ids)) <= {_ID_TYPES[self.id_type]}:
-            indices: Iterable[int] = map(self._index.get, item_ids, repeat(0))
+            indices = list(map(self._index.get, item_ids, repeat(0)))
         else:
-            indices = map(self.index, item_ids)
-        encoded = np.fromiter(indices, dtype=np.int32, count=len(item_ids))
-        if encoded.all():
-            return encoded, 0
-        known = encoded[encoded > 0]
-        return known, len(encoded) - len(known)
+            indices = list(map(self.index, item_ids))
+        n_unknown = indices.count(0)
+        if n_unknown:
+            indices = [index for index in indices if index]
+        return np.fromiter(indices, dtype=np.int32, count=len(indices)), n_unknown
 
     def decode(self, indices: ItemsArray) -> list[ItemId]:
         """The item ids of indices 1..V."""

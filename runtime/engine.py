@@ -272,17 +272,21 @@ class Engine:
             exclude = pairs(request.exclusions[rows] if rank else [])
             top_items, top_scores, new_states = yield GraphRun(*ragged(items), part, exclude, rank)
             part[:] = new_states
-            top = list(zip(top_items, top_scores, strict=True))
-            known: list[bool] = np.any(part[:, -self.bundle.manifest.dim :], axis=1).tolist()
-            beside = [b for b in beside if known[b]]
-            if beside:
+            # The query vector of a new user is zero, of all others the output of a layer norm.
+            known = [len(row) > 0 or bool(part[b, -self.bundle.manifest.dim :].any()) for b, row in enumerate(items)]
+            best_beside: dict[int, tuple[TopItemsArray, TopScoresArray]] = {}
+            if beside and any(known[b] for b in beside):
+                beside = [b for b in beside if known[b]]
                 exclude = pairs([request.exclusions[rows.start + b] for b in beside])
                 only = self._only(request, [rows.start + b for b in beside])
-                top_items, top_scores, _ = yield CatalogueRun(part[beside], exclude, only, request.k)
-                for b, best in zip(beside, zip(top_items, top_scores, strict=True), strict=True):
-                    top[b] = best
+                of_rows = yield CatalogueRun(part[beside], exclude, only, request.k)
+                best_beside = dict(zip(beside, zip(*of_rows[:2], strict=True), strict=True))
             for b, row in enumerate(range(rows.start, rows.stop)):
-                rankings.append(self._ranked(request, row, *top[b]) if known[b] else self._popular(request, row))
+                if known[b]:
+                    best = best_beside[b] if b in best_beside else (top_items[b], top_scores[b])
+                    rankings.append(self._ranked(request, row, *best))
+                else:
+                    rankings.append(self._popular(request, row))
         return rankings
 
     def _beside(self, request: EngineRequest, rows: slice) -> list[int]:
@@ -312,9 +316,9 @@ class Engine:
 
     def _ranked(self, request: EngineRequest, row: int, items: TopItemsArray, scores: TopScoresArray) -> Ranking:
         items, scores = items[: request.k], scores[: request.k]
-        lowest = scores.min()  # NaN, if there is one
-        if not lowest > -np.inf:
-            if np.isnan(lowest):
+        # NaN ranks first, what is excluded last.
+        if not (scores[0] == scores[0] and scores[-1] > -np.inf):
+            if np.isnan(scores).any():
                 raise RequestError(
                     f"row {row}: the scores are not numbers; was its state made by model {self.fingerprint}?"
                 )

@@ -15,8 +15,10 @@ from recblr.runtime.catalogue import Catalogue
 from recblr.runtime.catalogue_backend import CatalogueBackend
 from recblr.runtime.engine import Engine
 from recblr.runtime.gpu import current_gpu
+from recblr.runtime.native_backend import NativeBackend, native_model
 
 if TYPE_CHECKING:
+    from recblr.plugins.model import NativeModel
     from recblr.runtime.onnxruntime_backend import Device
     from recblr.runtime.tensorrt_backend import TensorRTBackend
 
@@ -68,7 +70,7 @@ def load(
             one: several batches at once use the CPUs better than several threads for one.
         device: "cpu", or "cuda" for the current GPU.
         native_ops: whether the native library computes the operations along the sequence, not the file's ONNX
-            functions; None where it can. `Engine.description` tells.
+            functions, and rows of few items and rankings by itself; None where it can. `Engine.description` tells.
         batching: merge the requests of concurrent threads and tasks so; None to run each by itself. End it with
             `Engine.close`, or use the engine as a context manager.
         engine: "tensorrt" for the bundle's TensorRT engine, to which the three above do not apply; "onnxruntime" for
@@ -93,10 +95,14 @@ def load(
     manifest = bundle.manifest
     run_threads = 1 if threads is None and batching is not None and device == "cpu" else threads
     large = manifest.n_items >= LARGE_CATALOGUE and device == "cpu"
-    backend = OnnxRuntimeBackend(bundle.model_path, run_threads, device, native_ops, ranking=not large)
+    model = _native_model(bundle, not large) if device == "cpu" and native_ops is not False else None
+    ranking = not large and model is None
+    graph = OnnxRuntimeBackend(bundle.model_path, run_threads, device, native_ops, ranking)
+    max_k = min(manifest.max_k, manifest.n_items)
+    backend = graph if model is None else NativeBackend(graph, model, max_k, graph.threads)
     if large:
         catalogue = Catalogue.of_bundle(bundle, threads)
-        backend = CatalogueBackend(backend, catalogue, min(manifest.max_k, manifest.n_items))
+        backend = CatalogueBackend(backend, catalogue, max_k)
     if batching is not None:
         workers = min(_MAX_WORKERS, max(1, usable_cpus() // (run_threads or 1))) if device == "cpu" else 1
         backend = _batched(backend, batching, workers)
@@ -120,6 +126,15 @@ def _tensorrt_backend(bundle: Bundle, engine: EngineName) -> TensorRTBackend | N
         return None
     _log.info("the bundle's engine is used: %s", backend.description)
     return backend
+
+
+def _native_model(bundle: Bundle, ranks: bool) -> NativeModel | None:
+    """The model for the native library; None, with a reason in the log, where that cannot be."""
+    try:
+        return native_model(bundle, ranks)
+    except ValueError as error:
+        _log.info("steps are computed by the graph: %s", error)
+        return None
 
 
 def _batched(backend: Backend, batching: Batching, workers: int) -> Batcher:

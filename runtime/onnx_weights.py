@@ -1,11 +1,13 @@
-"""The item embedding of an ONNX file, mapped into memory where it lies: no onnx package, no copy.
+"""Weights of an ONNX file, mapped into memory where they lie: no onnx package, no copy.
 
 A walk over the file's protobuf fields, of which only those on the way are read.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,40 @@ def map_item_embedding(path: Path, n_items: int, dim: int) -> np.ndarray:
         ) from error
 
 
+def map_weights(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
+    """Initializers of a graph by name.
+
+    Args:
+        path: the bundle's ONNX file.
+        names: of float32 initializers.
+
+    Returns:
+        float32 arrays, read-only, backed by the file; not necessarily aligned.
+
+    Raises:
+        ValueError: the file cannot be read, or lacks one of them as float32 in one piece.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            tensors = {
+                name.decode("utf-8", "replace"): tensor
+                for graph in fields(content, 0, len(content), _MODEL_GRAPH)
+                for tensor in fields(content, graph.start, graph.stop, _GRAPH_INITIALIZER)
+                for name in texts(content, tensor, _TENSOR_NAME)
+            }
+            missing = sorted(set(names) - tensors.keys())
+            if missing:
+                raise ValueError(f"no initializer is named {missing[0]}")
+            places = {name: _float32_data(content, tensors[name]) for name in names}
+        whole = np.memmap(path, np.uint8, mode="r")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    return {
+        name: whole[start : start + 4 * math.prod(shape)].view(np.float32).reshape(shape)
+        for name, (start, shape) in places.items()
+    }
+
+
 def _embedding_name(content: mmap.mmap) -> bytes:
     """The initializer whose rows the graph's `items` choose."""
     for graph in fields(content, 0, len(content), _MODEL_GRAPH):
@@ -70,6 +106,14 @@ def _initializer(content: mmap.mmap, name: bytes) -> Field:
 
 def _raw_data(content: mmap.mmap, tensor: Field, shape: tuple[int, int]) -> int:
     """Where a float32 tensor's data starts in the file."""
+    start, found = _float32_data(content, tensor)
+    if found != shape:
+        raise ValueError(f"the table has shape {list(found)}")
+    return start
+
+
+def _float32_data(content: mmap.mmap, tensor: Field) -> tuple[int, tuple[int, ...]]:
+    """Where a float32 tensor's data starts in the file, and its shape."""
     dims: list[int] = []
     for field in fields(content, tensor.start, tensor.stop, _TENSOR_DIMS):
         if field.wire_type == VARINT:
@@ -80,9 +124,9 @@ def _raw_data(content: mmap.mmap, tensor: Field, shape: tuple[int, int]) -> int:
                 value, at = varint(content, at, field.stop)
                 dims.append(value)
     kinds = [field.value for field in fields(content, tensor.start, tensor.stop, _TENSOR_DATA_TYPE)]
-    if tuple(dims) != shape or kinds != [_FLOAT32]:
+    if kinds != [_FLOAT32]:
         raise ValueError(f"the table has shape {dims} and type {kinds}")
     data = list(fields(content, tensor.start, tensor.stop, _TENSOR_RAW_DATA))
-    if len(data) != 1 or data[0].stop - data[0].start != 4 * shape[0] * shape[1]:
+    if len(data) != 1 or data[0].stop - data[0].start != 4 * math.prod(dims):
         raise ValueError("the table's data is not in the file in one piece")
-    return data[0].start
+    return data[0].start, tuple(dims)

@@ -5,63 +5,15 @@
 
 #include <string.h>
 
-#if defined(__AVX512F__) || defined(__AVX2__)
-#include <immintrin.h>
-#endif
+#include "vector.h"
 
 namespace recblr {
 namespace RECBLR_ISA {
 
 namespace {
 
-#if defined(__AVX512F__)
-
-using Vector = __m512;
-constexpr int kLanes = 16, kItems = 12;
-
-inline Vector zero() { return _mm512_setzero_ps(); }
-inline Vector broadcast(float value) { return _mm512_set1_ps(value); }
-inline Vector load(const float* from) { return _mm512_loadu_ps(from); }
-inline void store(float* to, Vector value) { _mm512_storeu_ps(to, value); }
-inline Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm512_fmadd_ps(a, b, sum); }
-// A bit per lane, set where the score is above the threshold or not a number.
-inline unsigned above(Vector score, Vector threshold) { return _mm512_cmp_ps_mask(score, threshold, _CMP_NLE_UQ); }
-
-#elif defined(__AVX2__)
-
-using Vector = __m256;
-constexpr int kLanes = 8, kItems = 6;
-
-inline Vector zero() { return _mm256_setzero_ps(); }
-inline Vector broadcast(float value) { return _mm256_set1_ps(value); }
-inline Vector load(const float* from) { return _mm256_loadu_ps(from); }
-inline void store(float* to, Vector value) { _mm256_storeu_ps(to, value); }
-inline Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm256_fmadd_ps(a, b, sum); }
-inline unsigned above(Vector score, Vector threshold) {
-  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(score, threshold, _CMP_NLE_UQ)));
-}
-
-#else
-
-typedef float Vector __attribute__((vector_size(16)));
-constexpr int kLanes = 4, kItems = 6;
-
-inline Vector zero() { return Vector{}; }
-inline Vector broadcast(float value) { return Vector{value, value, value, value}; }
-inline Vector load(const float* from) {
-  Vector value;
-  memcpy(&value, from, sizeof value);
-  return value;
-}
-inline void store(float* to, Vector value) { memcpy(to, &value, sizeof value); }
-inline Vector multiply_add(Vector a, Vector b, Vector sum) { return a * b + sum; }
-inline unsigned above(Vector score, Vector threshold) {
-  const auto not_above = score <= threshold;
-  return unsigned{not_above[0] == 0} | unsigned{not_above[1] == 0} << 1 | unsigned{not_above[2] == 0} << 2 |
-         unsigned{not_above[3] == 0} << 3;
-}
-
-#endif
+// As many as the registers hold sums for.
+constexpr int kItems = kLanes == 16 ? 12 : 6;
 
 // The processor's own prefetcher does not follow so many items read side by side.
 constexpr int kTilesAhead = 4;
@@ -80,7 +32,7 @@ int64_t scan(TopItemsScan* s) {
   const int64_t stride = s->dim * static_cast<int64_t>(sizeof(float));
   const unsigned char* tile = static_cast<const unsigned char*>(s->items);
   Vector thresholds[kVectors];
-  for (int v = 0; v < kVectors; ++v) thresholds[v] = load(s->thresholds + v * kLanes);
+  for (int v = 0; v < kVectors; ++v) thresholds[v] = load_vector(s->thresholds + v * kLanes);
   s->n_hits = 0;
   for (int64_t done = 0; done < s->n_tiles; ++done, tile += kItems * stride) {
     Vector sums[kItems][kVectors];
@@ -98,7 +50,7 @@ int64_t scan(TopItemsScan* s) {
       __builtin_prefetch(reinterpret_cast<const void*>(ahead));  // beyond the last item, it does nothing
       Vector query[kVectors];
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) query[v] = load(queries + v * kLanes);
+      for (int v = 0; v < kVectors; ++v) query[v] = load_vector(queries + v * kLanes);
 #pragma GCC unroll 12
       for (int i = 0; i < kItems; ++i) {
         const Vector item = broadcast(element(items[i / 3] + i % 3 * stride));
@@ -119,7 +71,7 @@ int64_t scan(TopItemsScan* s) {
     for (int i = 0; i < kItems; ++i) {
       for (int v = 0; v < kVectors; ++v) {
         float scores[kLanes];
-        store(scores, sums[i][v]);
+        store_vector(scores, sums[i][v]);
         for (unsigned left = lanes[i][v]; left != 0; left &= left - 1) {
           const int lane = __builtin_ctz(left);
           s->hits[s->n_hits++] = {v * kLanes + lane, static_cast<int32_t>(done * kItems + i), scores[lane]};

@@ -30,9 +30,7 @@ from recblr.cli.options import data_options, data_settings
 @click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", help="Of the learning rate.")
 @click.option("--warmup-epochs", type=float, default=0.0, help="Epochs over which the learning rate rises from 0.")
 @click.option("--weight-average", type=float, default=0.0, help="Decay of a moving average of the weights; 0: none.")
-@click.option(
-    "--loss", type=click.Choice(["softmax", "sampled"]), default="softmax", help="Over all items or a sample."
-)
+@click.option("--loss", type=click.Choice(["softmax", "sampled"]), default="softmax", help="Over all items or some.")
 @click.option("--negatives", type=click.IntRange(min=1), default=512, help="Of the sampled loss.")
 @click.option("--correction", type=float, default=1.0, help="Of the sampled loss for what is not in it: 0 to 1.")
 @click.option("--label-smoothing", type=float, default=0.0, help="Probability spread over all items.")

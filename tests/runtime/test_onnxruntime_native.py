@@ -300,7 +300,9 @@ class TestEngine:
     @needs_native_ops
     def test_the_native_operators_by_default(self, bundle: Path) -> None:
         engine = load(bundle, threads=2)
-        assert engine.description == f"ONNX Runtime {onnxruntime.__version__} on the CPU, 2 threads, native ops"
+        assert engine.description == (
+            f"ONNX Runtime {onnxruntime.__version__} on the CPU, 2 threads, native ops, steps by recblr's own kernels"
+        )
         assert engine.description in repr(engine)
 
     def test_the_functions_when_asked_for(self, bundle: Path) -> None:

@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* Number of this ABI. A caller built for another number must not call anything else. */
-#define RECBLR_ABI_VERSION 3
+#define RECBLR_ABI_VERSION 4
 
 /* What functions return. Anything but RECBLR_OK means that outputs are not to be used. */
 #define RECBLR_OK 0
@@ -220,6 +220,67 @@ typedef struct recblr_top_items {
 
 /* Results do not depend on the number of threads, nor a row's on the other rows or on `only`, bit for bit. */
 RECBLR_API int recblr_top_items_cpu(const recblr_top_items* arguments);
+
+/* The weights of a whole model, all float32 at any address, matrices as [out, in]. F is the feed-forward's inner width.
+ * A state is, layer by layer, the K-1 last inputs of the convolution [K-1, H], oldest first, and h [H]; then the query
+ * vector [D]: S = L K H + D. */
+typedef struct recblr_layer_weights {
+  const float* in_proj;     /* [2H, D]: first what enters the convolution, then the output gate */
+  const float* conv_weight; /* [H, K] */
+  const float* conv_bias;   /* [H] */
+  const float* gates;       /* [2H, H]: first the recurrence gate, then the input gate */
+  const float* gates_bias;  /* [2H] */
+  const float* decay;       /* [H] */
+  const float* out_proj;    /* [D, H] */
+  const float* recurrent_norm_weight;
+  const float* recurrent_norm_bias; /* [D] */
+  const float* up;                  /* [F, D] */
+  const float* up_bias;             /* [F] */
+  const float* down;                /* [D, F] */
+  const float* down_bias;           /* [D] */
+  const float* feed_forward_norm_weight;
+  const float* feed_forward_norm_bias; /* [D] */
+} recblr_layer_weights;
+
+typedef struct recblr_model_weights {
+  int64_t n_items;        /* V */
+  int64_t dim;            /* D */
+  int64_t width;          /* H */
+  int64_t feed_forward;   /* F */
+  int64_t taps;           /* K */
+  int64_t n_layers;       /* L */
+  int32_t ranks;          /* 1: recblr_model_run may rank, for which the model holds a copy of the items' embedding */
+  float norm_epsilon;     /* of all layer norms */
+  const float* embedding; /* [V+1, D] */
+  const float* norm_weight;
+  const float* norm_bias;             /* [D], of the norm that follows the embedding */
+  const recblr_layer_weights* layers; /* [L] */
+} recblr_model_weights;
+
+/* A model on the CPU, with copies of its weights as the kernels read them, but for the embedding: that must stay where
+ * it is. Any number of threads may run one at once. */
+typedef struct recblr_model recblr_model;
+
+/* Feeds every row's items to its state, one after another, and ranks the catalogue for it: few items in little time.
+ * Long histories are quicker where all tokens are multiplied together. */
+typedef struct recblr_model_run {
+  int64_t n_rows;         /* B */
+  int64_t n_exclude;      /* M */
+  int64_t k;              /* results per row; 0 does not rank */
+  int32_t n_threads;      /* at most so many; below 1 is 1 */
+  const int32_t* items;   /* [offsets[B]], from 1 to V */
+  const int32_t* offsets; /* [B+1]; a row may be empty: it keeps its state */
+  const float* state_in;  /* [B, S] */
+  float* state_out;       /* [B, S]; may be state_in */
+  const int32_t* exclude; /* [M, 2] of (row, item) not to be ranked, rows ascending */
+  int32_t* top_items;     /* [B, k]: as of recblr_top_items */
+  float* top_scores;      /* [B, k] */
+} recblr_model_run;
+
+/* Results do not depend on the number of threads, nor a row's on the other rows, bit for bit. */
+RECBLR_API int recblr_model_create(const recblr_model_weights* weights, recblr_model** model);
+RECBLR_API void recblr_model_destroy(recblr_model* model); /* NULL is no model */
+RECBLR_API int recblr_model_run_cpu(const recblr_model* model, const recblr_model_run* arguments);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,335 @@
+// Whole models on the CPU: weights in the order in which the kernels read them, and runs of few items.
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "instruction_set.h"
+#include "model_kernels.h"
+#include "parallel.h"
+#include "ranking_key.h"
+#include "recblr/plugins.h"
+#include "status.h"
+
+namespace recblr {
+
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr int64_t kLargest = int64_t{1} << 31;
+
+bool choose_kernels(ModelKernels* kernels) {
+  switch (instruction_set()) {
+#if defined(RECBLR_X86)
+    case InstructionSet::kAvx512:
+      *kernels = avx512::model_kernels();
+      return true;
+    case InstructionSet::kAvx2:
+      *kernels = avx2::model_kernels();
+      return true;
+#endif
+    case InstructionSet::kBaseline:
+      *kernels = baseline::model_kernels();
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Arrays that begin at cache lines, so that no vector of a panel lies across two.
+class Arrays {
+ public:
+  // Zeros.
+  float* add(int64_t count) {
+    const size_t bytes = (static_cast<size_t>(std::max<int64_t>(count, 1)) * sizeof(float) + 63) / 64 * 64;
+    float* values = static_cast<float*>(std::aligned_alloc(64, bytes));
+    if (values == nullptr) throw std::bad_alloc();
+    arrays_.emplace_back(values, std::free);
+    std::memset(values, 0, bytes);
+    return values;
+  }
+
+  const float* copy(const float* from, int64_t count, int64_t padded_count) {
+    float* to = add(padded_count);
+    std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
+    return to;
+  }
+
+  // A matrix [outputs, inputs] in panels.
+  const float* pack(const void* matrix, int64_t outputs, int64_t inputs, int64_t panel) {
+    float* to = add((outputs + panel - 1) / panel * panel * inputs);
+    const unsigned char* from = static_cast<const unsigned char*>(matrix);
+    for (int64_t o = 0; o < outputs; ++o) {
+      for (int64_t i = 0; i < inputs; ++i, from += sizeof(float)) {
+        std::memcpy(to + (o / panel * inputs + i) * panel + o % panel, from, sizeof(float));
+      }
+    }
+    return to;
+  }
+
+ private:
+  std::vector<std::unique_ptr<float, void (*)(void*)>> arrays_;
+};
+
+}  // namespace
+
+}  // namespace recblr
+
+struct recblr_model {
+  recblr::ModelKernels kernels;
+  recblr::PackedModel packed;
+  std::vector<recblr::PackedLayer> layers;
+  recblr::Arrays arrays;
+
+  explicit recblr_model(const recblr_model_weights& w, const recblr::ModelKernels& of_machine) : kernels(of_machine) {
+    const int64_t panel = kernels.panel, dim = w.dim, width = w.width, inner = w.feed_forward;
+    const auto padded = [panel](int64_t n) { return (n + panel - 1) / panel * panel; };
+    for (int64_t l = 0; l < w.n_layers; ++l) {
+      const recblr_layer_weights& from = w.layers[l];
+      recblr::PackedLayer to{};
+      to.in_x = arrays.pack(from.in_proj, width, dim, panel);
+      to.in_z = arrays.pack(from.in_proj + width * dim, width, dim, panel);
+      float* conv_weight = arrays.add(w.taps * width);
+      float* rate = arrays.add(width);
+      for (int64_t c = 0; c < width; ++c) {
+        for (int64_t tap = 0; tap < w.taps; ++tap) conv_weight[tap * width + c] = from.conv_weight[c * w.taps + tap];
+        rate[c] = from.decay[c] > 20.0f ? from.decay[c] : std::log1p(std::exp(from.decay[c]));
+      }
+      to.conv_weight = conv_weight;
+      to.conv_bias = arrays.copy(from.conv_bias, width, width);
+      to.gates = arrays.pack(from.gates, 2 * width, width, panel);
+      to.gates_bias = arrays.copy(from.gates_bias, 2 * width, padded(2 * width));
+      to.rate = rate;
+      to.out = arrays.pack(from.out_proj, dim, width, panel);
+      to.up = arrays.pack(from.up, inner, dim, panel);
+      to.up_bias = arrays.copy(from.up_bias, inner, padded(inner));
+      to.down = arrays.pack(from.down, dim, inner, panel);
+      to.down_bias = arrays.copy(from.down_bias, dim, padded(dim));
+      to.recurrent_norm_weight = arrays.copy(from.recurrent_norm_weight, dim, dim);
+      to.recurrent_norm_bias = arrays.copy(from.recurrent_norm_bias, dim, dim);
+      to.feed_forward_norm_weight = arrays.copy(from.feed_forward_norm_weight, dim, dim);
+      to.feed_forward_norm_bias = arrays.copy(from.feed_forward_norm_bias, dim, dim);
+      layers.push_back(to);
+    }
+    const unsigned char* embedding = reinterpret_cast<const unsigned char*>(w.embedding);
+    const float* items = nullptr;
+    if (w.ranks) items = arrays.pack(embedding + dim * sizeof(float), w.n_items, dim, panel);
+    packed = {w.n_items,
+              dim,
+              width,
+              inner,
+              w.taps,
+              w.n_layers,
+              w.norm_epsilon,
+              w.embedding,
+              items,
+              arrays.copy(w.norm_weight, dim, dim),
+              arrays.copy(w.norm_bias, dim, dim),
+              layers.data()};
+  }
+
+  int64_t state_size() const { return packed.n_layers * packed.taps * packed.width + packed.dim; }
+  int64_t padded_items() const { return (packed.n_items + kernels.panel - 1) / kernels.panel * kernels.panel; }
+};
+
+namespace recblr {
+
+namespace {
+
+std::string problem_with(const recblr_model_weights& w) {
+  const struct {
+    const char* name;
+    int64_t value;
+  } sizes[] = {{"n_items", w.n_items},           {"dim", w.dim},   {"width", w.width},
+               {"feed_forward", w.feed_forward}, {"taps", w.taps}, {"n_layers", w.n_layers}};
+  for (const auto& size : sizes) {
+    if (size.value < 1 || size.value >= kLargest - 1) {
+      return std::string(size.name) + " is " + std::to_string(size.value) + ": give at least 1, below 2^31 - 1";
+    }
+  }
+  bool complete = w.embedding != nullptr && w.norm_weight != nullptr && w.norm_bias != nullptr && w.layers != nullptr;
+  for (int64_t l = 0; complete && l < w.n_layers; ++l) {
+    const recblr_layer_weights& a = w.layers[l];
+    for (const float* array : {a.in_proj, a.conv_weight, a.conv_bias, a.gates, a.gates_bias, a.decay, a.out_proj,
+                               a.recurrent_norm_weight, a.recurrent_norm_bias, a.up, a.up_bias, a.down, a.down_bias,
+                               a.feed_forward_norm_weight, a.feed_forward_norm_bias}) {
+      complete = complete && array != nullptr;
+    }
+  }
+  return complete ? "" : "a weight is NULL";
+}
+
+std::string problem_with(const recblr_model& m, const recblr_model_run& a) {
+  if (a.n_rows < 0 || a.n_exclude < 0 || a.k < 0 || a.k >= kLargest) {
+    return "n_rows is " + std::to_string(a.n_rows) + ", n_exclude " + std::to_string(a.n_exclude) + ", k " +
+           std::to_string(a.k) + ": give at least 0 of each, k below 2^31";
+  }
+  if (a.n_rows == 0) return "";
+  if (a.offsets == nullptr || a.state_in == nullptr || a.state_out == nullptr) return "offsets or a state is NULL";
+  if (a.offsets[0] != 0) return "offsets[0] is " + std::to_string(a.offsets[0]) + ": it must be 0";
+  for (int64_t row = 0; row < a.n_rows; ++row) {
+    if (a.offsets[row + 1] < a.offsets[row]) return "offsets fall after row " + std::to_string(row);
+  }
+  if (a.offsets[a.n_rows] > 0 && a.items == nullptr) return "items is NULL";
+  for (int64_t at = 0; at < a.offsets[a.n_rows]; ++at) {
+    if (a.items[at] < 1 || a.items[at] > m.packed.n_items) {
+      return "items[" + std::to_string(at) + "] is " + std::to_string(a.items[at]) + ": it must be from 1 to " +
+             std::to_string(m.packed.n_items);
+    }
+  }
+  if (a.k == 0) return "";
+  if (m.packed.items == nullptr) return "the model was made without `ranks`: k must be 0";
+  if (a.top_items == nullptr || a.top_scores == nullptr) return "top_items or top_scores is NULL";
+  if (a.n_exclude > 0 && a.exclude == nullptr) return "exclude is NULL";
+  int32_t before = 0;
+  for (int64_t at = 0; at < a.n_exclude; ++at) {
+    const int32_t row = a.exclude[2 * at], item = a.exclude[2 * at + 1];
+    if (row < before || row >= a.n_rows || item < 0 || item > m.packed.n_items) {
+      return "exclude[" + std::to_string(at) + "] is (" + std::to_string(row) + ", " + std::to_string(item) +
+             "): rows must not fall and be below " + std::to_string(a.n_rows) + ", items from 0 to " +
+             std::to_string(m.packed.n_items);
+    }
+    before = row;
+  }
+  return "";
+}
+
+// A worker's memory.
+struct Scratch {
+  std::vector<float> tokens, scores;
+  std::vector<int32_t> found;
+  std::vector<Key> keys;
+};
+
+// Scores that are looked at before the threshold rises: whole panels, at first few, as at first all are above it.
+constexpr int64_t kFirstPiece = 64, kPiece = 1024;
+
+// The k best of a row's scores.
+void select(const recblr_model& m, const float* scores, int64_t k, Scratch* scratch, int32_t* top_items,
+            float* top_scores) {
+  const int64_t count = m.padded_items();
+  const size_t kept = static_cast<size_t>(std::min(k, m.packed.n_items));
+  std::vector<Key>& keys = scratch->keys;
+  keys.clear();
+  float threshold = -kInfinity;
+  const auto keep_best = [&] {
+    std::nth_element(keys.begin(), keys.begin() + static_cast<ptrdiff_t>(kept) - 1, keys.end(), std::greater<Key>());
+    keys.resize(kept);
+    threshold = score_of(keys.back());
+  };
+  for (int64_t first = 0, piece = kFirstPiece; first < count; first += piece, piece = std::min(2 * piece, kPiece)) {
+    if (std::isnan(threshold)) break;  // k NaNs: no later item ranks before them
+    piece = std::min(piece, count - first);
+    const int64_t n_found = m.kernels.find_above(scores + first, piece, threshold, scratch->found.data());
+    for (int64_t at = 0; at < n_found; ++at) {
+      const int64_t place = first + scratch->found[static_cast<size_t>(at)];
+      if (place < m.packed.n_items) keys.push_back(key_of(scores[place], static_cast<int32_t>(place + 1)));
+    }
+    if (keys.size() > kept) keep_best();
+  }
+  std::sort(keys.begin(), keys.end(), std::greater<Key>());
+  for (int64_t rank = 0; rank < k; ++rank) {
+    const bool there = rank < static_cast<int64_t>(keys.size());
+    top_items[rank] = there ? item_of(keys[static_cast<size_t>(rank)]) : 0;
+    top_scores[rank] = there ? score_of(keys[static_cast<size_t>(rank)]) : -kInfinity;
+  }
+}
+
+void run_rows(const recblr_model& m, const recblr_model_run& a, int64_t first, int64_t n_rows, Scratch* scratch) {
+  const int64_t size = m.state_size();
+  for (int64_t row = first; row < first + n_rows; ++row) {
+    float* state = a.state_out + row * size;
+    if (state != a.state_in + row * size) {
+      std::memcpy(state, a.state_in + row * size, static_cast<size_t>(size) * sizeof(float));
+    }
+    for (int64_t at = a.offsets[row]; at < a.offsets[row + 1]; ++at) {
+      m.kernels.advance(m.packed, a.items[at], at + 1 == a.offsets[row + 1], state, scratch->tokens.data());
+    }
+  }
+  if (a.k == 0) return;
+  const int64_t padded = m.padded_items();
+  float* scores = scratch->scores.data();
+  m.kernels.score(m.packed, a.state_out + first * size + size - m.packed.dim, size, n_rows, scores, padded);
+  const auto by_row = [&](int64_t at, int64_t row) { return a.exclude[2 * at] < row; };
+  int64_t at = 0, after = a.n_exclude;
+  while (at < after) {  // the first exclusion of these rows
+    const int64_t middle = (at + after) / 2;
+    if (by_row(middle, first)) {
+      at = middle + 1;
+    } else {
+      after = middle;
+    }
+  }
+  for (; at < a.n_exclude && a.exclude[2 * at] < first + n_rows; ++at) {
+    const int32_t item = a.exclude[2 * at + 1];
+    if (item > 0) scores[(a.exclude[2 * at] - first) * padded + item - 1] = -kInfinity;
+  }
+  for (int64_t row = 0; row < n_rows; ++row) {
+    select(m, scores + row * padded, a.k, scratch, a.top_items + (first + row) * a.k,
+           a.top_scores + (first + row) * a.k);
+  }
+}
+
+template <typename Body>
+int guarded(const Body& body) noexcept {
+  try {
+    return body();
+  } catch (const std::exception&) {
+    return fail(RECBLR_OUT_OF_MEMORY, "out of memory");
+  }
+}
+
+}  // namespace
+
+}  // namespace recblr
+
+extern "C" int recblr_model_create(const recblr_model_weights* weights, recblr_model** model) {
+  return recblr::guarded([&] {
+    if (weights == nullptr || model == nullptr) return recblr::fail(RECBLR_INVALID_ARGUMENT, "the arguments are NULL");
+    *model = nullptr;
+    const std::string problem = recblr::problem_with(*weights);
+    if (!problem.empty()) return recblr::fail(RECBLR_INVALID_ARGUMENT, problem);
+    recblr::ModelKernels kernels;
+    if (!recblr::choose_kernels(&kernels)) return recblr::fail(RECBLR_INVALID_ARGUMENT, recblr::kUnknownIsa);
+    *model = new recblr_model(*weights, kernels);
+    return RECBLR_OK;
+  });
+}
+
+extern "C" void recblr_model_destroy(recblr_model* model) { delete model; }
+
+extern "C" int recblr_model_run_cpu(const recblr_model* model, const recblr_model_run* arguments) {
+  return recblr::guarded([&] {
+    if (model == nullptr || arguments == nullptr) {
+      return recblr::fail(RECBLR_INVALID_ARGUMENT, "the arguments are NULL");
+    }
+    const recblr_model_run& a = *arguments;
+    const std::string problem = recblr::problem_with(*model, a);
+    if (!problem.empty()) return recblr::fail(RECBLR_INVALID_ARGUMENT, problem);
+    if (a.n_rows == 0) return RECBLR_OK;
+    const int64_t group = recblr::kMostScoredRows, groups = (a.n_rows + group - 1) / group;
+    // A row's work in elements of what the other functions of this library do.
+    const int64_t of_row = (a.k > 0 ? model->packed.n_items * 4 : 0) + 16384 * a.offsets[a.n_rows] / a.n_rows;
+    const int64_t threads = recblr::useful_threads(a.n_threads, groups, a.n_rows * of_row);
+    std::vector<recblr::Scratch> scratch(static_cast<size_t>(threads));
+    for (recblr::Scratch& of_worker : scratch) {
+      of_worker.tokens.resize(static_cast<size_t>(model->kernels.scratch_floats(model->packed)));
+      if (a.k > 0) {
+        of_worker.scores.resize(static_cast<size_t>(std::min(group, a.n_rows) * model->padded_items()));
+        of_worker.found.resize(recblr::kPiece);
+        of_worker.keys.reserve(static_cast<size_t>(std::min(a.k, model->packed.n_items)) + recblr::kPiece);
+      }
+    }
+    recblr::in_parallel(groups, threads, [&](int64_t index, int64_t worker) {
+      const int64_t first = index * group;
+      recblr::run_rows(*model, a, first, std::min(group, a.n_rows - first), &scratch[static_cast<size_t>(worker)]);
+    });
+    return RECBLR_OK;
+  });
+}

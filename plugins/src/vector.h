@@ -1,0 +1,67 @@
+// Vectors of float32 of the instruction set that a file is compiled for, in its namespace RECBLR_ISA. No templates of
+// the standard library here: a copy of one compiled for this instruction set could replace the one that all machines
+// use.
+#pragma once
+
+#include <string.h>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace recblr {
+namespace RECBLR_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+
+using Vector = __m512;
+constexpr int kLanes = 16;
+
+inline Vector zero() { return _mm512_setzero_ps(); }
+inline Vector broadcast(float value) { return _mm512_set1_ps(value); }
+inline Vector load_vector(const float* from) { return _mm512_loadu_ps(from); }
+inline void store_vector(float* to, Vector value) { _mm512_storeu_ps(to, value); }
+inline Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm512_fmadd_ps(a, b, sum); }
+// A bit per lane, set where the score is above the threshold or not a number.
+inline unsigned above(Vector score, Vector threshold) { return _mm512_cmp_ps_mask(score, threshold, _CMP_NLE_UQ); }
+
+#elif defined(__AVX2__)
+
+using Vector = __m256;
+constexpr int kLanes = 8;
+
+inline Vector zero() { return _mm256_setzero_ps(); }
+inline Vector broadcast(float value) { return _mm256_set1_ps(value); }
+inline Vector load_vector(const float* from) { return _mm256_loadu_ps(from); }
+inline void store_vector(float* to, Vector value) { _mm256_storeu_ps(to, value); }
+inline Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm256_fmadd_ps(a, b, sum); }
+inline unsigned above(Vector score, Vector threshold) {
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(score, threshold, _CMP_NLE_UQ)));
+}
+
+#else
+
+typedef float Vector __attribute__((vector_size(16)));
+constexpr int kLanes = 4;
+
+inline Vector zero() { return Vector{}; }
+inline Vector broadcast(float value) { return Vector{value, value, value, value}; }
+inline Vector load_vector(const float* from) {
+  Vector value;
+  memcpy(&value, from, sizeof value);
+  return value;
+}
+inline void store_vector(float* to, Vector value) { memcpy(to, &value, sizeof value); }
+inline Vector multiply_add(Vector a, Vector b, Vector sum) { return a * b + sum; }
+inline unsigned above(Vector score, Vector threshold) {
+  const auto not_above = score <= threshold;
+  return unsigned{not_above[0] == 0} | unsigned{not_above[1] == 0} << 1 | unsigned{not_above[2] == 0} << 2 |
+         unsigned{not_above[3] == 0} << 3;
+}
+
+#endif
+
+}  // namespace
+}  // namespace RECBLR_ISA
+}  // namespace recblr

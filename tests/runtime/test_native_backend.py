@@ -1,0 +1,114 @@
+"""Short rows computed by the native library: the same answers, whatever is computed beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recblr import plugins
+from recblr.runtime import load
+from recblr.runtime.bundle import open_bundle, write_manifest
+from recblr.runtime.native_backend import SHORT_ROW, NativeBackend, native_model
+from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
+
+pytest.importorskip("torch", reason="the model is exported here")
+pytest.importorskip("onnx", reason="the model is exported here")
+pytestmark = pytest.mark.skipif(plugins.find_library() is None, reason="librecblr_plugins.so was not built")
+
+N_ITEMS = 300
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    from recblr.checkpoint import Checkpoint
+    from recblr.config import RecBLRConfig
+    from recblr.export.bundle_writer import export_bundle
+    from recblr.model import RecBLR
+    from recblr.vocabulary import ItemVocabulary
+
+    torch.manual_seed(0)
+    model = RecBLR(RecBLRConfig(n_items=N_ITEMS)).eval()
+    path = tmp_path_factory.mktemp("native") / "bundle"
+    export_bundle(Checkpoint(model, ItemVocabulary(list(range(1, N_ITEMS + 1)), [1] * N_ITEMS)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def backends(bundle: Path) -> tuple[NativeBackend, OnnxRuntimeBackend]:
+    opened = open_bundle(bundle)
+    graph = OnnxRuntimeBackend(opened.model_path, 1)
+    without_ranking = OnnxRuntimeBackend(opened.model_path, 1, ranking=False)
+    return NativeBackend(without_ranking, native_model(opened, ranks=True), 100, threads=1), graph
+
+
+def batch(lengths: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    items = generator.integers(1, N_ITEMS + 1, offsets[-1]).astype(np.int32)
+    states = (0.3 * generator.standard_normal((len(lengths), 1088))).astype(np.float32)
+    exclude = np.stack([generator.integers(0, len(lengths), 50), generator.integers(1, N_ITEMS + 1, 50)], axis=1)
+    return items, offsets, states, exclude.astype(np.int32)
+
+
+@pytest.mark.parametrize("lengths", [[1], [0], [SHORT_ROW, SHORT_ROW + 1], [1, 40, 0, 200, 3, 9], [50, 60]])
+def test_it_computes_what_the_graph_computes(backends, lengths):
+    native, graph = backends
+    arguments = batch(lengths)
+    for mine, theirs in zip(native.run(*arguments)[1:], graph.run(*arguments)[1:], strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=2e-5)
+
+
+def test_a_rows_result_does_not_depend_on_the_batch(backends):
+    native, _ = backends
+    lengths = [1, 40, 0, 200, 3, 9, 1, 8]
+    items, offsets, states, _ = batch(lengths)
+    none = np.empty((0, 2), np.int32)
+    together = native.run(items, offsets, states, none)
+    for b in range(len(lengths)):
+        row = items[offsets[b] : offsets[b + 1]]
+        alone = native.run(row, np.array([0, len(row)], np.int32), states[b : b + 1], none)
+        assert all(mine[0].tobytes() == theirs[b].tobytes() for mine, theirs in zip(alone, together, strict=True))
+
+
+def test_states_alone_are_the_same(backends):
+    native, _ = backends
+    for lengths in ([1, 2], [30, 40], [1, 30]):
+        items, offsets, states, exclude = batch(lengths)
+        assert (
+            native.advance(items, offsets, states).tobytes() == native.run(items, offsets, states, exclude)[2].tobytes()
+        )
+
+
+def test_threads_share_it(backends):
+    native, _ = backends
+    requests = [batch([1, 12, 2], seed) for seed in range(40)]
+    expected = [native.run(*request)[1].tobytes() for request in requests]
+    with ThreadPoolExecutor(4) as pool:
+        found = [result[1].tobytes() for result in pool.map(lambda request: native.run(*request), requests)]
+    assert found == expected
+
+
+def test_engines_use_it_and_say_so(bundle):
+    assert "steps by recblr's own kernels" in load(bundle, threads=1).description
+    assert "own kernels" not in load(bundle, threads=1, native_ops=False).description
+
+
+def test_a_bundle_that_does_not_tell_its_weights_is_computed_by_the_graph(bundle, tmp_path, caplog):
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    manifest = open_bundle(copy).manifest
+    write_manifest(copy, dataclasses.replace(manifest, onnx={"opset": manifest.onnx["opset"]}))
+    with caplog.at_level(logging.INFO):
+        engine = load(copy, threads=1)
+    assert "own kernels" not in engine.description
+    assert "steps are computed by the graph: the bundle does not tell where its weights are" in caplog.text
+    (ranking,) = engine.recommend([[1, 2, 3]])
+    assert len(ranking.items) == 10
