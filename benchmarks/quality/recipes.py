@@ -32,12 +32,14 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "paper": Recipe(
             model={"dropout": 0.2},
             training={
-                "epochs": 80,
+                "epochs": 36,
                 "patience": 10,
+                "batch_tokens": 2048,
+                "learning_rate": 2e-3,
                 "max_history": 200,
                 "schedule": "cosine",
                 "warmup_epochs": 0.5,
-                "weight_average": 0.999,
+                "weight_average": 0.998,
             },
             history=200,
             note="D=64, 2 layers, expansion 2, conv 4, histories of 200",
