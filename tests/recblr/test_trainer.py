@@ -13,6 +13,7 @@ from recblr.data import Split, leave_one_out, synthetic_interactions
 from recblr.errors import CheckpointError, ConfigError, DataError, TrainingError
 from recblr.evaluation import evaluate
 from recblr.model import RecBLR
+from recblr.objective import Objective
 from recblr.trainer import EpochRecord, Trainer, TrainingConfig
 
 
@@ -251,3 +252,14 @@ def test_a_schedule_and_an_average_resume_exactly(split, tmp_path):
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         TrainingConfig(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"loss": "sampled", "negatives": 20}, {"item_norm": 2.0}])
+def test_other_objectives_learn_and_keep_an_ordinary_model(split, settings):
+    config = dataclasses.replace(CONFIG, epochs=15, objective=Objective(**settings))
+    run = trainer(split, config)
+    before = evaluate(run.model, split.validation).metrics["ndcg@10"]
+    best = run.fit(Recorder())
+    assert best.validation["ndcg@10"] > 1.5 * before
+    # What is kept needs no option to rank as it was validated.
+    assert evaluate(run.model, split.validation).metrics == best.validation
