@@ -134,4 +134,6 @@ def test_starts_as_recblr_does(variants: ModuleType, name: str) -> None:
     model = getattr(variants, name)(RecBLRConfig(n_items=500))
     for block in model.blocks:
         assert math.isclose(block.recurrent.in_proj.weight.std().item(), 0.02, rel_tol=0.05)
-        assert math.isclose(torch.exp(-torch.nn.functional.softplus(block.recurrent.decay)).min().item(), 0.9, rel_tol=1e-3)
+        assert math.isclose(
+            torch.exp(-torch.nn.functional.softplus(block.recurrent.decay)).min().item(), 0.9, rel_tol=1e-3
+        )

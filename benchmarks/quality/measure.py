@@ -1,0 +1,67 @@
+"""Time and memory, for the benchmarks that compare models."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def default_device() -> str:
+    """A GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def device_name(device: str) -> str:
+    """What computes, as its maker calls it; a CPU's name is in `machine_info`."""
+    return torch.cuda.get_device_name(device) if device == "cuda" else "cpu"
+
+
+def milliseconds(function: Callable[[], object], device: str) -> float:
+    """Of one call, with what it leaves to do on a GPU."""
+    _finish(device)
+    started = time.perf_counter()
+    function()
+    _finish(device)
+    return (time.perf_counter() - started) * 1e3
+
+
+def interleaved(
+    functions: dict[str, Callable[[], object]], repeats: int, device: str, warm_up: int = 2
+) -> dict[str, dict[str, float]]:
+    """Milliseconds of each function, called in turn so that the machine's drift meets all alike.
+
+    Returns:
+        {name: {"median": ..., "min": ...}}.
+    """
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for repeat in range(warm_up + repeats):
+        for name, function in functions.items():
+            elapsed = milliseconds(function, device)
+            if repeat >= warm_up:
+                times[name].append(elapsed)
+    return {name: {"median": statistics.median(values), "min": min(values)} for name, values in times.items()}
+
+
+def memory_in_use(device: str) -> int:
+    """Bytes: of a GPU's tensors, or this process's resident set."""
+    return torch.cuda.memory_allocated() if device == "cuda" else _status_bytes("VmRSS")
+
+
+def peak_memory(device: str) -> int:
+    """Bytes, the most since the process began: of a GPU's tensors, or this process's resident set."""
+    return torch.cuda.max_memory_allocated() if device == "cuda" else _status_bytes("VmHWM")
+
+
+def _status_bytes(name: str) -> int:
+    # Not getrusage: the peak that it tells includes that of the process from which this one was started.
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name + ":")) * 1024
+
+
+def _finish(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
