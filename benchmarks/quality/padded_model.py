@@ -65,8 +65,8 @@ def power_of_two(length: int) -> int:
 class PaddedRecBLR:
     """A RecBLR model run on padded batches.
 
-    Padding is at the end of rows, where it cannot change what comes before; the authors pad the scan at the start, which
-    costs the same.
+    Padding is at the end of rows, where it cannot change what comes before; the authors pad the scan at the start,
+    which costs the same.
 
     Args:
         model: whose weights are used; one without a learned initial state.

@@ -1,4 +1,4 @@
-"""How the recurrence may be computed in training: the time of a step, for the paper's variants and recblr's (its table 5).
+"""Ways to compute the recurrence in training: the time of a step, for the paper's variants (table 5) and recblr's.
 
     python benchmarks/quality/scan_variants.py [DATA]
 

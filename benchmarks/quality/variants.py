@@ -27,9 +27,9 @@ class _Open(nn.Module):
 class WithoutGates(RecBLR):
     """A linear recurrent unit with constant decay: alpha = exp(-softplus(Lambda)), beta = sqrt(1 - alpha^2).
 
-    The real-valued form of the LRU (Orvieto et al. 2023), normalised as there; the range in which its decays start, the
-    convolution, the output gate and all else are RecBLR's. Its scan is RecBLR's with gates held open, so a measured time
-    includes reading them, but not their projection.
+    The real-valued form of the LRU (Orvieto et al. 2023), normalised as there; the range in which its decays start,
+    the convolution, the output gate and all else are RecBLR's. Its scan is RecBLR's with gates held open, so a measured
+    time includes reading them, but not their projection.
     """
 
     def __init__(self, config: RecBLRConfig) -> None:
