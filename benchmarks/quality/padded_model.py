@@ -88,7 +88,8 @@ class PaddedRecBLR:
             x = F.pad(x, (0, 0, 0, power_of_two(length) - length))
         for block in model.blocks:
             x = block._residuals(x, self._recurrent(block.recurrent, x))  # type: ignore[operator, arg-type]
-        return x[:, :length]
+        hidden: Tensor = x[:, :length]
+        return hidden
 
     def _recurrent(self, layer: GatedRecurrentLayer, x: Tensor) -> Tensor:
         length = x.shape[1]
