@@ -23,7 +23,8 @@ class SASRecConfig:
     Attributes:
         n_items: V.
         max_history: T, positions that have a vector; no row may be longer.
-        fused_attention: by PyTorch's fused kernels, which never hold the T x T weights, and not step by step.
+        fused_attention: by PyTorch's fused kernels, which never hold the T x T weights, and not step by step; without
+            dropout on the weights, with which a CPU has no fused kernel.
     """
 
     n_items: int
@@ -53,15 +54,14 @@ class _Attention(nn.Module):
         heads = self.config.heads
         k, v = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in self.key_value(x).chunk(2, dim=2))
         q = self.query(at).unflatten(2, (heads, -1)).transpose(1, 2)
-        dropout = self.config.dropout if self.training else 0.0
         positions = torch.arange(x.shape[1], device=x.device)
         asking = positions if last is None else last[:, None]
         if self.config.fused_attention and last is None:
-            y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
             later = (positions > asking[..., None]).unsqueeze(-3)  # [1, T, T], or [B, 1, 1, T]
             weights = (q @ k.transpose(2, 3) * q.shape[3] ** -0.5).masked_fill(later, -torch.inf).softmax(dim=3)
-            y = F.dropout(weights, dropout) @ v
+            y = F.dropout(weights, self.config.dropout, self.training) @ v
         out: Tensor = self.out(y.transpose(1, 2).flatten(2))
         return out
 

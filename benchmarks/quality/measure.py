@@ -6,8 +6,38 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
+import click
 import torch
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def check_clock(clock: str, threads: int, device: str) -> None:
+    """The CPU's clock ticks for each thread: it tells a time only of one.
+
+    Raises:
+        click.UsageError: there are more, or a GPU works.
+    """
+    if clock == "cpu" and (threads != 1 or device != "cpu"):
+        raise click.UsageError(
+            f"--clock cpu tells the time of one thread, not of {threads} on {device}: add --threads 1 --device cpu, "
+            "or use --clock wall"
+        )
+
+
+def clock_option(command: Command) -> Command:
+    """`--clock`, for a command that takes it as `clock`."""
+    return click.option(
+        "--clock",
+        type=click.Choice(list(CLOCKS)),
+        default="wall",
+        show_default=True,
+        help="cpu: of this process, for a machine that does other work, too; with one thread.",
+    )(command)
 
 
 def default_device() -> str:
@@ -20,17 +50,18 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device == "cuda" else "cpu"
 
 
-def milliseconds(function: Callable[[], object], device: str) -> float:
-    """Of one call, with what it leaves to do on a GPU."""
+def milliseconds(function: Callable[[], object], device: str, clock: str = "wall") -> float:
+    """Of one call, with what it leaves to do on a GPU, by one of `CLOCKS`."""
+    now = CLOCKS[clock]
     _finish(device)
-    started = time.perf_counter()
+    started = now()
     function()
     _finish(device)
-    return (time.perf_counter() - started) * 1e3
+    return (now() - started) * 1e3
 
 
 def interleaved(
-    functions: dict[str, Callable[[], object]], repeats: int, device: str, warm_up: int = 2
+    functions: dict[str, Callable[[], object]], repeats: int, device: str, clock: str = "wall", warm_up: int = 2
 ) -> dict[str, dict[str, float]]:
     """Milliseconds of each function, called in turn so that the machine's drift meets all alike.
 
@@ -40,7 +71,7 @@ def interleaved(
     times: dict[str, list[float]] = {name: [] for name in functions}
     for repeat in range(warm_up + repeats):
         for name, function in functions.items():
-            elapsed = milliseconds(function, device)
+            elapsed = milliseconds(function, device, clock)
             if repeat >= warm_up:
                 times[name].append(elapsed)
     return {name: {"median": statistics.median(values), "min": min(values)} for name, values in times.items()}

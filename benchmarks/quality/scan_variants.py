@@ -32,7 +32,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine_info, write_result
-from measure import default_device, device_name, interleaved
+from measure import check_clock, clock_option, default_device, device_name, interleaved
 from padded_model import PaddedRecBLR, pad_rows, parallel_scan, power_of_two, serial_scan
 
 from recblr import ops
@@ -128,11 +128,13 @@ def step(model: RecBLR, encode: Encoder, targets: Tensor, optimizer: torch.optim
 @click.option("--repeats", default=15, show_default=True)
 @click.option("--threads", type=int, default=None, help="PyTorch's threads.")
 @click.option("--device", default=default_device, help="cpu or cuda; a GPU if there is one.")
+@clock_option
 @click.option("--name", default="quality-scan-variants", show_default=True, help="Of the result.")
-def main(data: Path | None, rows: int, repeats: int, threads: int | None, device: str, name: str) -> None:
+def main(data: Path | None, rows: int, repeats: int, threads: int | None, device: str, clock: str, name: str) -> None:
     """Measure and write benchmarks/results/NAME.json."""
     if threads is not None:
         torch.set_num_threads(threads)
+    check_clock(clock, torch.get_num_threads(), device)
     batch, n_items, source = sample_batch(data, rows, np.random.default_rng(0))
     batch = Batch(batch.items.to(device), batch.targets.to(device), batch.offsets.to(device))
     torch.manual_seed(0)
@@ -143,15 +145,18 @@ def main(data: Path | None, rows: int, repeats: int, threads: int | None, device
     cotangent = torch.randn(tokens, model.config.dim, device=device)
     optimizer = torch.optim.Adam(model.parameters())
     times = {
-        "layers": interleaved({n: partial(layers, model, e, cotangent) for n, e in variants.items()}, repeats, device),
+        "layers": interleaved(
+            {n: partial(layers, model, e, cotangent) for n, e in variants.items()}, repeats, device, clock
+        ),
         "step": interleaved(
-            {n: partial(step, model, e, batch.targets, optimizer) for n, e in variants.items()}, repeats, device
+            {n: partial(step, model, e, batch.targets, optimizer) for n, e in variants.items()}, repeats, device, clock
         ),
     }
     result = {
         "machine": machine_info(("recblr", "torch", "numpy")),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
+        "clock": clock,
         "data": source,
         "model": model.config.to_dict(),
         "rows": rows,
