@@ -1,0 +1,170 @@
+"""Trains several models that differ in one thing, over seeds, and puts them side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from recipes import RECIPES, Recipe
+from runner import train
+
+from recblr.config import RecBLRConfig
+from recblr.model import RecBLR
+
+METRICS = ("hr@10", "ndcg@10", "mrr@10", "hr@20", "ndcg@20", "mrr@20")
+_OF_A_RUN = (
+    "seed",
+    "parameters",
+    "epochs",
+    "best_epoch",
+    "validation",
+    "test",
+    "train_seconds",
+    "validation_seconds",
+    "device",
+    "threads",
+)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One of the models to compare.
+
+    Attributes:
+        label: its name in tables and plots.
+        model: settings of `recblr.config.RecBLRConfig` that differ from the recipe's.
+        make_model: builds it.
+    """
+
+    label: str
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    make_model: Callable[[RecBLRConfig], RecBLR] = RecBLR
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line changes in the recipe; None leaves it."""
+
+    epochs: int | None = None
+    dropout: float | None = None
+    max_history: int | None = None
+
+    def apply(self, recipe: Recipe) -> Recipe:
+        """The recipe so changed; its history, too, is `max_history` long."""
+        model, training, history = dict(recipe.model), dict(recipe.training), recipe.history
+        if self.epochs is not None:
+            training["epochs"] = self.epochs
+        if self.dropout is not None:
+            model["dropout"] = self.dropout
+        if self.max_history is not None:
+            training["max_history"] = history = self.max_history
+        return dataclasses.replace(recipe, model=model, training=training, history=history)
+
+
+def base_recipe(data: Path, overrides: Overrides) -> Recipe:
+    """The paper's recipe for a data set, or for one without recipes recblr's defaults, as the command line says."""
+    default = Recipe(model={}, training={}, history=None, note="defaults")
+    return overrides.apply(RECIPES.get(data.stem, {}).get("paper", default))
+
+
+def sweep_options(command: Command) -> Command:
+    """The options of a sweep's script; the command takes them as keyword arguments of these names."""
+    options = (
+        click.argument("data", type=click.Path(path_type=Path, exists=True)),
+        click.option("--seeds", default="0,1,2", show_default=True, help="Comma-separated."),
+        click.option("--epochs", type=int, default=None, help="At most; the recipe's if not given."),
+        click.option("--dropout", type=float, default=None, help="The recipe's if not given."),
+        click.option("--max-history", type=int, default=None, help="The recipe's if not given."),
+        click.option(
+            "--work",
+            type=click.Path(path_type=Path),
+            default=Path(".quality"),
+            show_default=True,
+            help="What is kept between runs: an interrupted sweep goes on there.",
+        ),
+        click.option("--threads", type=int, default=None, help="PyTorch's threads."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def run_name(data: Path, sweep: str, entry: Entry, seed: int, overrides: Overrides) -> str:
+    """Of a run's files. An entry that is the recipe itself shares those that train.py leaves, so it is not redone."""
+    if overrides == Overrides() and entry.make_model is RecBLR and data.stem in RECIPES:
+        recipe = base_recipe(data, overrides)
+        defaults = {field.name: field.default for field in dataclasses.fields(RecBLRConfig)}
+        if all(value == recipe.model.get(name, defaults[name]) for name, value in entry.model.items()):
+            return f"{data.stem}-paper-seed{seed}"
+    return f"{data.stem}-{sweep}-{entry.label.replace(' ', '-')}-seed{seed}"
+
+
+def run_sweep(
+    data: Path, sweep: str, entries: Sequence[Entry], seeds: Sequence[int], overrides: Overrides, work: Path
+) -> list[dict[str, Any]]:
+    """Train and evaluate all entries; seeds outermost, so that the machine's drift meets all alike.
+
+    Returns:
+        JSON-ready, per entry: its label, settings, runs, and means and standard deviations over seeds.
+    """
+    recipe = base_recipe(data, overrides)
+    runs: dict[str, list[dict[str, Any]]] = {entry.label: [] for entry in entries}
+    models: dict[str, dict[str, Any]] = {}
+    for seed in seeds:
+        for entry in entries:
+            name = run_name(data, sweep, entry, seed, overrides)
+            click.echo(f"{name}: {entry.label}")
+            varied = dataclasses.replace(recipe, model={**recipe.model, **entry.model})
+            run = train(data, varied, seed, work, name, make_model=entry.make_model)
+            models[entry.label] = run["model"]
+            runs[entry.label].append({key: run[key] for key in _OF_A_RUN})
+    return [
+        {
+            "label": entry.label,
+            "model": models[entry.label],
+            "parameters": runs[entry.label][0]["parameters"],
+            "test": of_runs(runs[entry.label], "test"),
+            "validation": of_runs(runs[entry.label], "validation"),
+            "seconds_per_epoch": statistics.median(r["train_seconds"] / r["epochs"] for r in runs[entry.label]),
+            "runs": runs[entry.label],
+        }
+        for entry in entries
+    ]
+
+
+def of_runs(runs: Sequence[dict[str, Any]], part: str) -> dict[str, dict[str, float]]:
+    """Of each metric of a part, "test" or "validation": mean and standard deviation (0 for a single run)."""
+    values = {metric: [run[part][metric] for run in runs] for metric in METRICS}
+    return {
+        metric: {"mean": statistics.mean(of), "sd": statistics.stdev(of) if len(of) > 1 else 0.0}
+        for metric, of in values.items()
+    }
+
+
+def describe(recipe: Recipe, seeds: Sequence[int]) -> dict[str, Any]:
+    """What a sweep's entries have in common, JSON-ready."""
+    return {
+        "recipe": recipe.note,
+        "training": recipe.training,
+        "objective": recipe.objective,
+        "history": recipe.history,
+        "seeds": list(seeds),
+        "selection": "the epoch with the best validation NDCG@10; the test part is read once per run, after training",
+    }
+
+
+def echo_table(rows: Sequence[dict[str, Any]]) -> None:
+    """HR@10 and NDCG@10 of the test part, one line per entry."""
+    for row in rows:
+        hr, ndcg = row["test"]["hr@10"], row["test"]["ndcg@10"]
+        click.echo(
+            f"{row['label']:18} HR@10 {hr['mean']:.4f} ({hr['sd']:.4f})  NDCG@10 {ndcg['mean']:.4f} ({ndcg['sd']:.4f})"
+            f"  {row['parameters']:,} parameters  {row['seconds_per_epoch']:.1f} s/epoch"
+        )
