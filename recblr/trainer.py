@@ -272,7 +272,7 @@ class Trainer:
         for number, (batch, tokens) in enumerate(batches, start=1):
             self._set_learning_rate(epoch - 1 + (done + tokens) / self._tokens)
             done += tokens
-            loss = self._step(batch, tokens)
+            loss = self.step(batch, tokens)
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss is {loss} in epoch {epoch}, batch {number}: training stopped; lower --learning-rate "
@@ -306,7 +306,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = config.learning_rate * factor
 
-    def _step(self, batch: Batch, tokens: int) -> float:
+    def step(self, batch: Batch, tokens: int) -> float:
         """One optimizer step; returns the whole batch's mean loss per token."""
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():

@@ -6,7 +6,9 @@ residuals, two heads, GELU feed-forward of inner width 4D, dropout on the attent
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +36,10 @@ class SASRecConfig:
     heads: int = 2
     dropout: float = 0.2
     fused_attention: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dataclasses.asdict(self)
 
 
 class _Attention(nn.Module):

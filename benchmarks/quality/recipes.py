@@ -50,13 +50,15 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "paper": Recipe(
             model={"dropout": 0.5},
             training={
-                "epochs": 40,
+                "epochs": 24,
                 "patience": 10,
+                "learning_rate": 2e-3,
                 "max_history": 50,
                 "schedule": "cosine",
                 "warmup_epochs": 1.0,
                 "weight_average": 0.99,
             },
+            objective={"item_norm": 2.5},
             history=50,
             note="D=64, 2 layers, expansion 2, conv 4, histories of 50",
             published={"hr@10": 0.0881, "ndcg@10": 0.0446},
@@ -66,13 +68,15 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "paper": Recipe(
             model={"dropout": 0.5},
             training={
-                "epochs": 40,
+                "epochs": 24,
                 "patience": 10,
+                "learning_rate": 2e-3,
                 "max_history": 50,
                 "schedule": "cosine",
                 "warmup_epochs": 1.0,
                 "weight_average": 0.99,
             },
+            objective={"item_norm": 2.5},
             history=50,
             note="D=64, 2 layers, expansion 2, conv 4, histories of 50",
             published={"hr@10": 0.0500, "ndcg@10": 0.0238},

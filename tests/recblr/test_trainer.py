@@ -205,7 +205,7 @@ def test_averaged_weights_are_validated_and_kept(split):
 
     run = trainer(split, config)
     plain = trainer(split, dataclasses.replace(config, weight_average=0.0))
-    step, expected = plain._step, []
+    step, expected = plain.step, []
     average: dict[str, torch.Tensor] = {}
 
     def recorded_step(batch, tokens):
@@ -215,7 +215,7 @@ def test_averaged_weights_are_validated_and_kept(split):
         expected.append(loss)
         return loss
 
-    plain._step = recorded_step
+    plain.step = recorded_step
     plain.fit(Recorder())
     run.fit(watcher := Watcher())
     weights, metrics = seen[0]
