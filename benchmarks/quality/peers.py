@@ -3,12 +3,13 @@
     python benchmarks/quality/peers.py amazon-beauty.parquet --peer popularity --peer item-knn --peer sasrec
 
 One JSON file per peer and seed in benchmarks/results/quality/. SASRec and GRU4Rec are trained as the data set's paper
-recipe trains RecBLR: the same loss over all items at all positions, optimizer, schedule, dropout and history; only the
-model differs.
+recipe trains RecBLR: the same loss over all items at all positions, optimizer, schedule, dropout and history, but without item vectors
+of one length; the model differs.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -78,7 +79,8 @@ def main(data: Path, peers: tuple[str, ...], seeds: str, work: Path, threads: in
         raise click.BadParameter(f"{data.stem} has no recipes: give one of {', '.join(RECIPES)}")
     if threads is not None:
         torch.set_num_threads(threads)
-    recipe = RECIPES[data.stem]["paper"]
+    # Item vectors of one length are for models in which a norm follows them.
+    recipe = dataclasses.replace(RECIPES[data.stem]["paper"], objective={})
     for peer in peers or NOTES:
         if peer in SCORERS:
             runs = {f"{data.stem}-{peer}": evaluate_scorer(data, peer, recipe.history)}

@@ -25,21 +25,10 @@ InstructionSet instruction_set() {
 }
 
 bool best_kernels(int32_t dtype, Kernels* kernels) {
-  switch (instruction_set()) {
-#if defined(RECBLR_X86)
-    case InstructionSet::kAvx512:
-      *kernels = avx512::kernels(dtype);
-      return true;
-    case InstructionSet::kAvx2:
-      *kernels = avx2::kernels(dtype);
-      return true;
-#endif
-    case InstructionSet::kBaseline:
-      *kernels = baseline::kernels(dtype);
-      return true;
-    default:
-      return false;
-  }
+  Kernels (*const of_set)(int32_t) = best_of<Kernels(int32_t)>(RECBLR_PER_INSTRUCTION_SET(kernels));
+  if (of_set == nullptr) return false;
+  *kernels = of_set(dtype);
+  return true;
 }
 
 }  // namespace recblr

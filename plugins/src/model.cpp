@@ -24,22 +24,12 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int64_t kLargest = int64_t{1} << 31;
 
+// Those of instruction_set(). Returns false if it is unknown.
 bool choose_kernels(ModelKernels* kernels) {
-  switch (instruction_set()) {
-#if defined(RECBLR_X86)
-    case InstructionSet::kAvx512:
-      *kernels = avx512::model_kernels();
-      return true;
-    case InstructionSet::kAvx2:
-      *kernels = avx2::model_kernels();
-      return true;
-#endif
-    case InstructionSet::kBaseline:
-      *kernels = baseline::model_kernels();
-      return true;
-    default:
-      return false;
-  }
+  ModelKernels (*const of_set)() = best_of<ModelKernels()>(RECBLR_PER_INSTRUCTION_SET(model_kernels));
+  if (of_set == nullptr) return false;
+  *kernels = of_set();
+  return true;
 }
 
 // Arrays that begin at cache lines, so that no vector of a panel lies across two.
@@ -314,8 +304,8 @@ extern "C" int recblr_model_run_cpu(const recblr_model* model, const recblr_mode
     if (!problem.empty()) return recblr::fail(RECBLR_INVALID_ARGUMENT, problem);
     if (a.n_rows == 0) return RECBLR_OK;
     const int64_t group = recblr::kMostScoredRows, groups = (a.n_rows + group - 1) / group;
-    // A row's work in elements of what the other functions of this library do.
-    const int64_t of_row = (a.k > 0 ? model->packed.n_items * 4 : 0) + 16384 * a.offsets[a.n_rows] / a.n_rows;
+    // A row's work in elements of what the other functions of this library do: ten or so rows are worth a thread.
+    const int64_t of_row = (a.k > 0 ? model->packed.n_items / 2 : 0) + 2048 * a.offsets[a.n_rows] / a.n_rows;
     const int64_t threads = recblr::useful_threads(a.n_threads, groups, a.n_rows * of_row);
     std::vector<recblr::Scratch> scratch(static_cast<size_t>(threads));
     for (recblr::Scratch& of_worker : scratch) {

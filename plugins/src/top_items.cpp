@@ -29,21 +29,10 @@ constexpr int64_t kSpareCandidates = 64;               // beyond 2k, so that a s
 
 // Those of instruction_set(). Returns false if it is unknown.
 bool choose_kernels(TopItemsKernels* kernels) {
-  switch (instruction_set()) {
-#if defined(RECBLR_X86)
-    case InstructionSet::kAvx512:
-      *kernels = avx512::top_items_kernels();
-      return true;
-    case InstructionSet::kAvx2:
-      *kernels = avx2::top_items_kernels();
-      return true;
-#endif
-    case InstructionSet::kBaseline:
-      *kernels = baseline::top_items_kernels();
-      return true;
-    default:
-      return false;
-  }
+  TopItemsKernels (*const of_set)() = best_of<TopItemsKernels()>(RECBLR_PER_INSTRUCTION_SET(top_items_kernels));
+  if (of_set == nullptr) return false;
+  *kernels = of_set();
+  return true;
 }
 
 // Each row's list of items, sorted.

@@ -1,0 +1,176 @@
+"""Writes docs/quality.md and the plots of validation curves from the runs in benchmarks/results/quality/.
+
+python benchmarks/quality/table.py
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from plots import new_figure, write_plot
+from recipes import RECIPES
+from runner import QUALITY
+
+from recblr.files import write_text
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "quality.md"
+COLUMNS = ("hr@10", "ndcg@10", "mrr@10", "hr@20", "ndcg@20")
+TITLES = {"ml-1m": "MovieLens-1M", "amazon-beauty": "Amazon Beauty", "amazon-sports": "Amazon Sports"}
+
+
+def _metrics(*values: float) -> dict[str, float]:
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+# Table 2 of the RecBLR paper (CIKM 2024), and for "best" the best reports on the same statistics, full ranking.
+PUBLISHED: dict[str, dict[str, dict[str, float]]] = {
+    "ml-1m": {
+        "SASRec, as RecBLR's paper reports it": dict(
+            zip(COLUMNS, (0.2993, 0.1692, 0.1294, 0.4053, 0.1958), strict=True)
+        ),
+        "LRURec, as RecBLR's paper reports it": dict(
+            zip(COLUMNS, (0.3057, 0.1772, 0.1380, 0.4078, 0.2030), strict=True)
+        ),
+        "RecBLR, the paper": _metrics(0.3285, 0.1901, 0.1478, 0.4336, 0.2161),
+        "HSTU-large + MoL (timestamps, far larger)": {"hr@10": 0.3412, "ndcg@10": 0.1979},
+    },
+    "amazon-beauty": {
+        "SASRec, as RecBLR's paper reports it": dict(
+            zip(COLUMNS, (0.0829, 0.0409, 0.0281, 0.1163, 0.0494), strict=True)
+        ),
+        "RecBLR, the paper": _metrics(0.0881, 0.0446, 0.0313, 0.1243, 0.0538),
+        "eSASRec": {"hr@10": 0.0928, "ndcg@10": 0.0523},
+        "SASRec with sampled softmax": {"hr@10": 0.0921, "ndcg@10": 0.0531},
+    },
+    "amazon-sports": {
+        "SASRec, as RecBLR's paper reports it": dict(
+            zip(COLUMNS, (0.0477, 0.0225, 0.0148, 0.0691, 0.0282), strict=True)
+        ),
+        "RecBLR, the paper": _metrics(0.0500, 0.0238, 0.0161, 0.0735, 0.0297),
+        "SASRec with sampled softmax": {"hr@10": 0.0569, "ndcg@10": 0.0314},
+    },
+}
+LABELS = {
+    "paper": "**RecBLR, recblr's paper row**",
+    "open": "**RecBLR, recblr's open row**",
+    "popularity": "popularity",
+    "item-knn": "item-kNN",
+    "sasrec": "SASRec, trained here",
+    "gru4rec": "GRU4Rec, trained here",
+}
+
+
+def runs_of(data: str) -> dict[str, list[dict[str, Any]]]:
+    """The runs of a data set by recipe, in the order of `LABELS`."""
+    runs: dict[str, list[dict[str, Any]]] = {recipe: [] for recipe in LABELS}
+    for path in sorted(QUALITY.glob(f"{data}-*.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if run["data"] == data and run["recipe"] in runs:
+            runs[run["recipe"]].append(run)
+    return {recipe: of_recipe for recipe, of_recipe in runs.items() if of_recipe}
+
+
+def row(label: str, seeds: str, cells: list[str]) -> str:
+    """One line of a Markdown table."""
+    return f"| {label} | {seeds} | {' | '.join(cells)} |"
+
+
+def spread(values: list[float]) -> str:
+    """Mean, and standard deviation of several."""
+    mean = f"{statistics.mean(values):.4f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.4f}"
+
+
+def section(data: str, runs: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    """A data set's part of the document, line by line."""
+    yield f"## {TITLES[data]}"
+    yield ""
+    yield row("", "seeds", ["HR@10", "NDCG@10", "MRR@10", "HR@20", "NDCG@20", "validation NDCG@10"])
+    yield row("---", "---", ["---"] * 6)
+    for label, metrics in PUBLISHED[data].items():
+        yield row(label, "", [f"{metrics[c]:.4f}" if c in metrics else "" for c in COLUMNS] + [""])
+    for recipe, of_recipe in runs.items():
+        cells = [spread([run["test"][column] for run in of_recipe]) for column in COLUMNS]
+        cells.append(spread([run["validation"]["ndcg@10"] for run in of_recipe]))
+        yield row(LABELS[recipe], str(len(of_recipe)) if "seed" in of_recipe[0] else "", cells)
+    yield ""
+    for recipe, of_recipe in runs.items():
+        if "curve" in of_recipe[0]:
+            yield "- " + described(recipe, of_recipe)
+    yield ""
+    if any("curve" in of_recipe[0] for of_recipe in runs.values()):
+        yield f"![Validation NDCG@10 over epochs](../benchmarks/results/quality-{data}.png)"
+        yield ""
+
+
+def described(recipe: str, runs: list[dict[str, Any]]) -> str:
+    """How the runs were made, in a sentence."""
+    training, objective = runs[0]["training"], runs[0]["training"]["objective"]
+    parts = [
+        f"{runs[0]['note']}; dropout {runs[0]['model']['dropout']:g}",
+        f"learning rate {training['learning_rate']:g}, {training['schedule']}",
+        f"batches of {training['batch_tokens']} items",
+        f"weights averaged with {training['weight_average']:g}" if training["weight_average"] else "",
+        f"item vectors of length {objective['item_norm']:g}" if objective["item_norm"] else "",
+        f"{objective['negatives']} sampled negatives" if objective["loss"] == "sampled" else "",
+        f"best of {'/'.join(str(run['epochs']) for run in runs)} epochs: "
+        f"{'/'.join(str(run['best_epoch']) for run in runs)}",
+        f"{runs[0]['parameters']:,} parameters",
+    ]
+    return f"{LABELS[recipe].strip('*')}: " + "; ".join(part for part in parts if part) + "."
+
+
+def plot(data: str, runs: dict[str, list[dict[str, Any]]]) -> None:
+    """Validation curves as PNG."""
+    figure = new_figure(6.4)
+    axes = figure.add_subplot()
+    for recipe, of_recipe in runs.items():
+        for n, run in enumerate(of_recipe):
+            if "curve" not in run:
+                continue
+            label = LABELS[recipe].strip("*") if n == 0 else None
+            color = f"C{list(LABELS).index(recipe)}"
+            values = [epoch["validation_ndcg@10"] for epoch in run["curve"]]
+            axes.plot([epoch["epoch"] for epoch in run["curve"]], values, color=color, label=label)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("validation NDCG@10")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    write_plot(f"quality-{data}", figure)
+
+
+INTRODUCTION = """# Recommendation quality
+
+Written by `benchmarks/quality/table.py` from the runs in `benchmarks/results/quality/`; do not edit.
+
+Protocol: 5-core, leave-one-out (each user's last item is the test, the one before it validation), all items ranked,
+none masked. The epoch is chosen by validation NDCG@10; the test part is read once per run, after training. The published
+numbers are those of RecBLR's paper (table 2) and, last, the best reports on the same statistics that we know.
+
+    python benchmarks/quality/train.py DATA.parquet --recipe paper --seeds 0,1,2   # then peers.py, table.py
+"""
+
+
+@click.command()
+def main() -> None:
+    """Write docs/quality.md."""
+    lines = [INTRODUCTION]
+    for data in RECIPES:
+        runs = runs_of(data)
+        if not runs:
+            continue
+        lines += section(data, runs)
+        if any("curve" in run for of_recipe in runs.values() for run in of_recipe):
+            plot(data, runs)
+    write_text(DOCUMENT, "\n".join(lines))
+    click.echo(f"written to {DOCUMENT}")
+
+
+if __name__ == "__main__":
+    main()
