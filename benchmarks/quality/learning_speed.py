@@ -40,8 +40,8 @@ from prefix_training import (
     prefix_windows,
     train_on_prefixes,
 )
+from recipes import PAPER, PUBLISHED
 from runner import QUALITY, cut
-from sweep import Overrides, base_recipe
 
 from recblr.batches import Batch, training_batches, training_windows
 from recblr.config import RecBLRConfig
@@ -212,8 +212,8 @@ def main(
     positions = json.loads(run_file.read_text(encoding="utf-8"))
     if positions["data"] != data.stem:
         raise click.BadParameter(f"{run_file} is of {positions['data']}, not of {data.stem}")
-    recipe = base_recipe(data, Overrides())
-    target = target if target is not None else recipe.published.get("ndcg@10")
+    if target is None:
+        target = PUBLISHED.get(data.stem, {}).get(PAPER, {}).get("ndcg@10")
     if target is None:
         raise click.UsageError(f"{data.stem} has no published number: give --target")
 

@@ -3,8 +3,8 @@
     python benchmarks/quality/peers.py amazon-beauty.parquet --peer popularity --peer item-knn --peer sasrec
 
 One JSON file per peer and seed in benchmarks/results/quality/. SASRec and GRU4Rec are trained as the data set's paper
-recipe trains RecBLR: the same loss over all items at all positions, optimizer, schedule, dropout and history, but without item vectors
-of one length; the model differs.
+recipe trains RecBLR: the same loss over all items at all positions, optimizer, schedule, dropout and history, but
+without its item vectors of one length.
 """
 
 from __future__ import annotations

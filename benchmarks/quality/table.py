@@ -13,48 +13,13 @@ from typing import Any
 
 import click
 from plots import new_figure, write_plot
-from recipes import RECIPES
+from recipes import COLUMNS, PUBLISHED, RECIPES
 from runner import QUALITY
 
 from recblr.files import write_text
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "quality.md"
-COLUMNS = ("hr@10", "ndcg@10", "mrr@10", "hr@20", "ndcg@20")
 TITLES = {"ml-1m": "MovieLens-1M", "amazon-beauty": "Amazon Beauty", "amazon-sports": "Amazon Sports"}
-
-
-def _metrics(*values: float) -> dict[str, float]:
-    return dict(zip(COLUMNS, values, strict=True))
-
-
-# Table 2 of the RecBLR paper (CIKM 2024), and for "best" the best reports on the same statistics, full ranking.
-PUBLISHED: dict[str, dict[str, dict[str, float]]] = {
-    "ml-1m": {
-        "SASRec, as RecBLR's paper reports it": dict(
-            zip(COLUMNS, (0.2993, 0.1692, 0.1294, 0.4053, 0.1958), strict=True)
-        ),
-        "LRURec, as RecBLR's paper reports it": dict(
-            zip(COLUMNS, (0.3057, 0.1772, 0.1380, 0.4078, 0.2030), strict=True)
-        ),
-        "RecBLR, the paper": _metrics(0.3285, 0.1901, 0.1478, 0.4336, 0.2161),
-        "HSTU-large + MoL (timestamps, far larger)": {"hr@10": 0.3412, "ndcg@10": 0.1979},
-    },
-    "amazon-beauty": {
-        "SASRec, as RecBLR's paper reports it": dict(
-            zip(COLUMNS, (0.0829, 0.0409, 0.0281, 0.1163, 0.0494), strict=True)
-        ),
-        "RecBLR, the paper": _metrics(0.0881, 0.0446, 0.0313, 0.1243, 0.0538),
-        "eSASRec": {"hr@10": 0.0928, "ndcg@10": 0.0523},
-        "SASRec with sampled softmax": {"hr@10": 0.0921, "ndcg@10": 0.0531},
-    },
-    "amazon-sports": {
-        "SASRec, as RecBLR's paper reports it": dict(
-            zip(COLUMNS, (0.0477, 0.0225, 0.0148, 0.0691, 0.0282), strict=True)
-        ),
-        "RecBLR, the paper": _metrics(0.0500, 0.0238, 0.0161, 0.0735, 0.0297),
-        "SASRec with sampled softmax": {"hr@10": 0.0569, "ndcg@10": 0.0314},
-    },
-}
 LABELS = {
     "paper": "**RecBLR, recblr's paper row**",
     "open": "**RecBLR, recblr's open row**",
@@ -150,8 +115,8 @@ INTRODUCTION = """# Recommendation quality
 Written by `benchmarks/quality/table.py` from the runs in `benchmarks/results/quality/`; do not edit.
 
 Protocol: 5-core, leave-one-out (each user's last item is the test, the one before it validation), all items ranked,
-none masked. The epoch is chosen by validation NDCG@10; the test part is read once per run, after training. The published
-numbers are those of RecBLR's paper (table 2) and, last, the best reports on the same statistics that we know.
+none masked. The epoch is chosen by validation NDCG@10; the test part is read once per run, after training. The
+published numbers are those of RecBLR's paper (table 2) and, last, the best reports on the same statistics that we know.
 
     python benchmarks/quality/train.py DATA.parquet --recipe paper --seeds 0,1,2   # then peers.py, table.py
 """
