@@ -23,6 +23,7 @@ from recblr.data import Split
 from recblr.distributed import Processes
 from recblr.errors import CheckpointError, ConfigError, DataError, TrainingError
 from recblr.evaluation import evaluate
+from recblr.interrupts import deferred_interrupts
 from recblr.model import RecBLR
 from recblr.objective import Objective
 from recblr.schedule import SCHEDULES, learning_rate_factor
@@ -201,9 +202,10 @@ class Trainer:
                     self.state.best_weights = copy.deepcopy(model.state_dict())
                 self.state.records.append(record)
                 if self._processes.is_first:
-                    monitor.epoch_done(record, model)
-                    if resume_file is not None:
-                        self._save(resume_file)
+                    with deferred_interrupts():
+                        monitor.epoch_done(record, model)
+                        if resume_file is not None:
+                            self._save(resume_file)
         finally:
             if self.state.best_weights is not None:
                 self.model.load_state_dict(self.state.best_weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import signal
 
 import pytest
 import torch
@@ -263,3 +264,20 @@ def test_other_objectives_learn_and_keep_an_ordinary_model(split, settings):
     assert best.validation["ndcg@10"] > 1.5 * before
     # What is kept needs no option to rank as it was validated.
     assert evaluate(run.model, split.validation).metrics == best.validation
+
+
+def test_ctrl_c_while_an_epoch_is_saved_waits_until_it_is(split, tmp_path):
+    class Interrupted(Recorder):
+        def epoch_done(self, record, model):
+            signal.raise_signal(signal.SIGINT)
+            super().epoch_done(record, model)
+
+    recorder, resume_file = Interrupted(), tmp_path / "run.resume"
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(split).fit(recorder, resume_file)
+    assert len(recorder.records) == 1
+    assert signal.getsignal(signal.SIGINT) is handler
+    resumed = trainer(split)
+    resumed.resume(resume_file)
+    assert resumed.state.epoch == 1
