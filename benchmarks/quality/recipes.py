@@ -47,15 +47,13 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "paper": Recipe(
             model={"dropout": 0.5},
             training={
-                "epochs": 24,
+                "epochs": 40,
                 "patience": 10,
-                "learning_rate": 2e-3,
                 "max_history": 50,
                 "schedule": "cosine",
                 "warmup_epochs": 1.0,
                 "weight_average": 0.99,
             },
-            objective={"item_norm": 2.5},
             history=50,
             note="D=64, 2 layers, expansion 2, conv 4, histories of 50",
         ),
@@ -64,15 +62,13 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "paper": Recipe(
             model={"dropout": 0.5},
             training={
-                "epochs": 24,
+                "epochs": 40,
                 "patience": 10,
-                "learning_rate": 2e-3,
                 "max_history": 50,
                 "schedule": "cosine",
                 "warmup_epochs": 1.0,
                 "weight_average": 0.99,
             },
-            objective={"item_norm": 2.5},
             history=50,
             note="D=64, 2 layers, expansion 2, conv 4, histories of 50",
         ),
