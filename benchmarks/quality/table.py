@@ -73,6 +73,34 @@ def section(data: str, runs: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
         yield ""
 
 
+def tried(data: str) -> Iterator[str]:
+    """The trials of a data set: what `train.py --try` left, whose results were looked at on validation alone."""
+    trials = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((QUALITY / "trials").glob("*.json"))]
+    trials = [trial for trial in trials if trial["data"] == data]
+    if not trials:
+        return
+    yield "What was tried and not kept, one seed each:"
+    yield ""
+    yield row("settings", "epochs", ["validation HR@10", "validation NDCG@10"])
+    yield row("---", "---", ["---"] * 2)
+    for trial in sorted(trials, key=lambda trial: -trial["validation"]["ndcg@10"]):
+        metrics = [f"{trial['validation'][name]:.4f}" for name in ("hr@10", "ndcg@10")]
+        yield row(settings_of(trial), f"{trial['best_epoch']} of {trial['epochs']}", metrics)
+    yield ""
+
+
+def settings_of(run: dict[str, Any]) -> str:
+    """What distinguishes a run, in words."""
+    training, objective = run["training"], run["training"]["objective"]
+    if objective["loss"] == "sampled":
+        correction = "corrected" if objective["correction"] else "uncorrected"
+        loss = f"{objective['negatives']} sampled negatives, {correction}"
+    else:
+        loss = "all items"
+    norm = f", item vectors of length {objective['item_norm']:g}" if objective["item_norm"] else ""
+    return f"{loss}{norm}, learning rate {training['learning_rate']:g}, batches of {training['batch_tokens']} items"
+
+
 def described(recipe: str, runs: list[dict[str, Any]]) -> str:
     """How the runs were made, in a sentence."""
     training, objective = runs[0]["training"], runs[0]["training"]["objective"]
@@ -130,7 +158,7 @@ def main() -> None:
         runs = runs_of(data)
         if not runs:
             continue
-        lines += section(data, runs)
+        lines += [*section(data, runs), *tried(data)]
         if any("curve" in run for of_recipe in runs.values() for run in of_recipe):
             plot(data, runs)
     write_text(DOCUMENT, "\n".join(lines))
