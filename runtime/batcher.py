@@ -116,7 +116,7 @@ class Batcher:
     @property
     def description(self) -> str:
         """What runs the graph, for people."""
-        return self._backend.description
+        return f"{self._backend.description}, batching"
 
     def submit(
         self,

@@ -11,6 +11,8 @@ import click
 from recblr.cli.common import require_extra, version_option
 from recblr.cli.groups import GroupedCommand, option_group
 from recblr.errors import ConfigError
+from recblr.runtime.cli.batching_options import BATCHING_OPTIONS
+from recblr.runtime.cli.batching_options import NAMES as BATCHING_NAMES
 
 if TYPE_CHECKING:
     from recblr.runtime.benchmark.traffic import Lengths
@@ -124,6 +126,16 @@ _NUMBERS = _listed(_positive, "numbers above 0")
     click.option("--warm-up", type=float, default=0.5, show_default=True, help="Seconds before each, not measured."),
 )
 @option_group(
+    "Batching",
+    click.option(
+        "--batching/--no-batching",
+        default=False,
+        show_default=True,
+        help="Merge the requests of concurrent callers, as recblr-serve does, by the options below.",
+    ),
+    *BATCHING_OPTIONS,
+)
+@option_group(
     "Output",
     click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all results there."),
     click.option("--plot", type=click.Path(path_type=Path), help="Plot latency against load and length, as PNG."),
@@ -144,7 +156,7 @@ def main(
     request should have been sent. Ctrl-C ends early, with what was measured until then.
     """
     from recblr.files import check_writable, write_json
-    from recblr.runtime import load
+    from recblr.runtime import Batching, load
     from recblr.runtime.benchmark.plan import Plan, Result, run
     from recblr.runtime.benchmark.report import json_report, print_table
 
@@ -167,7 +179,9 @@ def main(
         step_share=given["step_share"],
         seed=given["seed"],
     )
-    loaded = load(engine, threads, device, native_ops)
+    batching = Batching(**{name: given[name] for name in BATCHING_NAMES}) if given["batching"] else None
+    loaded = load(engine, threads, device, native_ops, batching)
+    click.get_current_context().call_on_close(loaded.close)
     loaded.recommend([], plan.k)  # a wrong k shows at once
     about = plan.n_measurements * (plan.seconds + plan.warm_up)
     click.echo(

@@ -11,9 +11,8 @@ import click
 
 from recblr.cli.common import Command, require_extra, version_option
 from recblr.errors import RecblrError
+from recblr.runtime.cli.batching_options import batching_options
 from recblr.runtime.loading import Batching
-
-_BATCHING = Batching()
 
 _GRACE_SECONDS = 30
 _SWITCH_SECONDS = 0.0005
@@ -30,41 +29,8 @@ _SWITCH_SECONDS = 0.0005
     help="Port to listen on; 0 for any free one.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads for one batch.")
-@click.option("--workers", type=click.IntRange(min=1), help="Batches that run at once.  [default: CPUs / threads]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What computes.")
-@click.option(
-    "--max-batch-rows",
-    type=click.IntRange(min=1),
-    default=_BATCHING.max_batch_rows,
-    show_default=True,
-    help="Users in one batch; requests of many connections are merged.",
-)
-@click.option(
-    "--max-batch-tokens",
-    type=click.IntRange(min=1),
-    default=_BATCHING.max_batch_tokens,
-    show_default=True,
-    help="Items in one batch; a longer history is fed in pieces.",
-)
-@click.option(
-    "--max-delay-ms",
-    type=click.FloatRange(min=0),
-    default=_BATCHING.max_delay_ms,
-    show_default=True,
-    help="How long a batch that is not full waits for more requests.",
-)
-@click.option(
-    "--max-queue",
-    type=click.IntRange(min=1),
-    default=_BATCHING.max_queue,
-    show_default=True,
-    help="Users that may wait; requests beyond get status 503.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Seconds that a request may wait before it gets status 504.  [default: no bound]",
-)
+@batching_options
 @version_option
 def main(engine: str, host: str, port: int, threads: int, device: Literal["cpu", "cuda"], **batching: Any) -> None:
     """Serve a bundle's recommendations over HTTP.

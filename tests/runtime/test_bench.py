@@ -398,6 +398,18 @@ def test_a_table_json_and_a_plot(toy: Any, tmp_path: Path) -> None:
     assert "48 measurements" in result.stderr
 
 
+def test_the_requests_of_concurrent_callers_are_merged_where_asked(toy: Any, tmp_path: Path) -> None:
+    options = ("--rows", "1", "--lengths", "4", "--traffic", "step", "--callers", "3", "--loads", "", "--batching")
+    batching = ("--max-batch-rows", "2", "--max-delay-ms", "0.5", "--json", tmp_path / "bench.json")
+    result = invoke("--engine", toy.path, *options, *batching, *QUICK)
+    assert result.exit_code == 0, result.output
+    content = json.loads((tmp_path / "bench.json").read_text())
+    assert content["engine"]["description"].endswith("batching")
+    (measured,) = content["results"]
+    assert measured["requests"] > 0
+    assert measured["errors"] == {}
+
+
 def test_lengths_from_a_data_file(text_toy: Any, tmp_path: Path) -> None:
     """Items of the data need not be the model's."""
     lines = [f"{user},{item},{item}" for user, length in enumerate((6, 6, 9)) for item in range(length)]

@@ -1,0 +1,57 @@
+"""The options of `recblr.runtime.Batching`, for the commands that batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from recblr.runtime.loading import Batching
+
+_DEFAULT = Batching()
+
+BATCHING_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--workers", type=click.IntRange(min=1), help="Batches that run at once.  [default: CPUs / threads]"),
+    click.option(
+        "--max-batch-rows",
+        type=click.IntRange(min=1),
+        default=_DEFAULT.max_batch_rows,
+        show_default=True,
+        help="Users in one batch; requests of many callers are merged.",
+    ),
+    click.option(
+        "--max-batch-tokens",
+        type=click.IntRange(min=1),
+        default=_DEFAULT.max_batch_tokens,
+        show_default=True,
+        help="Items in one batch; a longer history is fed in pieces.",
+    ),
+    click.option(
+        "--max-delay-ms",
+        type=click.FloatRange(min=0),
+        default=_DEFAULT.max_delay_ms,
+        show_default=True,
+        help="How long a batch that is not full waits for more requests.",
+    ),
+    click.option(
+        "--max-queue",
+        type=click.IntRange(min=1),
+        default=_DEFAULT.max_queue,
+        show_default=True,
+        help="Users that may wait; requests beyond are refused (over HTTP with status 503).",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Seconds that a request may wait before it is refused (status 504).  [default: no bound]",
+    ),
+)
+NAMES = ("workers", "max_batch_rows", "max_batch_tokens", "max_delay_ms", "max_queue", "timeout")
+
+
+def batching_options(command: Any) -> Any:
+    """Decorator: the command takes them as keyword arguments of the names in `NAMES`."""
+    for option in reversed(BATCHING_OPTIONS):
+        command = option(command)
+    return command
