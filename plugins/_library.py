@@ -72,6 +72,8 @@ def load_library() -> PluginLibrary:
             f"{LIBRARY_NAME} is not installed: install a C++ compiler and reinstall recblr, "
             f"or name a built library in {ENVIRONMENT_VARIABLE}"
         )
+    if _is_truncated(path):
+        raise PluginLibraryError(f"{path} cannot be loaded as {LIBRARY_NAME}: it is cut off; copy or build it again")
     try:
         handle = ctypes.CDLL(str(path))
         handle.recblr_abi_version.restype = ctypes.c_int
@@ -82,3 +84,17 @@ def load_library() -> PluginLibrary:
     if abi != ABI_VERSION:
         raise PluginLibraryError(f"{path} has ABI version {abi}, this recblr needs {ABI_VERSION}: reinstall recblr")
     return PluginLibrary(path=path, version=handle.recblr_version().decode(), handle=handle)
+
+
+def _is_truncated(path: Path) -> bool:
+    """Whether an ELF file ends before its table of sections, which comes last; dlopen would end the process."""
+    with path.open("rb") as file:
+        header = file.read(64)
+        size = file.seek(0, os.SEEK_END)
+    if not header.startswith(b"\x7fELF\x02\x01"):  # 64 bits, little-endian: all that this is built for
+        return False
+    if len(header) < 64:
+        return True
+    start = int.from_bytes(header[40:48], "little")
+    entry, count = (int.from_bytes(header[at : at + 2], "little") for at in (58, 60))
+    return start + entry * count > size

@@ -59,6 +59,17 @@ def test_a_file_that_is_no_library(monkeypatch, tmp_path):
         plugins.load_library()
 
 
+@needs_library
+@pytest.mark.parametrize("kept", [0.5, 0.999])
+def test_a_library_that_is_cut_off(monkeypatch, tmp_path, kept):
+    whole = plugins.find_library().read_bytes()
+    part = tmp_path / "part.so"
+    part.write_bytes(whole[: int(kept * len(whole))])
+    monkeypatch.setenv(_library.ENVIRONMENT_VARIABLE, str(part))
+    with pytest.raises(plugins.PluginLibraryError, match=r"part\.so cannot be loaded.*it is cut off"):
+        plugins.load_library()
+
+
 def test_no_library(monkeypatch):
     monkeypatch.delenv(_library.ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.setattr(plugins, "__path__", [])
@@ -69,7 +80,7 @@ def test_no_library(monkeypatch):
 @needs_library
 def test_another_abi_version_is_refused(monkeypatch):
     monkeypatch.setattr(_library, "ABI_VERSION", 99)
-    with pytest.raises(plugins.PluginLibraryError, match="ABI version 3, this recblr needs 99"):
+    with pytest.raises(plugins.PluginLibraryError, match="ABI version 4, this recblr needs 99"):
         plugins.load_library()
 
 
