@@ -29,6 +29,18 @@ def _tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_the_manifest_tells_where_each_parameter_is(checkpoint: Checkpoint, bundle: Path) -> None:
+    names = json.loads((bundle / "manifest.json").read_text())["onnx"]["weights"]
+    graph = onnx.load(bundle / "model.onnx").graph
+    initializers = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    parameters = checkpoint.model.state_dict()
+    assert names.keys() == parameters.keys() - {"initial_h"}  # which is in the initial state
+    for name, initializer in names.items():
+        expected = parameters[name].numpy()
+        held = np.zeros_like(expected) if initializer is None else initializers[initializer]
+        np.testing.assert_array_equal(held, expected)
+
+
 def test_manifest(checkpoint: Checkpoint, bundle: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert manifest["format"] == "recblr-bundle"
@@ -39,7 +51,9 @@ def test_manifest(checkpoint: Checkpoint, bundle: Path) -> None:
     assert manifest["precision"] == "fp32"
     assert manifest["state_size"] == checkpoint.model.config.state_size
     assert (manifest["n_items"], manifest["max_k"]) == (60, 20)
-    assert manifest["onnx"] == {"opset": onnx.load(bundle / "model.onnx").opset_import[0].version}
+    graph = onnx.load(bundle / "model.onnx")
+    assert manifest["onnx"].keys() == {"opset", "weights"}
+    assert manifest["onnx"]["opset"] == graph.opset_import[0].version
     assert manifest["versions"]["torch"] == torch.__version__
     assert manifest["parity"]["top_k_agreement"] == 1
     assert manifest["metrics"] == checkpoint.metrics
