@@ -49,8 +49,9 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             training={
                 "epochs": 40,
                 "patience": 10,
+                "batch_tokens": 2048,
                 "max_history": 50,
-                "schedule": "cosine",
+                "schedule": "constant",
                 "warmup_epochs": 1.0,
                 "weight_average": 0.99,
             },
@@ -64,8 +65,9 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             training={
                 "epochs": 40,
                 "patience": 10,
+                "batch_tokens": 2048,
                 "max_history": 50,
-                "schedule": "cosine",
+                "schedule": "constant",
                 "warmup_epochs": 1.0,
                 "weight_average": 0.99,
             },

@@ -98,7 +98,10 @@ def settings_of(run: dict[str, Any]) -> str:
     else:
         loss = "all items"
     norm = f", item vectors of length {objective['item_norm']:g}" if objective["item_norm"] else ""
-    return f"{loss}{norm}, learning rate {training['learning_rate']:g}, batches of {training['batch_tokens']} items"
+    return (
+        f"{loss}{norm}, dropout {run['model']['dropout']:g}, learning rate {training['learning_rate']:g} "
+        f"({training['schedule']}), batches of {training['batch_tokens']} items"
+    )
 
 
 def described(recipe: str, runs: list[dict[str, Any]]) -> str:
