@@ -262,7 +262,11 @@ class Engine:
         rankings: list[Ranking] = []
         limit, initial = self._limits.tokens, self.bundle.initial_state
         for rows in request.parts(self._limits):
-            part = np.tile(initial, (rows.stop - rows.start, 1)) if states is None else states[rows]
+            if states is None:
+                part = np.empty((rows.stop - rows.start, len(initial)), np.float32)
+                part[:] = initial
+            else:
+                part = states[rows]
             items = request.items[rows]
             for b, history in enumerate(items):
                 if len(history) > limit:

@@ -57,13 +57,16 @@ class NativeBackend:
         """See `recblr.runtime.Backend.run`."""
         if len(exclude) and np.any(np.diff(exclude[:, 0]) < 0):
             exclude = exclude[np.argsort(exclude[:, 0], kind="stable")]
-        if len(items) > SHORT_ROW and np.diff(offsets).max() > SHORT_ROW:
+        # One row, or few items, needs no look at the lengths: each of NumPy's calls takes microseconds.
+        if len(items) > SHORT_ROW and (len(offsets) == 2 or np.diff(offsets).max() > SHORT_ROW):
             state_in = self.advance(items, offsets, state_in)
-            items, offsets = items[:0], np.zeros_like(offsets)
+            items, offsets = items[:0], np.zeros(len(offsets), np.int32)
         return self._model.run(items, offsets, state_in, exclude, self._max_k, self._threads)
 
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
         """See `recblr.runtime.backend.StatesBackend.advance`."""
+        if len(offsets) == 2 and len(items) > SHORT_ROW:
+            return self._backend.advance(items, offsets, state_in)
         is_long = np.diff(offsets) > SHORT_ROW
         if is_long.all():
             return self._backend.advance(items, offsets, state_in)

@@ -304,8 +304,9 @@ extern "C" int recblr_model_run_cpu(const recblr_model* model, const recblr_mode
     if (!problem.empty()) return recblr::fail(RECBLR_INVALID_ARGUMENT, problem);
     if (a.n_rows == 0) return RECBLR_OK;
     const int64_t group = recblr::kMostScoredRows, groups = (a.n_rows + group - 1) / group;
-    // A row's work in elements of what the other functions of this library do: ten or so rows are worth a thread.
-    const int64_t of_row = (a.k > 0 ? model->packed.n_items / 2 : 0) + 2048 * a.offsets[a.n_rows] / a.n_rows;
+    // A row's work in elements of what the other functions of this library do: some hundred rows are
+    // worth a thread, which may find its core taken by one of ONNX Runtime's, waiting for work.
+    const int64_t of_row = (a.k > 0 ? model->packed.n_items / 16 : 0) + 256 * a.offsets[a.n_rows] / a.n_rows;
     const int64_t threads = recblr::useful_threads(a.n_threads, groups, a.n_rows * of_row);
     std::vector<recblr::Scratch> scratch(static_cast<size_t>(threads));
     for (recblr::Scratch& of_worker : scratch) {
