@@ -13,6 +13,8 @@ from recblr.ops.kernel_calls import calls_for
 # On a CPU, logits that stay in its cache: 1.4 to 1.6 times faster than chunks of 64 MiB.
 _CPU_CHUNK_BYTES = 4 * 2**20
 _CHUNK_BYTES = 64 * 2**20
+# Of a large catalogue: every chunk reads and adds to arrays as large as the embedding.
+_LEAST_CHUNK = 64
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -65,23 +67,25 @@ def _cross_entropy(logits: Tensor, targets: Tensor, needs_gradient: bool) -> tup
 def chunked_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, chunk_bytes: int | None = None) -> Tensor:
     """Sum over tokens of -log softmax(hidden @ weight.T)[target], with item 0 left out of the softmax.
 
-    Memory beyond the inputs is at most about 3 * `chunk_bytes` (or three rows of V+1 floats, if one row is larger),
-    whatever N and V - a chunk's logits, their low-precision copy under autocast, and a temporary - and two copies each
-    of the gradients and of `weight`.
+    Memory beyond the inputs is at most about 3 * `chunk_bytes` (or three rows of V+1 floats, if one row is larger; by
+    default 64 rows), whatever N - a chunk's logits, their low-precision copy under autocast, and a temporary - and two
+    copies each of the gradients and of `weight`.
 
     Args:
         hidden: [N, D].
         weight: [V+1, D], the item embedding.
         targets: [N] integers from 1 to V.
-        chunk_bytes: float32 logits held at once; None for 4 MiB on a CPU and 64 MiB elsewhere.
+        chunk_bytes: float32 logits held at once; None for 4 MiB on a CPU and 64 MiB elsewhere, but those of 64 tokens
+            at least.
 
     Returns:
         A float32 scalar. Under autocast the products are in the autocast dtype, the softmax in float32.
     """
     device = hidden.device.type
+    row_bytes = 4 * len(weight)
     if chunk_bytes is None:
-        chunk_bytes = _CPU_CHUNK_BYTES if device == "cpu" else _CHUNK_BYTES
-    chunk = max(1, chunk_bytes // (4 * len(weight)))
+        chunk_bytes = max(_CPU_CHUNK_BYTES if device == "cpu" else _CHUNK_BYTES, _LEAST_CHUNK * row_bytes)
+    chunk = max(1, chunk_bytes // row_bytes)
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, targets.long(), chunk, dtype)  # type: ignore[no-untyped-call]
     return loss
