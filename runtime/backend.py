@@ -63,11 +63,6 @@ class Backend(Protocol):
 class StatesBackend(Protocol):
     """A backend that can leave out the ranking, and what it costs."""
 
-    @property
-    def description(self) -> str:
-        """What runs it and how, on one line for people."""
-        ...
-
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
         """The new states that `Backend.run` gives, and no more."""
         ...

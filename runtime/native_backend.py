@@ -16,7 +16,7 @@ from recblr.array_types import (
     TopScoresArray,
 )
 from recblr.plugins import model as native
-from recblr.runtime.backend import StatesBackend
+from recblr.runtime.backend import Backend, advance
 from recblr.runtime.bundle import Bundle
 from recblr.runtime.onnx_weights import map_weights
 
@@ -32,7 +32,7 @@ class NativeBackend:
     else is in the batch.
     """
 
-    def __init__(self, backend: StatesBackend, model: native.NativeModel, max_k: int, threads: int) -> None:
+    def __init__(self, backend: Backend, model: native.NativeModel, max_k: int, threads: int) -> None:
         """Join what computes long rows and what computes short ones.
 
         Args:
@@ -66,14 +66,14 @@ class NativeBackend:
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
         """See `recblr.runtime.backend.StatesBackend.advance`."""
         if len(offsets) == 2 and len(items) > SHORT_ROW:
-            return self._backend.advance(items, offsets, state_in)
+            return advance(self._backend, items, offsets, state_in)
         is_long = np.diff(offsets) > SHORT_ROW
         if is_long.all():
-            return self._backend.advance(items, offsets, state_in)
+            return advance(self._backend, items, offsets, state_in)
         if not is_long.any():
             return self._model.run(items, offsets, state_in, threads=self._threads)[2]
         states = np.empty_like(state_in)
-        states[is_long] = self._backend.advance(*_rows(items, offsets, is_long), state_in[is_long])
+        states[is_long] = advance(self._backend, *_rows(items, offsets, is_long), state_in[is_long])
         short = _rows(items, offsets, ~is_long)
         states[~is_long] = self._model.run(*short, state_in[~is_long], threads=self._threads)[2]
         return states

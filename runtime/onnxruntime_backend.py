@@ -136,10 +136,6 @@ class OnnxRuntimeBackend:
         )
         return top_items, top_scores, state_out
 
-    def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
-        """See `recblr.runtime.backend.StatesBackend.advance`; what the graph ranks is thrown away where it ranks."""
-        return self.run(items, offsets, state_in, offsets[:0].reshape(0, 2))[2]
-
     def _native_session(self, model_path: Path, *, required: bool) -> onnxruntime.InferenceSession | None:
         """A session in which the native library computes the operations; None, with a reason in the log, if not so."""
         try:
