@@ -85,11 +85,14 @@ struct recblr_model {
       recblr::PackedLayer to{};
       to.in_x = arrays.pack(from.in_proj, width, dim, panel);
       to.in_z = arrays.pack(from.in_proj + width * dim, width, dim, panel);
+      // Copied as bytes: what is given may lie at any address.
+      const float* taps_last = arrays.copy(from.conv_weight, width * w.taps, width * w.taps);
+      const float* decay = arrays.copy(from.decay, width, width);
       float* conv_weight = arrays.add(w.taps * width);
       float* rate = arrays.add(width);
       for (int64_t c = 0; c < width; ++c) {
-        for (int64_t tap = 0; tap < w.taps; ++tap) conv_weight[tap * width + c] = from.conv_weight[c * w.taps + tap];
-        rate[c] = from.decay[c] > 20.0f ? from.decay[c] : std::log1p(std::exp(from.decay[c]));
+        for (int64_t tap = 0; tap < w.taps; ++tap) conv_weight[tap * width + c] = taps_last[c * w.taps + tap];
+        rate[c] = decay[c] > 20.0f ? decay[c] : std::log1p(std::exp(decay[c]));
       }
       to.conv_weight = conv_weight;
       to.conv_bias = arrays.copy(from.conv_bias, width, width);
