@@ -25,6 +25,21 @@ class Recipe:
     objective: dict[str, Any] = field(default_factory=dict)
 
 
+_AMAZON = Recipe(
+    model={"dropout": 0.5},
+    training={
+        "epochs": 40,
+        "patience": 10,
+        "batch_tokens": 2048,
+        "max_history": 50,
+        "schedule": "constant",
+        "warmup_epochs": 1.0,
+        "weight_average": 0.99,
+    },
+    history=50,
+    note="D=64, 2 layers, expansion 2, conv 4, histories of 50",
+)
+
 RECIPES: dict[str, dict[str, Recipe]] = {
     "ml-1m": {
         "paper": Recipe(
@@ -43,38 +58,8 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             note="D=64, 2 layers, expansion 2, conv 4, histories of 200",
         ),
     },
-    "amazon-beauty": {
-        "paper": Recipe(
-            model={"dropout": 0.5},
-            training={
-                "epochs": 40,
-                "patience": 10,
-                "batch_tokens": 2048,
-                "max_history": 50,
-                "schedule": "constant",
-                "warmup_epochs": 1.0,
-                "weight_average": 0.99,
-            },
-            history=50,
-            note="D=64, 2 layers, expansion 2, conv 4, histories of 50",
-        ),
-    },
-    "amazon-sports": {
-        "paper": Recipe(
-            model={"dropout": 0.5},
-            training={
-                "epochs": 40,
-                "patience": 10,
-                "batch_tokens": 2048,
-                "max_history": 50,
-                "schedule": "constant",
-                "warmup_epochs": 1.0,
-                "weight_average": 0.99,
-            },
-            history=50,
-            note="D=64, 2 layers, expansion 2, conv 4, histories of 50",
-        ),
-    },
+    "amazon-beauty": {"paper": _AMAZON},
+    "amazon-sports": {"paper": _AMAZON},
 }
 
 COLUMNS = ("hr@10", "ndcg@10", "mrr@10", "hr@20", "ndcg@20")
