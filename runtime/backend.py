@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 if TYPE_CHECKING:  # so that naming `Limits` needs no NumPy
     from recblr.array_types import (
@@ -14,6 +14,10 @@ if TYPE_CHECKING:  # so that naming `Limits` needs no NumPy
         TopItemsArray,
         TopScoresArray,
     )
+
+
+EngineName: TypeAlias = Literal["auto", "native", "onnxruntime", "tensorrt"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from recblr.runtime.batch_queue import Answer, BatchQueue
 from recblr.runtime.batch_request import Request, Result
 from recblr.runtime.batch_runner import BatchRunner
 
-# On ONNX Runtime's CPU with the native ops, the cost of a step falls until about 32 rows, that of an item of a history
-# until about 128 items. Batches a few times that size pay for Python's part, too, and keep others waiting for 3 ms.
+# On the native library's kernels, four rows share a reading of the items; in ONNX Runtime the cost of a step falls
+# until about 32 rows, that of an item of a history until about 128 items. Batches a few times that size pay for
+# Python's part, too, and keep others waiting for 3 ms.
 BATCH_LIMITS = Limits(rows=64, tokens=1024)
 
 # What a batcher that nobody closed may take to answer the rest, when it is collected or the process ends.
@@ -41,10 +42,10 @@ class Batcher:
     history, and neither kind is starved.
 
     A result is that of the same request alone: the backend is given the same pieces of every row, whatever else runs.
-    What is left is the backend's rounding. On ONNX Runtime's CPU with the native ops, at a fixed number of threads,
-    results are equal bit for bit. Without them, that holds for rows of one item; longer ones agree within 1e-5 of their
-    largest value, since the file's ONNX functions compute them in padded or in chunked form, as the rows of the batch
-    make it cheaper.
+    What is left is the backend's rounding. On the native library's kernels, and in ONNX Runtime's CPU with the native
+    ops at a fixed number of threads, results are equal bit for bit. With the ops as ONNX functions, that holds for rows
+    of one item; longer ones agree within 1e-5 of their largest value, since the functions compute them in padded or in
+    chunked form, as the rows of the batch make it cheaper.
 
     A run that raises is repeated in halves, down to single rows, so that only the request at fault gets the error,
     and a batch too large for the memory becomes two. Safe for any number of threads and event loops.

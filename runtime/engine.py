@@ -91,7 +91,7 @@ class Engine:
 
     @property
     def description(self) -> str:
-        """What runs the model and how, for people, such as "ONNX Runtime 1.31.1 on the CPU, 2 threads, native ops"."""
+        """What runs the model and how, for people, such as "recblr's own kernels on the CPU, 2 threads"."""
         return self._backend.description
 
     @property

@@ -5,24 +5,22 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from recblr.errors import ConfigError, MissingExtraError, RecblrError
-from recblr.runtime.backend import Backend, Limits
+from recblr.runtime.backend import ENGINES, Backend, EngineName, Limits
 from recblr.runtime.batcher import BATCH_LIMITS, Batcher
 from recblr.runtime.bundle import Bundle, open_bundle
 from recblr.runtime.catalogue import Catalogue
 from recblr.runtime.catalogue_backend import CatalogueBackend
+from recblr.runtime.cpu_threads import usable_cpus
 from recblr.runtime.engine import Engine
 from recblr.runtime.gpu import current_gpu
 from recblr.runtime.native_backend import NativeBackend, native_model
 
 if TYPE_CHECKING:
-    from recblr.plugins.model import NativeModel
-    from recblr.runtime.onnxruntime_backend import Device
+    from recblr.runtime.onnxruntime_backend import Device, OnnxRuntimeBackend
     from recblr.runtime.tensorrt_backend import TensorRTBackend
-
-EngineName: TypeAlias = Literal["auto", "onnxruntime", "tensorrt"]
 
 _log = logging.getLogger(__name__)
 
@@ -62,47 +60,41 @@ def load(
     batching: Batching | None = None,
     engine: EngineName = "auto",
 ) -> Engine:
-    """Verify a bundle and load it into ONNX Runtime, or, where it holds an engine for this GPU, into TensorRT.
+    """Verify a bundle and load it into what computes it fastest here.
 
     Args:
         path: the bundle's folder, or a file in it, such as its model.onnx.
         threads: for one run; None for one per CPU this process may use. Where the engine batches on the CPU, None is
             one: several batches at once use the CPUs better than several threads for one.
         device: "cpu", or "cuda" for the current GPU.
-        native_ops: whether the native library computes the operations along the sequence, not the file's ONNX
-            functions, and rows of few items and rankings by itself; None where it can. `Engine.description` tells.
+        native_ops: of ONNX Runtime, whether the native library computes the operations along the sequence, and not
+            the file's ONNX functions; None where it can.
         batching: merge the requests of concurrent threads and tasks so; None to run each by itself. End it with
             `Engine.close`, or use the engine as a context manager.
-        engine: "tensorrt" for the bundle's TensorRT engine, to which the three above do not apply; "onnxruntime" for
-            its ONNX file; "auto" for the engine if there is one and it runs here, with a word in the log.
+        engine: "tensorrt" for the bundle's TensorRT engine, to which threads, device and native_ops do not apply;
+            "native" for the native library's kernels, on the CPU; "onnxruntime" for the ONNX file. "auto" for the
+            first of these that there is and that runs here, with a word in the log, or for ONNX Runtime where device
+            or native_ops ask for it. `Engine.description` tells.
 
     Raises:
         BundleError: no bundle, or an incomplete or altered one, or one that ONNX Runtime cannot load.
-        ConfigError: `threads` below 1, no GPU that can be used, `native_ops` is True and they are not there, or
+        ConfigError: `threads` below 1, no GPU that can be used, the native library is asked for and cannot be used, or
             `batching` or `engine` has a value that it cannot have.
         MissingExtraError: ONNX Runtime, or the TensorRT asked for, is not installed.
     """
+    if engine not in ENGINES:
+        raise ConfigError(f"engine is {engine!r}: give one of {', '.join(ENGINES)}")
     bundle = open_bundle(path)
     tensorrt = _tensorrt_backend(bundle, engine)
     if tensorrt is not None:
         backend: Backend = tensorrt if batching is None else _batched(tensorrt, batching, _TENSORRT_WORKERS)
         return Engine(bundle, backend, tensorrt.limits)
-    try:
-        # Takes a second: only where it is used.
-        from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend, usable_cpus
-    except ImportError as error:
-        raise MissingExtraError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from error
-    manifest = bundle.manifest
     run_threads = 1 if threads is None and batching is not None and device == "cpu" else threads
-    large = manifest.n_items >= LARGE_CATALOGUE and device == "cpu"
-    model = _native_model(bundle, not large) if device == "cpu" and native_ops is not False else None
-    ranking = not large and model is None
-    graph = OnnxRuntimeBackend(bundle.model_path, run_threads, device, native_ops, ranking)
-    max_k = min(manifest.max_k, manifest.n_items)
-    backend = graph if model is None else NativeBackend(graph, model, max_k, graph.threads)
+    large = bundle.manifest.n_items >= LARGE_CATALOGUE and device == "cpu"
+    native = _native_backend(bundle, run_threads, device, native_ops, engine, ranks=not large)
+    backend = _onnxruntime_backend(bundle, run_threads, device, native_ops, not large) if native is None else native
     if large:
-        catalogue = Catalogue.of_bundle(bundle, threads)
-        backend = CatalogueBackend(backend, catalogue, max_k)
+        backend = CatalogueBackend(backend, Catalogue.of_bundle(bundle, threads), _max_k(bundle))
     if batching is not None:
         workers = min(_MAX_WORKERS, max(1, usable_cpus() // (run_threads or 1))) if device == "cpu" else 1
         backend = _batched(backend, batching, workers)
@@ -111,9 +103,7 @@ def load(
 
 def _tensorrt_backend(bundle: Bundle, engine: EngineName) -> TensorRTBackend | None:
     """The bundle's engine, if it is asked for, or if it runs here and nothing else is asked for."""
-    if engine not in ("auto", "onnxruntime", "tensorrt"):
-        raise ConfigError(f"engine is {engine!r}: give 'auto', 'onnxruntime' or 'tensorrt'")
-    if engine == "onnxruntime" or (engine == "auto" and (bundle.engine is None or current_gpu() is None)):
+    if engine in ("native", "onnxruntime") or (engine == "auto" and (bundle.engine is None or current_gpu() is None)):
         return None
     from recblr.runtime.tensorrt_backend import TensorRTBackend
 
@@ -128,13 +118,36 @@ def _tensorrt_backend(bundle: Bundle, engine: EngineName) -> TensorRTBackend | N
     return backend
 
 
-def _native_model(bundle: Bundle, ranks: bool) -> NativeModel | None:
-    """The model for the native library; None, with a reason in the log, where that cannot be."""
-    try:
-        return native_model(bundle, ranks)
-    except ValueError as error:
-        _log.info("steps are computed by the graph: %s", error)
+def _native_backend(
+    bundle: Bundle, threads: int | None, device: Device, native_ops: bool | None, engine: EngineName, ranks: bool
+) -> NativeBackend | None:
+    """The native library, if it is asked for, or if nothing else is and it can compute this bundle."""
+    if engine == "onnxruntime" or (engine == "auto" and (device != "cpu" or native_ops is not None)):
         return None
+    try:
+        if device != "cpu" or native_ops is not None:
+            raise ValueError("it has no device and no native_ops to choose")
+        return NativeBackend(native_model(bundle, ranks), _max_k(bundle), threads)
+    except ValueError as error:
+        if engine == "native":
+            raise ConfigError(f"engine is 'native', but {error}") from error
+        _log.info("ONNX Runtime computes: %s", error)
+        return None
+
+
+def _onnxruntime_backend(
+    bundle: Bundle, threads: int | None, device: Device, native_ops: bool | None, ranking: bool
+) -> OnnxRuntimeBackend:
+    try:
+        # Takes a second: only where it is used.
+        from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
+    except ImportError as error:
+        raise MissingExtraError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from error
+    return OnnxRuntimeBackend(bundle.model_path, threads, device, native_ops, ranking)
+
+
+def _max_k(bundle: Bundle) -> int:
+    return min(bundle.manifest.max_k, bundle.manifest.n_items)
 
 
 def _batched(backend: Backend, batching: Batching, workers: int) -> Batcher:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import mmap
-import os
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -23,6 +22,7 @@ from recblr.array_types import (
 )
 from recblr.errors import BundleError, ConfigError, short_reason
 from recblr.plugins import PluginLibraryError, load_library
+from recblr.runtime.cpu_threads import check_threads, on_cpu
 from recblr.runtime.onnx_functions import without_functions
 from recblr.runtime.onnx_ranking import without_ranking
 
@@ -92,12 +92,9 @@ class OnnxRuntimeBackend:
             BundleError: ONNX Runtime cannot load the file, or its inputs and outputs are others.
         """
         # Left to itself, ONNX Runtime counts and pins the machine's cores, not those this process may use.
-        threads = usable_cpus() if threads is None else threads
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise ConfigError(f"threads is {threads!r}: give a whole number of at least 1")
+        self.threads = check_threads(threads)
         if device not in _PROVIDERS:
             raise ConfigError(f"device is {device!r}: give 'cpu' or 'cuda'")
-        self.threads = threads
         self.device = device
         if device == "cuda":
             _check_cuda()
@@ -120,8 +117,7 @@ class OnnxRuntimeBackend:
     def description(self) -> str:
         """What runs the graph, for people."""
         ops = "native ops" if self.ops == "native" else "the ops as ONNX functions"
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        place = f"the CPU, {threads}" if self.device == "cpu" else "CUDA"
+        place = on_cpu(self.threads) if self.device == "cpu" else "CUDA"
         return f"ONNX Runtime {onnxruntime.__version__} on {place}, {ops}"
 
     def run(
@@ -217,11 +213,3 @@ def library_with_ops(device: Device) -> Path:
     if device == "cuda" and not library.cuda_architectures:
         raise NativeOpsError(f"{library.path} was built without CUDA: install nvcc and reinstall recblr")
     return library.path
-
-
-def usable_cpus() -> int:
-    """How many CPUs this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return os.cpu_count() or 1

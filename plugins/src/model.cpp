@@ -193,7 +193,7 @@ std::string problem_with(const recblr_model& m, const recblr_model_run& a) {
   return "";
 }
 
-// A worker's memory.
+// A worker's memory, of feeding or of ranking.
 struct Scratch {
   std::vector<float> tokens, scores;
   std::vector<int32_t> found;
@@ -234,19 +234,18 @@ void select(const recblr_model& m, const float* scores, int64_t k, Scratch* scra
   }
 }
 
-void run_rows(const recblr_model& m, const recblr_model_run& a, int64_t first, int64_t n_rows, Scratch* scratch) {
+void feed_row(const recblr_model& m, const recblr_model_run& a, int64_t row, Scratch* scratch) {
   const int64_t size = m.state_size();
-  for (int64_t row = first; row < first + n_rows; ++row) {
-    float* state = a.state_out + row * size;
-    if (state != a.state_in + row * size) {
-      std::memcpy(state, a.state_in + row * size, static_cast<size_t>(size) * sizeof(float));
-    }
-    for (int64_t at = a.offsets[row]; at < a.offsets[row + 1]; ++at) {
-      m.kernels.advance(m.packed, a.items[at], at + 1 == a.offsets[row + 1], state, scratch->tokens.data());
-    }
+  float* state = a.state_out + row * size;
+  if (state != a.state_in + row * size) {
+    std::memcpy(state, a.state_in + row * size, static_cast<size_t>(size) * sizeof(float));
   }
-  if (a.k == 0) return;
-  const int64_t padded = m.padded_items();
+  const int64_t at = a.offsets[row];
+  m.kernels.advance(m.packed, a.items + at, a.offsets[row + 1] - at, state, scratch->tokens.data());
+}
+
+void rank_rows(const recblr_model& m, const recblr_model_run& a, int64_t first, int64_t n_rows, Scratch* scratch) {
+  const int64_t size = m.state_size(), padded = m.padded_items();
   float* scores = scratch->scores.data();
   m.kernels.score(m.packed, a.state_out + first * size + size - m.packed.dim, size, n_rows, scores, padded);
   const auto by_row = [&](int64_t at, int64_t row) { return a.exclude[2 * at] < row; };
@@ -267,6 +266,38 @@ void run_rows(const recblr_model& m, const recblr_model_run& a, int64_t first, i
     select(m, scores + row * padded, a.k, scratch, a.top_items + (first + row) * a.k,
            a.top_scores + (first + row) * a.k);
   }
+}
+
+// A row's work in elements of what the other functions of this library do: some hundred rows are worth a thread, which
+// may find its core taken by another's, waiting for work.
+constexpr int64_t kOfItem = 256;
+
+void feed(const recblr_model& m, const recblr_model_run& a) {
+  const int64_t threads = useful_threads(a.n_threads, a.n_rows, kOfItem * a.offsets[a.n_rows]);
+  int64_t longest = 0;
+  for (int64_t row = 0; row < a.n_rows; ++row)
+    longest = std::max<int64_t>(longest, a.offsets[row + 1] - a.offsets[row]);
+  std::vector<Scratch> scratch(static_cast<size_t>(threads));
+  for (Scratch& of_worker : scratch) {
+    of_worker.tokens.resize(static_cast<size_t>(m.kernels.scratch_floats(m.packed, longest)));
+  }
+  in_parallel(a.n_rows, threads,
+              [&](int64_t row, int64_t worker) { feed_row(m, a, row, &scratch[static_cast<size_t>(worker)]); });
+}
+
+void rank(const recblr_model& m, const recblr_model_run& a) {
+  const int64_t group = kMostScoredRows, groups = (a.n_rows + group - 1) / group;
+  const int64_t threads = useful_threads(a.n_threads, groups, a.n_rows * (m.packed.n_items / 16));
+  std::vector<Scratch> scratch(static_cast<size_t>(threads));
+  for (Scratch& of_worker : scratch) {
+    of_worker.scores.resize(static_cast<size_t>(std::min(group, a.n_rows) * m.padded_items()));
+    of_worker.found.resize(kPiece);
+    of_worker.keys.reserve(static_cast<size_t>(std::min(a.k, m.packed.n_items)) + kPiece);
+  }
+  in_parallel(groups, threads, [&](int64_t index, int64_t worker) {
+    const int64_t first = index * group;
+    rank_rows(m, a, first, std::min(group, a.n_rows - first), &scratch[static_cast<size_t>(worker)]);
+  });
 }
 
 template <typename Body>
@@ -306,24 +337,8 @@ extern "C" int recblr_model_run_cpu(const recblr_model* model, const recblr_mode
     const std::string problem = recblr::problem_with(*model, a);
     if (!problem.empty()) return recblr::fail(RECBLR_INVALID_ARGUMENT, problem);
     if (a.n_rows == 0) return RECBLR_OK;
-    const int64_t group = recblr::kMostScoredRows, groups = (a.n_rows + group - 1) / group;
-    // A row's work in elements of what the other functions of this library do: some hundred rows are
-    // worth a thread, which may find its core taken by one of ONNX Runtime's, waiting for work.
-    const int64_t of_row = (a.k > 0 ? model->packed.n_items / 16 : 0) + 256 * a.offsets[a.n_rows] / a.n_rows;
-    const int64_t threads = recblr::useful_threads(a.n_threads, groups, a.n_rows * of_row);
-    std::vector<recblr::Scratch> scratch(static_cast<size_t>(threads));
-    for (recblr::Scratch& of_worker : scratch) {
-      of_worker.tokens.resize(static_cast<size_t>(model->kernels.scratch_floats(model->packed)));
-      if (a.k > 0) {
-        of_worker.scores.resize(static_cast<size_t>(std::min(group, a.n_rows) * model->padded_items()));
-        of_worker.found.resize(recblr::kPiece);
-        of_worker.keys.reserve(static_cast<size_t>(std::min(a.k, model->packed.n_items)) + recblr::kPiece);
-      }
-    }
-    recblr::in_parallel(groups, threads, [&](int64_t index, int64_t worker) {
-      const int64_t first = index * group;
-      recblr::run_rows(*model, a, first, std::min(group, a.n_rows - first), &scratch[static_cast<size_t>(worker)]);
-    });
+    recblr::feed(*model, a);
+    if (a.k > 0) recblr::rank(*model, a);
     return RECBLR_OK;
   });
 }

@@ -18,44 +18,65 @@ namespace {
 
 constexpr int kVectors = 4;  // of a panel: as many sums as hide the latency of one
 constexpr int64_t kPanel = kVectors * kLanes;
-// Queries that share a reading of the items; their sums and the items must fit the registers.
+// Rows that share a reading of a matrix; their sums and its vectors must fit the registers.
 constexpr int kSharing = kLanes == 16 ? 4 : 2;
-static_assert(kSharing <= kMostScoredRows);
+// Items of a row that pass through a layer together: their activations stay in the second nearest cache at most.
+constexpr int64_t kBlock = 16;
 
 inline int64_t panels_of(int64_t n) { return (n + kPanel - 1) / kPanel; }
 inline int64_t padded(int64_t n) { return panels_of(n) * kPanel; }
 
-// y = bias + W x, in whole panels; no bias where it is NULL.
-inline void multiply(const float* matrix, const float* bias, const float* x, int64_t inputs, int64_t outputs,
-                     float* y) {
-  for (int64_t panel = 0; panel < panels_of(outputs); ++panel, y += kPanel) {
-    Vector sums[kVectors];
+// One panel's outputs for kRows inputs, each `x_stride` and `y_stride` after the other.
+template <int kRows>
+inline void multiply_panel(const float* matrix, const float* bias, const float* x, int64_t x_stride, int64_t inputs,
+                           float* y, int64_t y_stride) {
+  Vector sums[kRows][kVectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      sums[v] = bias == nullptr ? zero() : load_vector(bias + panel * kPanel + v * kLanes);
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) sums[row][v] = bias == nullptr ? zero() : load_vector(bias + v * kLanes);
+  }
+  for (int64_t i = 0; i < inputs; ++i, matrix += kPanel) {
+    Vector weights[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) weights[v] = load_vector(matrix + v * kLanes);
+#pragma GCC unroll 4
+    for (int row = 0; row < kRows; ++row) {
+      const Vector value = broadcast(x[row * x_stride + i]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) sums[row][v] = multiply_add(value, weights[v], sums[row][v]);
     }
-    for (int64_t i = 0; i < inputs; ++i, matrix += kPanel) {
-      const Vector value = broadcast(x[i]);
+  }
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[v] = multiply_add(value, load_vector(matrix + v * kLanes), sums[v]);
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) store_vector(y + row * y_stride + v * kLanes, sums[row][v]);
+  }
+}
+
+// y = bias + W x for each of `n_rows` x, in whole panels; no bias where it is NULL. A panel stays in the nearest cache
+// while all rows pass, and each output is summed in the same order whatever passes beside it.
+void multiply(const float* matrix, const float* bias, const float* x, int64_t x_stride, int64_t n_rows, int64_t inputs,
+              int64_t outputs, float* y, int64_t y_stride) {
+  for (int64_t panel = 0; panel < panels_of(outputs); ++panel, matrix += inputs * kPanel, y += kPanel) {
+    const float* of_panel = bias == nullptr ? nullptr : bias + panel * kPanel;
+    int64_t row = 0;
+    for (; row + kSharing <= n_rows; row += kSharing) {
+      multiply_panel<kSharing>(matrix, of_panel, x + row * x_stride, x_stride, inputs, y + row * y_stride, y_stride);
     }
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store_vector(y + v * kLanes, sums[v]);
+    for (; row < n_rows; ++row) {
+      multiply_panel<1>(matrix, of_panel, x + row * x_stride, 0, inputs, y + row * y_stride, 0);
+    }
   }
 }
 
 inline float sum_of(const float* values, int64_t count) {
-  constexpr int64_t kSums = 16;
-  float sums[kSums] = {};
-  const int64_t whole = count / kSums * kSums;
-  for (int64_t c = 0; c < whole; c += kSums) {
-    for (int64_t lane = 0; lane < kSums; ++lane) sums[lane] += values[c + lane];
-  }
-  for (int64_t c = whole; c < count; ++c) sums[c - whole] += values[c];
-  for (int64_t half = kSums / 2; half > 0; half /= 2) {
-    for (int64_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
-  }
-  return sums[0];
+  const int64_t whole = count / kLanes * kLanes;
+  Vector sum = zero();
+  for (int64_t c = 0; c < whole; c += kLanes) sum = add(sum, load_vector(values + c));
+  float total = sum_of_lanes(sum);
+  for (int64_t c = whole; c < count; ++c) total += values[c];
+  return total;
 }
 
 // In place; `squares` is scratch of `count`.
@@ -71,99 +92,117 @@ inline void layer_norm(float* x, int64_t count, float epsilon, const float* weig
 
 inline float silu(float x) { return x * sigmoid(x); }
 
-// The convolution at one input u [H], in place, and its tail [K-1, H] moved on.
-inline void convolve(const PackedLayer& layer, int64_t width, int64_t taps, float* tail, float* u) {
-  const int64_t past = taps - 1;
-  for (int64_t c = 0; c < width; ++c) {
-    float sum = layer.conv_bias[c];
-    for (int64_t tap = 0; tap < past; ++tap) sum += layer.conv_weight[tap * width + c] * tail[tap * width + c];
-    sum += layer.conv_weight[past * width + c] * u[c];
-    for (int64_t tap = 0; tap + 1 < past; ++tap) tail[tap * width + c] = tail[(tap + 1) * width + c];
-    if (past > 0) tail[(past - 1) * width + c] = u[c];
-    u[c] = silu(sum);
+// The convolution: `n_out` outputs [H] from as many inputs [H] behind their K-1 predecessors, all `stride` apart.
+inline void convolve(const PackedLayer& layer, int64_t width, int64_t taps, int64_t stride, const float* inputs,
+                     int64_t n_out, float* outputs) {
+  for (int64_t t = 0; t < n_out; ++t, inputs += stride, outputs += stride) {
+    for (int64_t c = 0; c < width; ++c) outputs[c] = layer.conv_bias[c];
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      const float* weight = layer.conv_weight + tap * width;
+      const float* input = inputs + tap * stride;
+      for (int64_t c = 0; c < width; ++c) outputs[c] += weight[c] * input[c];
+    }
+    for (int64_t c = 0; c < width; ++c) outputs[c] = silu(outputs[c]);
   }
 }
 
-void advance(const PackedModel& m, int32_t item, bool last, float* state, float* scratch) {
-  float* x = scratch;  // [D], as the next
-  float* branch = x + padded(m.dim);
-  float* u = branch + padded(m.dim);  // [H], as the next
-  float* z = u + padded(m.width);
-  float* gates = z + padded(m.width);          // [2H]
-  float* inner = gates + padded(2 * m.width);  // [F]
-  const int64_t width = m.width, bytes = m.dim * static_cast<int64_t>(sizeof(float));
-  memcpy(x, static_cast<const unsigned char*>(m.embedding) + item * bytes, static_cast<size_t>(bytes));
-  layer_norm(x, m.dim, m.norm_epsilon, m.norm_weight, m.norm_bias, branch);
+inline void copy(const float* from, int64_t count, float* to) {
+  memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
+}
+
+// The recurrence at one input u [H] with its gates [2H]; the new state is in h, and takes the place of u.
+inline void recur(const PackedLayer& layer, int64_t width, const float* gates, float* h, float* u) {
+  for (int64_t c = 0; c < width; ++c) {
+    // Both sigmoids by one division; where the product overflows they are 0.
+    const float one_over_r = 1.0f + exp_approximate(-gates[c]);
+    const float one_over_i = 1.0f + exp_approximate(-gates[width + c]);
+    const float both = 1.0f / (one_over_r * one_over_i);
+    const float log_alpha = -layer.rate[c] * (both * one_over_i);
+    const float alpha = exp_approximate(log_alpha);
+    const float beta = sqrtf(one_minus_square(alpha, 2.0f * log_alpha) + kSqrtEpsilon);
+    h[c] = alpha * h[c] + beta * (both * one_over_r) * u[c];
+    u[c] = h[c];
+  }
+}
+
+// Adds a branch to x [D] and normalises; the branch's memory is used.
+inline void add_and_normalise(float* x, float* branch, int64_t dim, float epsilon, const float* weight,
+                              const float* bias) {
+  for (int64_t c = 0; c < dim; ++c) x[c] += branch[c];
+  layer_norm(x, dim, epsilon, weight, bias, branch);
+}
+
+// `count` of at most `block` items; the state's query vector is replaced only where the row's last item is among them.
+void advance_block(const PackedModel& m, const int32_t* items, int64_t count, int64_t block, bool has_last,
+                   float* state, float* scratch) {
+  const int64_t dim = m.dim, width = m.width, bytes = dim * static_cast<int64_t>(sizeof(float));
+  const int64_t dim_stride = padded(dim), width_stride = padded(width), inner_stride = padded(m.feed_forward);
+  const int64_t gates_stride = padded(2 * width), past = m.taps - 1;
+  float* const x = scratch;  // [block, D], as the next
+  float* const branch = x + block * dim_stride;
+  float* const u = branch + block * dim_stride;  // [block, H], as the next
+  float* const z = u + block * width_stride;
+  float* const gates = z + block * width_stride;       // [block, 2H]
+  float* const inner = gates + block * gates_stride;   // [block, F]
+  float* const inputs = inner + block * inner_stride;  // [K-1 + block, H], the tail first
+  float* const new_inputs = inputs + past * width_stride;
+  for (int64_t t = 0; t < count; ++t) {
+    float* const to = x + t * dim_stride;
+    memcpy(to, static_cast<const unsigned char*>(m.embedding) + items[t] * bytes, static_cast<size_t>(bytes));
+    layer_norm(to, dim, m.norm_epsilon, m.norm_weight, m.norm_bias, branch);
+  }
   for (int64_t l = 0; l < m.n_layers; ++l) {
     const PackedLayer& layer = m.layers[l];
-    float* tail = state;
-    float* h = tail + (m.taps - 1) * width;
+    float* const tail = state;
+    float* const h = tail + past * width;
     state = h + width;
-    multiply(layer.in_x, nullptr, x, m.dim, width, u);
-    convolve(layer, width, m.taps, tail, u);
-    multiply(layer.gates, layer.gates_bias, u, width, 2 * width, gates);
-    for (int64_t c = 0; c < width; ++c) {
-      const float log_alpha = -layer.rate[c] * sigmoid(gates[c]);
-      const float norm = sqrtf(one_minus_exp(2.0f * log_alpha) + kSqrtEpsilon);
-      h[c] = exp_approximate(log_alpha) * h[c] + norm * sigmoid(gates[width + c]) * u[c];
+    for (int64_t t = 0; t < past; ++t) copy(tail + t * width, width, inputs + t * width_stride);
+    multiply(layer.in_x, nullptr, x, dim_stride, count, dim, width, new_inputs, width_stride);
+    convolve(layer, width, m.taps, width_stride, inputs, count, u);
+    for (int64_t t = 0; t < past; ++t) copy(inputs + (count + t) * width_stride, width, tail + t * width);
+    multiply(layer.gates, layer.gates_bias, u, width_stride, count, width, 2 * width, gates, gates_stride);
+    for (int64_t t = 0; t < count; ++t) recur(layer, width, gates + t * gates_stride, h, u + t * width_stride);
+    const bool is_last_layer = l + 1 == m.n_layers;
+    if (is_last_layer && !has_last) return;
+    // Of the last layer, only the last item's output is used.
+    const int64_t from = is_last_layer ? count - 1 : 0, n_rows = count - from;
+    float* const residual = x + from * dim_stride;
+    float* const h_of_rows = u + from * width_stride;
+    multiply(layer.in_z, nullptr, residual, dim_stride, n_rows, dim, width, z, width_stride);
+    for (int64_t at = 0; at < n_rows * width_stride; ++at) z[at] = silu(z[at]) * h_of_rows[at];
+    multiply(layer.out, nullptr, z, width_stride, n_rows, width, dim, branch, dim_stride);
+    for (int64_t t = 0; t < n_rows; ++t) {
+      add_and_normalise(residual + t * dim_stride, branch + t * dim_stride, dim, m.norm_epsilon,
+                        layer.recurrent_norm_weight, layer.recurrent_norm_bias);
     }
-    if (l + 1 == m.n_layers && !last) return;  // of the last layer, only the last item's output is used
-    multiply(layer.in_z, nullptr, x, m.dim, width, z);
-    for (int64_t c = 0; c < width; ++c) z[c] = silu(z[c]) * h[c];
-    multiply(layer.out, nullptr, z, width, m.dim, branch);
-    for (int64_t c = 0; c < m.dim; ++c) x[c] += branch[c];
-    layer_norm(x, m.dim, m.norm_epsilon, layer.recurrent_norm_weight, layer.recurrent_norm_bias, branch);
-    multiply(layer.up, layer.up_bias, x, m.dim, m.feed_forward, inner);
-    for (int64_t c = 0; c < m.feed_forward; ++c) inner[c] = silu(inner[c]);
-    multiply(layer.down, layer.down_bias, inner, m.feed_forward, m.dim, branch);
-    for (int64_t c = 0; c < m.dim; ++c) x[c] += branch[c];
-    layer_norm(x, m.dim, m.norm_epsilon, layer.feed_forward_norm_weight, layer.feed_forward_norm_bias, branch);
-  }
-  memcpy(state, x, static_cast<size_t>(bytes));
-}
-
-int64_t scratch_floats(const PackedModel& m) {
-  return 2 * padded(m.dim) + 2 * padded(m.width) + padded(2 * m.width) + padded(m.feed_forward);
-}
-
-template <int kRows>
-void score_rows(const PackedModel& m, const float* queries, int64_t stride, float* scores, int64_t scores_stride) {
-  const float* items = m.items;
-  for (int64_t panel = 0; panel < panels_of(m.n_items); ++panel) {
-    Vector sums[kRows][kVectors];
-#pragma GCC unroll 4
-    for (int row = 0; row < kRows; ++row) {
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[row][v] = zero();
-    }
-    for (int64_t d = 0; d < m.dim; ++d, items += kPanel) {
-      Vector item[kVectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) item[v] = load_vector(items + v * kLanes);
-#pragma GCC unroll 4
-      for (int row = 0; row < kRows; ++row) {
-        const Vector query = broadcast(queries[row * stride + d]);
-#pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) sums[row][v] = multiply_add(query, item[v], sums[row][v]);
-      }
-    }
-#pragma GCC unroll 4
-    for (int row = 0; row < kRows; ++row) {
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        store_vector(scores + row * scores_stride + panel * kPanel + v * kLanes, sums[row][v]);
-      }
+    multiply(layer.up, layer.up_bias, residual, dim_stride, n_rows, dim, m.feed_forward, inner, inner_stride);
+    for (int64_t at = 0; at < n_rows * inner_stride; ++at) inner[at] = silu(inner[at]);
+    multiply(layer.down, layer.down_bias, inner, inner_stride, n_rows, m.feed_forward, dim, branch, dim_stride);
+    for (int64_t t = 0; t < n_rows; ++t) {
+      add_and_normalise(residual + t * dim_stride, branch + t * dim_stride, dim, m.norm_epsilon,
+                        layer.feed_forward_norm_weight, layer.feed_forward_norm_bias);
     }
   }
+  memcpy(state, x + (count - 1) * dim_stride, static_cast<size_t>(bytes));
+}
+
+inline int64_t block_of(int64_t count) { return count < kBlock ? count : kBlock; }
+
+void advance(const PackedModel& m, const int32_t* items, int64_t count, float* state, float* scratch) {
+  const int64_t block = block_of(count);
+  for (int64_t left = count; left > 0; left -= block, items += block) {
+    advance_block(m, items, block_of(left), block, left <= block, state, scratch);
+  }
+}
+
+int64_t scratch_floats(const PackedModel& m, int64_t count) {
+  const int64_t of_item = 2 * padded(m.dim) + 3 * padded(m.width) + padded(2 * m.width) + padded(m.feed_forward);
+  return block_of(count) * of_item + (m.taps - 1) * padded(m.width);
 }
 
 void score(const PackedModel& m, const float* queries, int64_t stride, int64_t n_rows, float* scores,
            int64_t scores_stride) {
-  int64_t row = 0;
-  for (; row + kSharing <= n_rows; row += kSharing) {
-    score_rows<kSharing>(m, queries + row * stride, stride, scores + row * scores_stride, scores_stride);
-  }
-  for (; row < n_rows; ++row) score_rows<1>(m, queries + row * stride, stride, scores + row * scores_stride, 0);
+  multiply(m.items, nullptr, queries, stride, n_rows, m.dim, m.n_items, scores, scores_stride);
 }
 
 int64_t find_above(const float* scores, int64_t count, float threshold, int32_t* found) {

@@ -39,9 +39,9 @@ constexpr int64_t kMostScoredRows = 4;
 
 struct ModelKernels {
   int64_t panel;
-  // Feeds an item to a state; the query vector is replaced only where `last`. scratch: scratch_floats(model).
-  void (*advance)(const PackedModel&, int32_t item, bool last, float* state, float* scratch);
-  int64_t (*scratch_floats)(const PackedModel&);
+  // Feeds a row's items to its state. scratch: scratch_floats of this model and a row at least as long, zeros at first.
+  void (*advance)(const PackedModel&, const int32_t* items, int64_t count, float* state, float* scratch);
+  int64_t (*scratch_floats)(const PackedModel&, int64_t count);
   // Scores of all items, [panels * panel] per row, for at most kMostScoredRows queries, each `stride` after the other.
   void (*score)(const PackedModel&, const float* queries, int64_t stride, int64_t n_rows, float* scores,
                 int64_t scores_stride);

@@ -40,8 +40,8 @@ inline float exp_approximate(float x) {
 
 inline float sigmoid(float x) { return 1.0f / (1.0f + exp_approximate(-x)); }
 
-// 1 - exp(u) for u <= 0, without cancellation near 0.
-inline float one_minus_exp(float u) {
+// 1 - exp(u) for -0.5 < u <= 0, without cancellation.
+inline float one_minus_exp_near_zero(float u) {
   float series = 1.0f + u * (1.0f / 8.0f);
   series = 1.0f + u * (1.0f / 7.0f) * series;
   series = 1.0f + u * (1.0f / 6.0f) * series;
@@ -49,8 +49,20 @@ inline float one_minus_exp(float u) {
   series = 1.0f + u * (1.0f / 4.0f) * series;
   series = 1.0f + u * (1.0f / 3.0f) * series;
   series = 1.0f + u * (1.0f / 2.0f) * series;
-  const float near = -u * series;
+  return -u * series;
+}
+
+// 1 - exp(u) for u <= 0, without cancellation near 0.
+inline float one_minus_exp(float u) {
+  const float near = one_minus_exp_near_zero(u);
   const float far = 1.0f - exp_approximate(u);
+  return u > -0.5f ? near : far;
+}
+
+// 1 - a^2 for 0 <= a <= 1 and u = 2 log(a), without cancellation near 1.
+inline float one_minus_square(float a, float u) {
+  const float near = one_minus_exp_near_zero(u);
+  const float far = 1.0f - a * a;
   return u > -0.5f ? near : far;
 }
 

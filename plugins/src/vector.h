@@ -13,6 +13,16 @@ namespace recblr {
 namespace RECBLR_ISA {
 namespace {
 
+#if defined(__AVX512F__) || defined(__AVX2__)
+
+inline float sum_of_8(__m256 value) {
+  __m128 sum = _mm_add_ps(_mm256_castps256_ps128(value), _mm256_extractf128_ps(value, 1));
+  sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+  return _mm_cvtss_f32(_mm_add_ss(sum, _mm_shuffle_ps(sum, sum, 1)));
+}
+
+#endif
+
 #if defined(__AVX512F__)
 
 using Vector = __m512;
@@ -23,6 +33,12 @@ inline Vector broadcast(float value) { return _mm512_set1_ps(value); }
 inline Vector load_vector(const float* from) { return _mm512_loadu_ps(from); }
 inline void store_vector(float* to, Vector value) { _mm512_storeu_ps(to, value); }
 inline Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm512_fmadd_ps(a, b, sum); }
+inline Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
+inline float sum_of_lanes(Vector value) {
+  alignas(64) float lanes[kLanes];  // through memory: GCC 12 warns of the intrinsics that extract a half
+  _mm512_store_ps(lanes, value);
+  return sum_of_8(_mm256_add_ps(_mm256_load_ps(lanes), _mm256_load_ps(lanes + 8)));
+}
 // A bit per lane, set where the score is above the threshold or not a number.
 inline unsigned above(Vector score, Vector threshold) { return _mm512_cmp_ps_mask(score, threshold, _CMP_NLE_UQ); }
 
@@ -36,6 +52,8 @@ inline Vector broadcast(float value) { return _mm256_set1_ps(value); }
 inline Vector load_vector(const float* from) { return _mm256_loadu_ps(from); }
 inline void store_vector(float* to, Vector value) { _mm256_storeu_ps(to, value); }
 inline Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm256_fmadd_ps(a, b, sum); }
+inline Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
+inline float sum_of_lanes(Vector value) { return sum_of_8(value); }
 inline unsigned above(Vector score, Vector threshold) {
   return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(score, threshold, _CMP_NLE_UQ)));
 }
@@ -54,6 +72,8 @@ inline Vector load_vector(const float* from) {
 }
 inline void store_vector(float* to, Vector value) { memcpy(to, &value, sizeof value); }
 inline Vector multiply_add(Vector a, Vector b, Vector sum) { return a * b + sum; }
+inline Vector add(Vector a, Vector b) { return a + b; }
+inline float sum_of_lanes(Vector value) { return (value[0] + value[2]) + (value[1] + value[3]); }
 inline unsigned above(Vector score, Vector threshold) {
   const auto not_above = score <= threshold;
   return unsigned{not_above[0] == 0} | unsigned{not_above[1] == 0} << 1 | unsigned{not_above[2] == 0} << 2 |

@@ -439,7 +439,7 @@ void models() {
   const int64_t rows = draw(1, 12), size = m.state_size(), k = draw(0, 30);
   std::vector<int32_t> offsets{0}, items, exclude;
   for (int64_t row = 0; row < rows; ++row) {
-    const int64_t length = draw(0, 4);
+    const int64_t length = draw(0, draw(0, 3) == 0 ? 40 : 4);  // beyond a block of the kernels, too
     for (int64_t t = 0; t < length; ++t) items.push_back(static_cast<int32_t>(draw(1, m.n_items)));
     offsets.push_back(static_cast<int32_t>(items.size()));
     for (int64_t n = draw(0, 3); n > 0; --n) {

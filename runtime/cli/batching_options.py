@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,7 @@ BATCHING_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Seconds that a request may wait before it is refused (status 504).  [default: no bound]",
     ),
 )
-NAMES = ("workers", "max_batch_rows", "max_batch_tokens", "max_delay_ms", "max_queue", "timeout")
+NAMES = tuple(field.name for field in dataclasses.fields(Batching))
 
 
 def batching_options(command: Any) -> Any:

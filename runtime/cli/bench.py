@@ -11,8 +11,10 @@ import click
 from recblr.cli.common import require_extra, version_option
 from recblr.cli.groups import GroupedCommand, option_group
 from recblr.errors import ConfigError
+from recblr.runtime.backend import EngineName
 from recblr.runtime.cli.batching_options import BATCHING_OPTIONS
 from recblr.runtime.cli.batching_options import NAMES as BATCHING_NAMES
+from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION
 
 if TYPE_CHECKING:
     from recblr.runtime.benchmark.traffic import Lengths
@@ -64,13 +66,14 @@ _NUMBERS = _listed(_positive, "numbers above 0")
 @click.command(cls=GroupedCommand)
 @option_group(
     "Engine",
-    click.option("--engine", required=True, metavar="PATH", help="The bundle's folder, or a file in it."),
+    ENGINE_OPTION,
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads per request.  [default: all CPUs]"),
+    BACKEND_OPTION,
+    DEVICE_OPTION,
     click.option(
-        "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What computes."
-    ),
-    click.option(
-        "--native-ops/--no-native-ops", default=None, help="The native library's ops.  [default: where it has them]"
+        "--native-ops/--no-native-ops",
+        default=None,
+        help="The native library's ops in ONNX Runtime.  [default: where it has them]",
     ),
 )
 @option_group(
@@ -144,6 +147,7 @@ _NUMBERS = _listed(_positive, "numbers above 0")
 def main(
     engine: str,
     threads: int | None,
+    backend: EngineName,
     device: Literal["cpu", "cuda"],
     native_ops: bool | None,
     json_file: Path | None,
@@ -180,7 +184,7 @@ def main(
         seed=given["seed"],
     )
     batching = Batching(**{name: given[name] for name in BATCHING_NAMES}) if given["batching"] else None
-    loaded = load(engine, threads, device, native_ops, batching)
+    loaded = load(engine, threads, device, native_ops, batching, backend)
     click.get_current_context().call_on_close(loaded.close)
     loaded.recommend([], plan.k)  # a wrong k shows at once
     about = plan.n_measurements * (plan.seconds + plan.warm_up)

@@ -9,6 +9,7 @@ import click
 
 from recblr.cli.common import Command, version_option
 from recblr.errors import ConfigError
+from recblr.runtime.cli.engine_options import ENGINE_OPTION
 
 if TYPE_CHECKING:
     from recblr.array_types import ItemId
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.option("--engine", required=True, metavar="PATH", help="The bundle's folder, or a file in it.")
+@ENGINE_OPTION
 @click.option("--history", default="", metavar="IDS", help="Item ids, oldest first: 1,2,3. None for a new user.")
 @click.option("-k", "--k", default=10, show_default=True, help="Number of results.")
 @click.option("--exclude", default="", metavar="IDS", help="Item ids to leave out besides those of the history.")

@@ -11,7 +11,9 @@ import click
 
 from recblr.cli.common import Command, require_extra, version_option
 from recblr.errors import RecblrError
+from recblr.runtime.backend import EngineName
 from recblr.runtime.cli.batching_options import batching_options
+from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION
 from recblr.runtime.loading import Batching
 
 _GRACE_SECONDS = 30
@@ -19,7 +21,7 @@ _SWITCH_SECONDS = 0.0005
 
 
 @click.command(cls=Command)
-@click.option("--engine", required=True, metavar="PATH", help="The bundle's folder, or a file in it.")
+@ENGINE_OPTION
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option(
     "--port",
@@ -29,10 +31,19 @@ _SWITCH_SECONDS = 0.0005
     help="Port to listen on; 0 for any free one.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads for one batch.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What computes.")
+@DEVICE_OPTION
+@BACKEND_OPTION
 @batching_options
 @version_option
-def main(engine: str, host: str, port: int, threads: int, device: Literal["cpu", "cuda"], **batching: Any) -> None:
+def main(
+    engine: str,
+    host: str,
+    port: int,
+    threads: int,
+    device: Literal["cpu", "cuda"],
+    backend: EngineName,
+    **batching: Any,
+) -> None:
     """Serve a bundle's recommendations over HTTP.
 
     POST /v1/recommend answers, GET /v2/health/ready tells when, and GET /docs shows the whole API. SIGTERM or
@@ -47,7 +58,7 @@ def main(engine: str, host: str, port: int, threads: int, device: Literal["cpu",
     # What computes gives Python's lock away; to have it back soon, it must not wait for the 5 ms that are the default.
     sys.setswitchinterval(_SWITCH_SECONDS)
     listener = _bind(host, port)  # before the engine loads, so that a wrong port shows at once
-    with listener, load(engine, threads, device, batching=Batching(**batching)) as loaded:
+    with listener, load(engine, threads, device, batching=Batching(**batching), engine=backend) as loaded:
         url = _url(listener)
 
         class Server(uvicorn.Server):

@@ -410,6 +410,15 @@ def test_the_requests_of_concurrent_callers_are_merged_where_asked(toy: Any, tmp
     assert measured["errors"] == {}
 
 
+def test_the_backend_asked_for_computes(toy: Any, tmp_path: Path) -> None:
+    options = ("--rows", "1", "--lengths", "4", "--traffic", "step", "--callers", "1", "--loads", "")
+    result = invoke("--engine", toy.path, *options, *QUICK, "--backend", "onnxruntime")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("ONNX Runtime")
+    refused = refusal(invoke("--engine", toy.path, *options, *QUICK, "--backend", "native"))
+    assert "engine is 'native', but" in refused
+
+
 def test_lengths_from_a_data_file(text_toy: Any, tmp_path: Path) -> None:
     """Items of the data need not be the model's."""
     lines = [f"{user},{item},{item}" for user, length in enumerate((6, 6, 9)) for item in range(length)]

@@ -1,4 +1,4 @@
-"""Short rows computed by the native library: the same answers, whatever is computed beside them."""
+"""Bundles computed by the native library: the graph's answers, whatever is computed beside them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from recblr import plugins
+from recblr.errors import ConfigError
 from recblr.runtime import load
 from recblr.runtime.bundle import open_bundle, write_manifest
-from recblr.runtime.native_backend import SHORT_ROW, NativeBackend, native_model
+from recblr.runtime.native_backend import NativeBackend, native_model
 from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
 
 pytest.importorskip("torch", reason="the model is exported here")
@@ -45,8 +46,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def backends(bundle: Path) -> tuple[NativeBackend, OnnxRuntimeBackend]:
     opened = open_bundle(bundle)
     graph = OnnxRuntimeBackend(opened.model_path, 1)
-    without_ranking = OnnxRuntimeBackend(opened.model_path, 1, ranking=False)
-    return NativeBackend(without_ranking, native_model(opened, ranks=True), 100, threads=1), graph
+    return NativeBackend(native_model(opened, ranks=True), 100, threads=1), graph
 
 
 def batch(lengths: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -58,7 +58,7 @@ def batch(lengths: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray, np
     return items, offsets, states, exclude.astype(np.int32)
 
 
-@pytest.mark.parametrize("lengths", [[1], [0], [SHORT_ROW, SHORT_ROW + 1], [1, 40, 0, 200, 3, 9], [50, 60]])
+@pytest.mark.parametrize("lengths", [[1], [0], [15, 16, 17, 33], [1, 40, 0, 200, 3, 9], [700]])
 def test_it_computes_what_the_graph_computes(backends, lengths):
     native, graph = backends
     arguments = batch(lengths)
@@ -96,9 +96,37 @@ def test_threads_share_it(backends):
     assert found == expected
 
 
-def test_engines_use_it_and_say_so(bundle):
-    assert "steps by recblr's own kernels" in load(bundle, threads=1).description
-    assert "own kernels" not in load(bundle, threads=1, native_ops=False).description
+def test_a_row_in_pieces_ends_in_the_same_state(backends):
+    native, _ = backends
+    items, _, states, _ = batch([203])
+    whole = native.advance(items, np.array([0, 203], np.int32), states)
+    state = states
+    for piece in np.split(items, [1, 2, 17, 34, 100]):
+        state = native.advance(piece, np.array([0, len(piece)], np.int32), state)
+    assert state.tobytes() == whole.tobytes()
+
+
+def test_threads_do_not_change_results(bundle):
+    opened = open_bundle(bundle)
+    one, many = (NativeBackend(native_model(opened, ranks=True), 100, threads) for threads in (1, 3))
+    arguments = batch([300, 2, 500, 1, 90, 0, 40])
+    for mine, theirs in zip(one.run(*arguments), many.run(*arguments), strict=True):
+        assert mine.tobytes() == theirs.tobytes()
+
+
+def test_it_is_the_engine_on_a_cpu_unless_another_is_asked_for(bundle):
+    own = "recblr's own kernels on the CPU, 1 thread"
+    assert load(bundle, threads=1).description == own
+    assert load(bundle, threads=1, engine="native").description == own
+    assert load(bundle, threads=1, engine="onnxruntime").description.startswith("ONNX Runtime")
+    assert load(bundle, threads=1, native_ops=False).description.endswith("the ops as ONNX functions")
+
+
+def test_what_it_cannot_do_is_refused_when_it_is_asked_for(bundle):
+    with pytest.raises(ConfigError, match="engine is 'native', but it has no device"):
+        load(bundle, device="cuda", engine="native")
+    with pytest.raises(ConfigError, match="threads is 0"):
+        load(bundle, threads=0)
 
 
 def test_a_bundle_that_does_not_tell_its_weights_is_computed_by_the_graph(bundle, tmp_path, caplog):
@@ -108,7 +136,9 @@ def test_a_bundle_that_does_not_tell_its_weights_is_computed_by_the_graph(bundle
     write_manifest(copy, dataclasses.replace(manifest, onnx={"opset": manifest.onnx["opset"]}))
     with caplog.at_level(logging.INFO):
         engine = load(copy, threads=1)
-    assert "own kernels" not in engine.description
-    assert "steps are computed by the graph: the bundle does not tell where its weights are" in caplog.text
+    assert engine.description.startswith("ONNX Runtime")
+    assert "ONNX Runtime computes: the bundle does not tell where its weights are" in caplog.text
+    with pytest.raises(ConfigError, match="does not tell where its weights are: export it again"):
+        load(copy, engine="native")
     (ranking,) = engine.recommend([[1, 2, 3]])
     assert len(ranking.items) == 10

@@ -1,0 +1,33 @@
+"""How many threads there are for a run on the CPU."""
+
+from __future__ import annotations
+
+import os
+
+from recblr.errors import ConfigError
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
+def check_threads(threads: int | None) -> int:
+    """Threads of one run; None is one per CPU that this process may use.
+
+    Raises:
+        ConfigError: no whole number of at least 1.
+    """
+    if threads is None:
+        return usable_cpus()
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ConfigError(f"threads is {threads!r}: give a whole number of at least 1")
+    return threads
+
+
+def on_cpu(threads: int) -> str:
+    """The place of a run, for people."""
+    return "the CPU, 1 thread" if threads == 1 else f"the CPU, {threads} threads"
