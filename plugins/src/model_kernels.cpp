@@ -209,7 +209,7 @@ int64_t find_above(const float* scores, int64_t count, float threshold, int32_t*
   const Vector limit = broadcast(threshold);
   int64_t n_found = 0;
   for (int64_t at = 0; at < count; at += kLanes) {
-    for (unsigned left = above(load_vector(scores + at), limit); left != 0; left &= left - 1) {
+    for (unsigned left = bits_of(above(load_vector(scores + at), limit)); left != 0; left &= left - 1) {
       found[n_found++] = static_cast<int32_t>(at) + __builtin_ctz(left);
     }
   }

@@ -60,19 +60,22 @@ int64_t scan(TopItemsScan* s) {
 #pragma GCC unroll 4
       for (int i = 0; i < kItems / 3; ++i) items[i] += sizeof(float);
     }
-    unsigned any = 0;
-    unsigned lanes[kItems][kVectors];
+    Mask any = above(sums[0][0], thresholds[0]);
 #pragma GCC unroll 12
     for (int i = 0; i < kItems; ++i) {
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) any |= lanes[i][v] = above(sums[i][v], thresholds[v]);
+      for (int v = 0; v < kVectors; ++v) any = either(any, above(sums[i][v], thresholds[v]));
     }
-    if (any == 0) continue;
+    if (bits_of(any) == 0) continue;
+#pragma GCC unroll 12
     for (int i = 0; i < kItems; ++i) {
+#pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
+        unsigned left = bits_of(above(sums[i][v], thresholds[v]));
+        if (left == 0) continue;
         float scores[kLanes];
         store_vector(scores, sums[i][v]);
-        for (unsigned left = lanes[i][v]; left != 0; left &= left - 1) {
+        for (; left != 0; left &= left - 1) {
           const int lane = __builtin_ctz(left);
           s->hits[s->n_hits++] = {v * kLanes + lane, static_cast<int32_t>(done * kItems + i), scores[lane]};
         }

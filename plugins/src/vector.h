@@ -3,6 +3,7 @@
 // use.
 #pragma once
 
+#include <stdint.h>
 #include <string.h>
 
 #if defined(__AVX512F__) || defined(__AVX2__)
@@ -39,8 +40,12 @@ inline float sum_of_lanes(Vector value) {
   _mm512_store_ps(lanes, value);
   return sum_of_8(_mm256_add_ps(_mm256_load_ps(lanes), _mm256_load_ps(lanes + 8)));
 }
-// A bit per lane, set where the score is above the threshold or not a number.
-inline unsigned above(Vector score, Vector threshold) { return _mm512_cmp_ps_mask(score, threshold, _CMP_NLE_UQ); }
+using Mask = __mmask16;
+// The lanes where the score is above the threshold or not a number.
+inline Mask above(Vector score, Vector threshold) { return _mm512_cmp_ps_mask(score, threshold, _CMP_NLE_UQ); }
+inline Mask either(Mask a, Mask b) { return _kor_mask16(a, b); }
+// A bit per lane.
+inline unsigned bits_of(Mask mask) { return mask; }
 
 #elif defined(__AVX2__)
 
@@ -54,9 +59,10 @@ inline void store_vector(float* to, Vector value) { _mm256_storeu_ps(to, value);
 inline Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm256_fmadd_ps(a, b, sum); }
 inline Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
 inline float sum_of_lanes(Vector value) { return sum_of_8(value); }
-inline unsigned above(Vector score, Vector threshold) {
-  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(score, threshold, _CMP_NLE_UQ)));
-}
+using Mask = __m256;
+inline Mask above(Vector score, Vector threshold) { return _mm256_cmp_ps(score, threshold, _CMP_NLE_UQ); }
+inline Mask either(Mask a, Mask b) { return _mm256_or_ps(a, b); }
+inline unsigned bits_of(Mask mask) { return static_cast<unsigned>(_mm256_movemask_ps(mask)); }
 
 #else
 
@@ -74,10 +80,11 @@ inline void store_vector(float* to, Vector value) { memcpy(to, &value, sizeof va
 inline Vector multiply_add(Vector a, Vector b, Vector sum) { return a * b + sum; }
 inline Vector add(Vector a, Vector b) { return a + b; }
 inline float sum_of_lanes(Vector value) { return (value[0] + value[2]) + (value[1] + value[3]); }
-inline unsigned above(Vector score, Vector threshold) {
-  const auto not_above = score <= threshold;
-  return unsigned{not_above[0] == 0} | unsigned{not_above[1] == 0} << 1 | unsigned{not_above[2] == 0} << 2 |
-         unsigned{not_above[3] == 0} << 3;
+typedef int32_t Mask __attribute__((vector_size(16)));
+inline Mask above(Vector score, Vector threshold) { return ~(score <= threshold); }
+inline Mask either(Mask a, Mask b) { return a | b; }
+inline unsigned bits_of(Mask mask) {
+  return (mask[0] & 1u) | (mask[1] & 1u) << 1 | (mask[2] & 1u) << 2 | (mask[3] & 1u) << 3;
 }
 
 #endif
