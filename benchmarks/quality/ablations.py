@@ -7,17 +7,12 @@ Trains by the data set's recipe "paper". The table is in results/quality-ablatio
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import machine_info, write_result
 from plots import new_figure, write_plot
-from sweep import Entry, Overrides, base_recipe, describe, echo_table, run_sweep, sweep_options
+from sweep import Entry, run_and_write, sweep_options
 from variants import WithoutConvolution, WithoutFeedForward, WithoutGates
 
 ENTRIES = (
@@ -46,29 +41,9 @@ def plot(name: str, rows: list[dict[str, Any]]) -> Path:
 
 @click.command()
 @sweep_options
-def main(
-    data: Path,
-    seeds: str,
-    epochs: int | None,
-    dropout: float | None,
-    max_history: int | None,
-    work: Path,
-    threads: int | None,
-) -> None:
+def main(data: Path, **options: Any) -> None:
     """Train on DATA and write benchmarks/results/quality-ablations-<data>.json."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-    overrides, numbers = Overrides(epochs, dropout, max_history), [int(seed) for seed in seeds.split(",")]
-    rows = run_sweep(data, "ablations", ENTRIES, numbers, overrides, work)
-    name = f"quality-ablations-{data.stem}"
-    result = {
-        "machine": machine_info(("recblr", "torch", "numpy")),
-        "data": data.stem,
-        **describe(base_recipe(data, overrides), numbers),
-        "entries": rows,
-    }
-    echo_table(rows)
-    click.echo(f"written to {write_result(name, result)} and {plot(name, rows)}")
+    run_and_write("ablations", data, ENTRIES, plot, **options)
 
 
 if __name__ == "__main__":

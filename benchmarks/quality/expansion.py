@@ -7,17 +7,12 @@ Trains by the data set's recipe "paper". The result is results/quality-expansion
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import machine_info, write_result
 from plots import new_figure, write_plot
-from sweep import Entry, Overrides, base_recipe, describe, echo_table, run_sweep, sweep_options
+from sweep import Entry, run_and_write, sweep_options
 
 
 def plot(name: str, rows: list[dict[str, Any]]) -> Path:
@@ -42,31 +37,10 @@ def plot(name: str, rows: list[dict[str, Any]]) -> Path:
 @click.command()
 @sweep_options
 @click.option("--expansions", default="1,2,3,4", show_default=True, help="Comma-separated.")
-def main(
-    data: Path,
-    seeds: str,
-    epochs: int | None,
-    dropout: float | None,
-    max_history: int | None,
-    work: Path,
-    threads: int | None,
-    expansions: str,
-) -> None:
+def main(data: Path, expansions: str, **options: Any) -> None:
     """Train on DATA and write benchmarks/results/quality-expansion-<data>.json."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-    overrides, numbers = Overrides(epochs, dropout, max_history), [int(seed) for seed in seeds.split(",")]
     entries = [Entry(f"expansion {factor}", {"expansion": float(factor)}) for factor in expansions.split(",")]
-    rows = run_sweep(data, "expansion", entries, numbers, overrides, work)
-    name = f"quality-expansion-{data.stem}"
-    result = {
-        "machine": machine_info(("recblr", "torch", "numpy")),
-        "data": data.stem,
-        **describe(base_recipe(data, overrides), numbers),
-        "entries": rows,
-    }
-    echo_table(rows)
-    click.echo(f"written to {write_result(name, result)} and {plot(name, rows)}")
+    run_and_write("expansion", data, entries, plot, **options)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import machine_info, write_result
 from recipes import RECIPES, Recipe
 from runner import train
 
@@ -75,7 +80,7 @@ def base_recipe(data: Path, overrides: Overrides) -> Recipe:
 
 
 def sweep_options(command: Command) -> Command:
-    """The options of a sweep's script; the command takes them as keyword arguments of these names."""
+    """The options of a sweep's script, which are those of `run_and_write`."""
     options = (
         click.argument("data", type=click.Path(path_type=Path, exists=True)),
         click.option("--seeds", default="0,1,2", show_default=True, help="Comma-separated."),
@@ -137,6 +142,41 @@ def run_sweep(
         }
         for entry in entries
     ]
+
+
+def run_and_write(
+    sweep: str,
+    data: Path,
+    entries: Sequence[Entry],
+    plot: Callable[[str, list[dict[str, Any]]], Path],
+    *,
+    seeds: str,
+    epochs: int | None,
+    dropout: float | None,
+    max_history: int | None,
+    work: Path,
+    threads: int | None,
+) -> None:
+    """A sweep's command: `run_sweep`, and results/quality-<sweep>-<data>.json with its plot.
+
+    Args:
+        sweep, data, entries, work: see `run_sweep`.
+        plot: of a name and the rows; gives the file.
+        seeds, epochs, dropout, max_history, threads: as `sweep_options` gives them.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    overrides, numbers = Overrides(epochs, dropout, max_history), [int(seed) for seed in seeds.split(",")]
+    rows = run_sweep(data, sweep, entries, numbers, overrides, work)
+    name = f"quality-{sweep}-{data.stem}"
+    result = {
+        "machine": machine_info(("recblr", "torch", "numpy")),
+        "data": data.stem,
+        **describe(base_recipe(data, overrides), numbers),
+        "entries": rows,
+    }
+    echo_table(rows)
+    click.echo(f"written to {write_result(name, result)} and {plot(name, rows)}")
 
 
 def of_runs(runs: Sequence[dict[str, Any]], part: str) -> dict[str, dict[str, float]]:
