@@ -28,13 +28,13 @@ class Recipe:
 _AMAZON = Recipe(
     model={"dropout": 0.5},
     training={
-        "epochs": 40,
+        "epochs": 60,
         "patience": 10,
-        "batch_tokens": 2048,
+        "batch_tokens": 512,
         "max_history": 50,
         "schedule": "constant",
         "warmup_epochs": 1.0,
-        "weight_average": 0.99,
+        "weight_average": 0.999,
     },
     history=50,
     note="D=64, 2 layers, expansion 2, conv 4, histories of 50",
