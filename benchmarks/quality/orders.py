@@ -5,9 +5,9 @@
 
 RecBole, in which the paper's numbers were made, keeps timestamps as float32 (its issues 1653 and 2204). Those of
 MovieLens-1M then differ by 64 seconds at least, in which users rate several films, and what is tied stays in the order
-of the file: within a user that is one order of films, the same for all users, and a model can learn it. `recbole` gives
-the ratings that order; `runs` shows what such an order does, on any data: of every few interactions in a row it makes a
-tie, and puts it in one random order of all items.
+of the file: within a user that is not by time, but an order of films that many users share, and a model can learn it.
+`recbole` gives the ratings that order; `runs` shows what such an order can do, on any data: of every few interactions
+in a row it makes a tie, and puts it in one random order of all items.
 """
 
 from __future__ import annotations
@@ -44,6 +44,17 @@ def write(users: np.ndarray, items: np.ndarray, path: Path) -> None:
         pq.write_table(table, temporary)
 
 
+def write_runs(data: Path, path: Path, length: int) -> int:
+    """A data file as `runs_order` orders it; gives the number of interactions."""
+    table = pq.read_table(data, columns=["user_id", "item_id", "timestamp"])
+    users, items, timestamps = (column.to_numpy() for column in table.columns)
+    by_time = np.lexsort((timestamps, users))
+    users, items = users[by_time], items[by_time]
+    order = runs_order(users, items, length)
+    write(users[order], items[order], path)
+    return len(users)
+
+
 @click.group()
 def main() -> None:
     """Write data in another order."""
@@ -69,13 +80,7 @@ def recbole(ratings: Path, output: Path) -> None:
 @click.option("--length", type=click.IntRange(min=1), default=4, show_default=True, help="Interactions of a tie.")
 def runs(data: Path, output: Path, length: int) -> None:
     """DATA (Parquet) with every few interactions of a user tied, and ties in one order of all items."""
-    table = pq.read_table(data, columns=["user_id", "item_id", "timestamp"])
-    users, items, timestamps = (column.to_numpy() for column in table.columns)
-    by_time = np.lexsort((timestamps, users))
-    users, items = users[by_time], items[by_time]
-    order = runs_order(users, items, length)
-    write(users[order], items[order], output)
-    click.echo(f"{len(users):,} interactions in runs of {length}: {output}")
+    click.echo(f"{write_runs(data, output, length):,} interactions in runs of {length}: {output}")
 
 
 if __name__ == "__main__":
