@@ -99,9 +99,11 @@ def settings_of(run: dict[str, Any]) -> str:
     else:
         loss = "all items"
     norm = f", item vectors of length {objective['item_norm']:g}" if objective["item_norm"] else ""
+    average = f", weights averaged with {training['weight_average']:g}" if training["weight_average"] else ""
+    decay = f", weight decay {training['weight_decay']:g}" if training["weight_decay"] else ""
     return (
         f"{loss}{norm}, dropout {run['model']['dropout']:g}, learning rate {training['learning_rate']:g} "
-        f"({training['schedule']}), batches of {training['batch_tokens']} items"
+        f"({training['schedule']}), batches of {training['batch_tokens']} items{average}{decay}"
     )
 
 
