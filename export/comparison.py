@@ -220,7 +220,9 @@ def _difference(result: _Result, answer: tuple[ScoresArray, StatesArray], tolera
     score_limit = tolerance * _largest(all_scores)
     state_limit = tolerance * _largest(states)
     as_good = np.where(exists, _distance(of_ranked, best), np.inf) <= score_limit
-    once = np.array([len(np.unique(row)) == len(row) for row in result.top_items])
+    # Where a row has no more items to rank, any index may stand.
+    ranked = [row[scores > -np.inf] for row, scores in zip(result.top_items, result.top_scores, strict=True)]
+    once = np.array([len(np.unique(row)) == len(row) for row in ranked])
     return _Difference(
         score=float(_distance(of_ranked, result.top_scores).max()),
         state=float(np.abs(states - result.state_out).max()),

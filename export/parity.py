@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 
 from recblr.array_types import ScoresArray, StatesArray
 from recblr.errors import BundleError, ConfigError, ExportError
 from recblr.export.comparison import TOLERANCE, Batch, compare
-from recblr.export.graph import InferenceModel
+from recblr.export.graph import InferenceModel, initializer_names
 from recblr.model import RecBLR
+from recblr.runtime.backend import Backend
+from recblr.runtime.native_backend import NativeBackend, read_model
 from recblr.runtime.onnxruntime_backend import NativeOpsError, OnnxRuntimeBackend, library_with_ops
 
 
@@ -40,10 +44,10 @@ class PyTorchReference:
 
 
 def check_parity(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Any]:
-    """Compare ONNX Runtime on the CPU with PyTorch, on random histories.
+    """Compare what computes a bundle on a CPU with PyTorch, on random histories.
 
     ONNX Runtime is checked with the file's local functions and, where the native library has operators for it, with
-    those.
+    those; the native library's own kernels, with the file's weights, where they can compute it.
 
     Args:
         model: on the CPU; it is put into evaluation mode.
@@ -51,8 +55,8 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Any]:
         max_k: as it was exported.
 
     Returns:
-        What `recblr.export.comparison.compare` returns, the worst of both ways, with the cases of each: "ops":
-        {"functions" or "native": {case: ...}}.
+        What `recblr.export.comparison.compare` returns, the worst of all ways, with the cases of each: "ops":
+        {"functions", "native", or "kernels": {case: ...}}.
 
     Raises:
         ExportError: beyond the tolerance, or ONNX Runtime cannot run the graph.
@@ -60,7 +64,8 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Any]:
     reference = PyTorchReference(model, max_k)
     try:
         reports = {
-            backend.ops: compare(backend, reference, backend.description, TOLERANCE) for backend in _backends(onnx_path)
+            way: compare(backend, reference, backend.description, TOLERANCE)
+            for way, backend in _backends(model, onnx_path, max_k).items()
         }
     except ExportError as error:
         raise ExportError(
@@ -76,13 +81,20 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Any]:
     }
 
 
-def _backends(onnx_path: Path) -> list[OnnxRuntimeBackend]:
+def _backends(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Backend]:
     try:
         library_with_ops("cpu")
-        ways = [False, True]
+        ways = {"functions": False, "native": True}
     except NativeOpsError:
-        ways = [False]
+        ways = {"functions": False}
     try:
-        return [OnnxRuntimeBackend(onnx_path, native_ops=native) for native in ways]
+        backends: dict[str, Backend] = {
+            way: OnnxRuntimeBackend(onnx_path, native_ops=native) for way, native in ways.items()
+        }
     except (BundleError, ConfigError) as error:
         raise ExportError(f"the exported graph cannot be loaded: {error}") from error
+    names = initializer_names(onnx.load(onnx_path), model)
+    with contextlib.suppress(ValueError):  # then they will not compute the bundle either
+        kernels = read_model(onnx_path, names, model.config.layers, ranks=True)
+        backends["kernels"] = NativeBackend(kernels, min(max_k, model.config.n_items))
+    return backends

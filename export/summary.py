@@ -16,7 +16,7 @@ def summary(output: Path, manifest: dict[str, Any], seconds: float) -> str:
     lines = [
         f"{output}: {size / 1e6:.1f} MB, {manifest['n_items']:,} items, up to {manifest['max_k']:,} results, "
         f"states of {manifest['state_size']:,} numbers",
-        f"ONNX Runtime against PyTorch: {_differences(manifest['parity'])}",
+        f"On the CPU, against PyTorch: {_differences(manifest['parity'])}",
     ]
     if manifest.get("engine") is not None:
         section = EngineSection.from_dict(manifest["engine"])

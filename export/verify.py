@@ -15,6 +15,7 @@ from recblr.export.comparison import TOLERANCE, Batch, Reference, compare
 from recblr.runtime.bundle import Bundle, open_bundle
 from recblr.runtime.engine_section import EngineSection
 from recblr.runtime.gpu import current_gpu
+from recblr.runtime.native_backend import NativeBackend, native_model
 from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from recblr.runtime.tensorrt_library import title
 
@@ -103,8 +104,9 @@ def compare_engine(bundle: Bundle, backend: TensorRTBackend, reference: Referenc
 def verify_bundle(path: Path) -> tuple[str, dict[str, Any]]:
     """Repeat a bundle's check on this machine, without PyTorch's model.
 
-    The engine is compared with the bundle's own model.onnx in ONNX Runtime. In a bundle without an engine, ONNX
-    Runtime is compared with itself: histories in pieces, resumed from states, against whole ones.
+    The engine is compared with the bundle's own model.onnx in ONNX Runtime, or, in a bundle without one, the native
+    library's kernels are. Where those cannot compute it, ONNX Runtime is compared with itself: histories in pieces,
+    resumed from states, against whole ones.
 
     Returns:
         What was compared with what, and the report.
@@ -115,9 +117,13 @@ def verify_bundle(path: Path) -> tuple[str, dict[str, Any]]:
     bundle = open_bundle(path)
     reference = bundle_reference(bundle)
     if bundle.engine is None:
-        backend = OnnxRuntimeBackend(bundle.model_path)
-        report = compare(backend, reference, "ONNX Runtime", TOLERANCE)
-        return "ONNX Runtime, histories in pieces against whole ones (the bundle holds no engine)", report
+        try:
+            kernels = NativeBackend(native_model(bundle, ranks=True), bundle.manifest.max_k)
+        except ValueError:
+            report = compare(OnnxRuntimeBackend(bundle.model_path), reference, "ONNX Runtime", TOLERANCE)
+            return "ONNX Runtime, histories in pieces against whole ones (the bundle holds no engine)", report
+        report = compare(kernels, reference, kernels.description, TOLERANCE)
+        return f"{kernels.description}, against {reference.name} (the bundle holds no engine)", report
     report = compare_engine(bundle, open_engine(bundle), reference)
     return f"{title(bundle.engine.target)} on {report['gpu']} against {reference.name}", report
 

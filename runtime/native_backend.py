@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -69,18 +69,32 @@ def native_model(bundle: Bundle, ranks: bool) -> native.NativeModel:
     Raises:
         ValueError: the library is not there or older, or the bundle's weights cannot be had.
     """
-    if not native.is_available():
-        raise ValueError("the native library is not there, or older")
-    config: Mapping[str, Any] = bundle.manifest.model
     names = bundle.manifest.onnx.get("weights")
     if not isinstance(names, Mapping):
         raise ValueError("the bundle does not tell where its weights are: export it again")
-    needed = native.parameter_names(config["layers"])
+    return read_model(bundle.model_path, names, bundle.manifest.model["layers"], ranks)
+
+
+def read_model(onnx_path: Path, names: Mapping[str, str | None], n_layers: int, ranks: bool) -> native.NativeModel:
+    """A graph's model for the native library.
+
+    Args:
+        onnx_path: the bundle's ONNX file.
+        names: which initializer holds each parameter, None for zeros; see `recblr.export.graph.initializer_names`.
+        n_layers: L.
+        ranks: whether it may rank; it then takes a copy of the embedding.
+
+    Raises:
+        ValueError: the library is not there or older, or a parameter has no initializer.
+    """
+    if not native.is_available():
+        raise ValueError("the native library is not there, or older")
+    needed = native.parameter_names(n_layers)
     missing = [name for name in needed if name not in names]
     if missing:
-        raise ValueError(f"the bundle's graph has other weights for {', '.join(missing)}")
+        raise ValueError(f"the graph has other weights for {', '.join(missing)}")
     held = {name: str(names[name]) for name in needed if names[name] is not None}
-    weights = map_weights(bundle.model_path, set(held.values()))
+    weights = map_weights(onnx_path, set(held.values()))
     return native.NativeModel(
-        {name: weights[initializer] for name, initializer in held.items()}, config["layers"], _NORM_EPSILON, ranks
+        {name: weights[initializer] for name, initializer in held.items()}, n_layers, _NORM_EPSILON, ranks
     )

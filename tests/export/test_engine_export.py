@@ -107,7 +107,7 @@ def test_what_is_printed(engine_bundle: MakeEngineBundle, precision: Precision) 
     exported = engine_bundle(precision)
     size, parity, engine, profile, proof, *evaluation, status, seconds = exported.printed.splitlines()
     assert size.startswith(f"{exported.path}: ")
-    assert parity.startswith("ONNX Runtime against PyTorch: ")
+    assert parity.startswith("On the CPU, against PyTorch: ")
     installed = _manifest(exported.path)["engine"]["version"]
     assert engine.startswith(f"model.engine: TensorRT-RTX {installed}, {precision}, ")
     assert profile.startswith("it takes 1 to 256 rows (best at 16), 0 to 65,536 new items (best at 1,024) and ")

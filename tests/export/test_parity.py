@@ -19,6 +19,7 @@ from recblr.export.comparison import TOLERANCE
 from recblr.export.graph import build_graph
 from recblr.export.parity import check_parity
 from recblr.model import RecBLR
+from recblr.runtime.native_backend import NativeBackend
 from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
 
 Change = Callable[[onnx.ModelProto], None]
@@ -31,7 +32,9 @@ def test_report(checkpoint: Checkpoint, bundle: Path) -> None:
     assert report["max_score_difference"] < 1e-4
     assert report["max_state_difference"] < 1e-4
     assert report["top_k_agreement"] == 1
-    assert list(report["ops"]) == (["functions", "native"] if has_native_ops() else ["functions"])
+    native = ["native"] if has_native_ops() else []
+    kernels = ["kernels"] if plugins.find_library() is not None else []
+    assert list(report["ops"]) == ["functions", *native, *kernels]
     for cases in report["ops"].values():
         assert list(cases) == ["cold", "dense", "single", "incremental", "empty", "exclusions"]
         assert cases["empty"]["tokens"] == 0
@@ -58,6 +61,20 @@ def test_native_ops_that_differ_are_refused(
 
     monkeypatch.setattr(OnnxRuntimeBackend, "run", wrong_where_native)
     with pytest.raises(ExportError, match="native ops and PyTorch differ in the case 'cold'"):
+        check_parity(checkpoint.model, bundle / "model.onnx", 20)
+
+
+@pytest.mark.skipif(plugins.find_library() is None, reason="librecblr_plugins.so was not built")
+def test_kernels_that_differ_are_refused(checkpoint: Checkpoint, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They serve on CPUs, so they are compared as well."""
+    run = NativeBackend.run
+
+    def wrong(self: NativeBackend, *batch: Any) -> Any:
+        top_items, top_scores, state_out = run(self, *batch)
+        return top_items, top_scores * 1.01, state_out
+
+    monkeypatch.setattr(NativeBackend, "run", wrong)
+    with pytest.raises(ExportError, match="recblr's own kernels on the CPU, .* and PyTorch differ in the case 'cold'"):
         check_parity(checkpoint.model, bundle / "model.onnx", 20)
 
 

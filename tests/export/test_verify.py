@@ -75,7 +75,9 @@ def test_a_bundle_without_an_engine(bundle: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     files, differences = result.stdout.splitlines()
     assert files == f"{bundle}: every file is as its manifest says"
-    assert differences.startswith("ONNX Runtime, histories in pieces against whole ones (the bundle holds no engine): ")
+    assert differences.startswith(
+        ("recblr's own kernels on the CPU, ", "ONNX Runtime, histories in pieces against whole ones (the bundle")
+    )
     assert "the same best items in 100% of rows" in differences
     assert differences.endswith("(cold, dense, single, incremental, empty, exclusions)")
     assert {path.name: path.stat().st_mtime_ns for path in bundle.iterdir()} == before
@@ -104,7 +106,7 @@ def test_weights_that_were_altered(copied_bundle: Path) -> None:
 
 
 def test_states_that_are_not_passed_on(copied_bundle: Path) -> None:
-    """A graph under a right hash that starts every history anew: in pieces it gives something else."""
+    """A graph under a right hash that starts every history anew: the kernels, or it in pieces, give something else."""
 
     def forget(model: onnx.ModelProto) -> None:
         model.graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), "nothing"))
@@ -116,7 +118,7 @@ def test_states_that_are_not_passed_on(copied_bundle: Path) -> None:
 
     _change_graph(copied_bundle, forget)
     error = _one_line(_run("--verify", copied_bundle))
-    assert "ONNX Runtime and model.onnx in ONNX Runtime differ in the case 'incremental'" in error
+    assert "and model.onnx in ONNX Runtime differ in the case" in error
 
 
 def test_a_graph_that_onnxruntime_cannot_load(copied_bundle: Path) -> None:
