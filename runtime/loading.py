@@ -27,6 +27,10 @@ _log = logging.getLogger(__name__)
 # From so many items on, the graph's own ranking is not used: of 256 rows, its scores alone would take 100 MB.
 LARGE_CATALOGUE = 100_000
 
+# Up to this width the native library's kernels are at least as fast as ONNX Runtime with the same threads, but for a
+# single long row with several, whose products only ONNX Runtime shares among them; beyond, ONNX Runtime is.
+WIDEST_NATIVE_DIM = 128
+
 _MAX_WORKERS = 8  # beyond, Python is what they wait for
 _TENSORRT_WORKERS = 2  # one prepares its batch while the other's runs
 
@@ -74,7 +78,7 @@ def load(
         engine: "tensorrt" for the bundle's TensorRT engine, to which threads, device and native_ops do not apply;
             "native" for the native library's kernels, on the CPU; "onnxruntime" for the ONNX file. "auto" for the
             first of these that there is and that runs here, with a word in the log, or for ONNX Runtime where device
-            or native_ops ask for it. `Engine.description` tells.
+            or native_ops ask for it, or the model is wide. `Engine.description` tells.
 
     Raises:
         BundleError: no bundle, or an incomplete or altered one, or one that ONNX Runtime cannot load.
@@ -127,6 +131,8 @@ def _native_backend(
     try:
         if device != "cpu" or native_ops is not None:
             raise ValueError("it has no device and no native_ops to choose")
+        if engine == "auto" and bundle.manifest.dim > WIDEST_NATIVE_DIM:
+            raise ValueError(f"the model is {bundle.manifest.dim} wide, for which it is faster")
         return NativeBackend(native_model(bundle, ranks), _max_k(bundle), threads)
     except ValueError as error:
         if engine == "native":

@@ -234,16 +234,6 @@ void select(const recblr_model& m, const float* scores, int64_t k, Scratch* scra
   }
 }
 
-void feed_row(const recblr_model& m, const recblr_model_run& a, int64_t row, Scratch* scratch) {
-  const int64_t size = m.state_size();
-  float* state = a.state_out + row * size;
-  if (state != a.state_in + row * size) {
-    std::memcpy(state, a.state_in + row * size, static_cast<size_t>(size) * sizeof(float));
-  }
-  const int64_t at = a.offsets[row];
-  m.kernels.advance(m.packed, a.items + at, a.offsets[row + 1] - at, state, scratch->tokens.data());
-}
-
 void rank_rows(const recblr_model& m, const recblr_model_run& a, int64_t first, int64_t n_rows, Scratch* scratch) {
   const int64_t size = m.state_size(), padded = m.padded_items();
   float* scores = scratch->scores.data();
@@ -268,25 +258,48 @@ void rank_rows(const recblr_model& m, const recblr_model_run& a, int64_t first, 
   }
 }
 
-// A row's work in elements of what the other functions of this library do: some hundred rows are worth a thread, which
-// may find its core taken by another's, waiting for work.
+// An item's work in elements of what the other functions of this library do: some hundred are worth a thread, which may
+// find its core taken by another's, waiting for work.
 constexpr int64_t kOfItem = 256;
+// Items that a thread takes at once: enough that they share the weights, whatever the rows' lengths.
+constexpr int64_t kShare = 96;
 
 void feed(const recblr_model& m, const recblr_model_run& a) {
-  const int64_t threads = useful_threads(a.n_threads, a.n_rows, kOfItem * a.offsets[a.n_rows]);
-  int64_t longest = 0;
-  for (int64_t row = 0; row < a.n_rows; ++row)
-    longest = std::max<int64_t>(longest, a.offsets[row + 1] - a.offsets[row]);
+  const int64_t size = m.state_size(), n_items = a.offsets[a.n_rows];
+  if (a.state_out != a.state_in) {
+    std::memcpy(a.state_out, a.state_in, static_cast<size_t>(a.n_rows * size) * sizeof(float));
+  }
+  std::vector<FedRow> rows(static_cast<size_t>(a.n_rows));
+  std::vector<int64_t> shares{0};  // the first row of each, and the end
+  for (int64_t row = 0, items = 0; row < a.n_rows; ++row) {
+    const int64_t at = a.offsets[row], count = a.offsets[row + 1] - at;
+    rows[static_cast<size_t>(row)] = {a.items + at, count, a.state_out + row * size};
+    items += count;
+    if (items >= kShare || row + 1 == a.n_rows) {
+      shares.push_back(row + 1);
+      items = 0;
+    }
+  }
+  const int64_t n_shares = static_cast<int64_t>(shares.size()) - 1;
+  const int64_t threads = useful_threads(a.n_threads, n_shares, kOfItem * n_items);
   std::vector<Scratch> scratch(static_cast<size_t>(threads));
   for (Scratch& of_worker : scratch) {
-    of_worker.tokens.resize(static_cast<size_t>(m.kernels.scratch_floats(m.packed, longest)));
+    of_worker.tokens.resize(static_cast<size_t>(m.kernels.scratch_floats(m.packed, n_items)));
   }
-  in_parallel(a.n_rows, threads,
-              [&](int64_t row, int64_t worker) { feed_row(m, a, row, &scratch[static_cast<size_t>(worker)]); });
+  in_parallel(n_shares, threads, [&](int64_t share, int64_t worker) {
+    const int64_t first = shares[static_cast<size_t>(share)];
+    m.kernels.advance(m.packed, rows.data() + first, shares[static_cast<size_t>(share) + 1] - first,
+                      scratch[static_cast<size_t>(worker)].tokens.data());
+  });
 }
 
+// Rows that a thread ranks at once: they share a reading of the items, and their scores are held.
+constexpr int64_t kFewestRanked = 4, kMostRanked = 24;
+
 void rank(const recblr_model& m, const recblr_model_run& a) {
-  const int64_t group = kMostScoredRows, groups = (a.n_rows + group - 1) / group;
+  const int64_t per_thread = (a.n_rows + a.n_threads - 1) / std::max<int64_t>(a.n_threads, 1);
+  const int64_t group = std::min(std::max(per_thread, kFewestRanked), kMostRanked);
+  const int64_t groups = (a.n_rows + group - 1) / group;
   const int64_t threads = useful_threads(a.n_threads, groups, a.n_rows * (m.packed.n_items / 16));
   std::vector<Scratch> scratch(static_cast<size_t>(threads));
   for (Scratch& of_worker : scratch) {

@@ -35,14 +35,18 @@ struct PackedModel {
   const PackedLayer* layers;
 };
 
-constexpr int64_t kMostScoredRows = 4;
+struct FedRow {
+  const int32_t* items;
+  int64_t count;
+  float* state;
+};
 
 struct ModelKernels {
   int64_t panel;
-  // Feeds a row's items to its state. scratch: scratch_floats of this model and a row at least as long, zeros at first.
-  void (*advance)(const PackedModel&, const int32_t* items, int64_t count, float* state, float* scratch);
+  // Feeds rows' items to their states. scratch: scratch_floats of this model and as many items in all, zeros at first.
+  void (*advance)(const PackedModel&, const FedRow* rows, int64_t n_rows, float* scratch);
   int64_t (*scratch_floats)(const PackedModel&, int64_t count);
-  // Scores of all items, [panels * panel] per row, for at most kMostScoredRows queries, each `stride` after the other.
+  // Scores of all items, [panels * panel] per row, for queries each `stride` after the other.
   void (*score)(const PackedModel&, const float* queries, int64_t stride, int64_t n_rows, float* scores,
                 int64_t scores_stride);
   // Places of the scores above the threshold or not a number, ascending; gives their number. `count` is of whole

@@ -13,7 +13,7 @@ import pytest
 
 from recblr import plugins
 from recblr.errors import ConfigError
-from recblr.runtime import load
+from recblr.runtime import load, loading
 from recblr.runtime.bundle import open_bundle, write_manifest
 from recblr.runtime.native_backend import NativeBackend, native_model
 from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
@@ -120,6 +120,14 @@ def test_it_is_the_engine_on_a_cpu_unless_another_is_asked_for(bundle):
     assert load(bundle, threads=1, engine="native").description == own
     assert load(bundle, threads=1, engine="onnxruntime").description.startswith("ONNX Runtime")
     assert load(bundle, threads=1, native_ops=False).description.endswith("the ops as ONNX functions")
+
+
+def test_wide_models_are_for_onnx_runtime(bundle, monkeypatch, caplog):
+    monkeypatch.setattr(loading, "WIDEST_NATIVE_DIM", 63)
+    with caplog.at_level(logging.INFO):
+        assert load(bundle, threads=1).description.startswith("ONNX Runtime")
+    assert "ONNX Runtime computes: the model is 64 wide" in caplog.text
+    assert load(bundle, threads=1, engine="native").description.startswith("recblr's own kernels")
 
 
 def test_what_it_cannot_do_is_refused_when_it_is_asked_for(bundle):
