@@ -216,7 +216,7 @@ def main(data: Path | None) -> None:
         "k": K,
         "lengths": lengths,
         "engine_against_authors": against_authors,
-        "onnxruntime_against_pytorch": against_pytorch,
+        "engine_against_pytorch": against_pytorch,
         "native_against_functions": against_functions,
         "step_against_recommend": steps,
         "step_spread": slowest / fastest,
@@ -228,7 +228,7 @@ def main(data: Path | None) -> None:
     for row in against_pytorch:
         ms = row["ms"]
         click.echo(
-            f"{row['users']:3} users: ONNX Runtime {ms['engine']:8.2f} ms, PyTorch {ms['pytorch']:8.2f} ms, "
+            f"{row['users']:3} users: engine {ms['engine']:8.2f} ms, PyTorch {ms['pytorch']:8.2f} ms, "
             f"ratio {row['ratio']:.1f}"
         )
     for row in against_functions or []:

@@ -25,7 +25,7 @@ from recblr.runtime.batch_runner import BatchRunner
 # On the native library's kernels, four rows share a reading of the items; in ONNX Runtime the cost of a step falls
 # until about 32 rows, that of an item of a history until about 128 items. Batches a few times that size pay for
 # Python's part, too, and keep others waiting for 3 ms.
-BATCH_LIMITS = Limits(rows=64, tokens=1024)
+BATCH_LIMITS = Limits(rows=64, tokens=1280)
 
 # What a batcher that nobody closed may take to answer the rest, when it is collected or the process ends.
 _EXIT_SECONDS = 10.0

@@ -145,7 +145,7 @@ class Engine:
             OverloadedError, DeadlineError, ClosedError, BackendError, ForkError: see `recblr.runtime.Batcher.submit`,
                 where the engine batches.
         """
-        return self._finish(self._answer(self._read_histories(histories, k, exclude_seen, exclude, only)))
+        return self._finish(self._answer(self._read_histories(histories, k, exclude_seen, exclude, only)))[0]
 
     async def arecommend(
         self,
@@ -160,7 +160,8 @@ class Engine:
         Where the engine batches, no thread waits, and cancelling the task withdraws what has not run; otherwise a
         thread computes.
         """
-        return await self._finish_async(self._answer(self._read_histories(histories, k, exclude_seen, exclude, only)))
+        request = self._read_histories(histories, k, exclude_seen, exclude, only)
+        return (await self._finish_async(self._answer(request)))[0]
 
     def step(
         self,
@@ -194,8 +195,8 @@ class Engine:
         items, unknown = encode_rows(self.bundle.vocabulary, new_items, "new_items")
         exclusions = encode_exclusions(self.bundle.vocabulary, exclude, len(items))
         allowed = encode_allowed(self.bundle.vocabulary, only, len(items))
-        new_states = prepare_states(states, len(items), self.bundle.initial_state)
-        return self._finish(self._answer(EngineRequest(items, unknown, exclusions, allowed, k), new_states)), new_states
+        prepared = prepare_states(states, len(items), self.bundle.initial_state)
+        return self._finish(self._answer(EngineRequest(items, unknown, exclusions, allowed, k), prepared))
 
     def close(self, drain: bool = True, timeout: float | None = None) -> None:
         """End the batching, where there is any; see `recblr.runtime.Batcher.close`. Safe to call again."""
@@ -257,33 +258,38 @@ class Engine:
         states = advance(self._backend, step.items, step.offsets, step.states)
         return np.empty((len(states), 0), np.int32), np.empty((len(states), 0), np.float32), states
 
-    def _answer(self, request: EngineRequest, states: StatesArray | None = None) -> _Steps[list[Ranking]]:
-        """The rankings; `states` [B, S], where given, are replaced by the new ones."""
+    def _answer(
+        self, request: EngineRequest, states: StatesArray | None = None
+    ) -> _Steps[tuple[list[Ranking], StatesArray]]:
+        """The rankings, and the new states [B, S]; of new users, where no `states` [B, S] are given."""
         rankings: list[Ranking] = []
+        states_of_parts: list[StatesArray] = []
         limit, initial = self._limits.tokens, self.bundle.initial_state
         for rows in request.parts(self._limits):
-            if states is None:
-                part = np.empty((rows.stop - rows.start, len(initial)), np.float32)
-                part[:] = initial
-            else:
-                part = states[rows]
             items = request.items[rows]
-            for b, history in enumerate(items):
-                if len(history) > limit:
-                    items[b] = yield from self._feed(history, part[b])
+            if states is not None:
+                part = states[rows]
+            else:
+                part = initial[None] if len(items) == 1 else np.tile(initial, (len(items), 1))
+            if max(map(len, items)) > limit:
+                part = part.copy()
+                for b, history in enumerate(items):
+                    if len(history) > limit:
+                        items[b] = yield from self._feed(history, part[b])
             beside = self._beside(request, rows)
             rank = len(beside) < len(items)
             exclude = pairs(request.exclusions[rows] if rank else [])
             top_items, top_scores, new_states = yield GraphRun(*ragged(items), part, exclude, rank)
-            part[:] = new_states
+            states_of_parts.append(new_states)
             # The query vector of a new user is zero, of all others the output of a layer norm.
-            known = [len(row) > 0 or bool(part[b, -self.bundle.manifest.dim :].any()) for b, row in enumerate(items)]
+            dim = self.bundle.manifest.dim
+            known = [len(row) > 0 or bool(new_states[b, -dim:].any()) for b, row in enumerate(items)]
             best_beside: dict[int, tuple[TopItemsArray, TopScoresArray]] = {}
             if beside and any(known[b] for b in beside):
                 beside = [b for b in beside if known[b]]
                 exclude = pairs([request.exclusions[rows.start + b] for b in beside])
                 only = self._only(request, [rows.start + b for b in beside])
-                of_rows = yield CatalogueRun(part[beside], exclude, only, request.k)
+                of_rows = yield CatalogueRun(new_states[beside], exclude, only, request.k)
                 best_beside = dict(zip(beside, zip(*of_rows[:2], strict=True), strict=True))
             for b, row in enumerate(range(rows.start, rows.stop)):
                 if known[b]:
@@ -291,7 +297,9 @@ class Engine:
                     rankings.append(self._ranked(request, row, *best))
                 else:
                     rankings.append(self._popular(request, row))
-        return rankings
+        if len(states_of_parts) == 1:
+            return rankings, states_of_parts[0]
+        return rankings, np.concatenate([np.empty((0, self.state_size), np.float32), *states_of_parts])
 
     def _beside(self, request: EngineRequest, rows: slice) -> list[int]:
         """Which of these rows, counted from their first, the catalogue ranks and not the graph."""

@@ -104,25 +104,24 @@ def check_k(k: int, n_items: int) -> int:
 
 
 def prepare_states(states: States, n_rows: int, initial_state: StateArray) -> StatesArray:
-    """A new float32 array [B, S]: the states given, and the initial state where one is None.
+    """A float32 array [B, S], not to be written: the states given, and the initial state where one is None.
 
     Raises:
         RequestError: another number of rows, another size, other types, or values that are not finite.
     """
     size = len(initial_state)
-    prepared = np.empty((n_rows, size), np.float32)
     if states is None:
-        prepared[:] = initial_state
-        return prepared
+        return np.tile(initial_state, (n_rows, 1))
     if not _is_sequence(states):
         raise RequestError(f"states is {_shown(states)}: give an array [B, {size}], or one state or None per row")
     if len(states) != n_rows:
         raise RequestError(f"{len(states)} states for {n_rows} rows: give one per row, None for a new user")
-    if isinstance(states, np.ndarray) and states.dtype == np.float32 and states.shape == prepared.shape:
-        prepared[:] = states
+    if isinstance(states, np.ndarray) and states.dtype == np.float32 and states.shape == (n_rows, size):
+        prepared = np.ascontiguousarray(states)
     elif isinstance(states, np.ndarray) and states.dtype != object:
-        prepared[:] = _as_float32(states, (n_rows, size), "states")
+        prepared = _as_float32(states, (n_rows, size), "states")
     else:
+        prepared = np.empty((n_rows, size), np.float32)
         for b, state in enumerate(states):
             prepared[b] = initial_state if state is None else _as_float32(state, (size,), f"states[{b}]")
     # One pass: what is not finite stays so in a sum of squares; as finite numbers may overflow in it, look again then.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recblr.errors import RequestError
-from recblr.runtime import Engine
+from recblr.runtime import Engine, Limits
 
 HISTORY = [10, 20, 99, 30, 10, 80]
 
@@ -28,11 +28,21 @@ def test_states_are_new_float32_arrays(engine: Engine) -> None:
     _, states = engine.step(before, [[10], []], k=3)
     assert states.dtype == np.float32
     assert states.shape == (2, 5)
-    assert states.flags.owndata
+    assert states.flags.writeable
+    assert not np.shares_memory(states, before)
     assert not before.any()
     again = engine.step(states, [[], []], k=3)[1]
     assert again.tolist() == states.tolist()
     assert not np.shares_memory(again, states)
+
+
+def test_states_given_stay_as_they_are_where_rows_are_fed_in_pieces(engine: Engine) -> None:
+    in_pieces = Engine(engine.bundle, engine._backend, Limits(tokens=2))
+    _, before = engine.step(None, [[10], [20, 30]], k=3)
+    kept = before.copy()
+    _, states = in_pieces.step(before, [[20, 30, 10, 20, 30], [10]], k=3)
+    assert before.tolist() == kept.tolist()
+    assert states.tolist() == engine.step(before, [[20, 30, 10, 20, 30], [10]], k=3)[1].tolist()
 
 
 def test_no_new_items_rank_from_the_state(engine: Engine, toy: Any) -> None:
