@@ -12,6 +12,7 @@ scheduled start; a lone request is measured in the same way, at a rate at which 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import statistics
 import sys
@@ -88,6 +89,12 @@ def closed_loop(ask: Ask, callers: int, seconds: float) -> tuple[float, list[flo
         return len(latencies) / (time.perf_counter() - started)
 
     return asyncio.run(run()), latencies
+
+
+def settle() -> None:
+    """Have Python's collector leave alone what is there, as recblr-serve does: PyTorch's objects take it 0.1 s."""
+    gc.collect()
+    gc.freeze()
 
 
 def open_loop(
@@ -298,6 +305,7 @@ def main(data: Path | None, rounds: int, seconds: float) -> None:
         export_bundle(Checkpoint(model, vocabulary), bundle)
         bare = {1: load(bundle, threads=1), default_workers(): load(bundle)}
         with load(bundle, batching=Batching()) as batched:
+            settle()
             histories = measure_histories(bare, batched, data, rounds, seconds)
             steps = measure_steps(bare, batched, rounds, seconds)
             description = batched.description

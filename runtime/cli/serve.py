@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import sys
@@ -60,6 +61,9 @@ def main(
     listener = _bind(host, port)  # before the engine loads, so that a wrong port shows at once
     with listener, load(engine, threads, device, batching=Batching(**batching), engine=backend) as loaded:
         url = _url(listener)
+        # What is loaded stays: else the collector walks it in the midst of requests, for a tenth of a second or more.
+        gc.collect()
+        gc.freeze()
 
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
