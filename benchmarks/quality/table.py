@@ -179,6 +179,24 @@ def order_effect(data: str) -> Iterator[str]:
     yield ""
 
 
+def inference_cost(data: str) -> Iterator[str]:
+    """What answers cost with a data set's histories, where `inference_cost.py` measured it."""
+    path = QUALITY.parent / f"quality-inference-cost-{data}.json"
+    if not path.exists():
+        return
+    result = json.loads(path.read_text(encoding="utf-8"))
+    one, many = (users["ms"] for users in result["users"])
+    threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
+    length = f"{result['mean_length']:.0f} items on average"
+    yield f"What an answer costs, histories of {length}, {threads} (`inference_cost.py`):"
+    yield ""
+    yield row("ms", "1 user", ["32 users"])
+    yield row("---", "---", ["---"])
+    for name in one:
+        yield row(name, f"{one[name]:.2f}", [f"{many[name]:.2f}"])
+    yield ""
+
+
 @click.command()
 def main() -> None:
     """Write docs/quality.md."""
@@ -187,7 +205,7 @@ def main() -> None:
         runs = runs_of(data)
         if not runs:
             continue
-        lines += [*section(data, runs), *order_effect(data), *tried(data)]
+        lines += [*section(data, runs), *order_effect(data), *inference_cost(data), *tried(data)]
         if any("curve" in run for of_recipe in runs.values() for run in of_recipe):
             plot(data, runs)
     write_text(DOCUMENT, "\n".join(lines))
