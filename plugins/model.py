@@ -1,4 +1,4 @@
-"""Whole models on the native library's CPU kernels: few items fed to users' states, and the catalogue ranked."""
+"""Whole models on the native library's CPU kernels: items fed to users' states, and the catalogue ranked."""
 
 from __future__ import annotations
 

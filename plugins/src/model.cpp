@@ -1,4 +1,4 @@
-// Whole models on the CPU: weights in the order in which the kernels read them, and runs of few items.
+// Whole models on the CPU: weights in the order in which the kernels read them, and runs of it.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -297,7 +297,7 @@ void feed(const recblr_model& m, const recblr_model_run& a) {
 constexpr int64_t kFewestRanked = 4, kMostRanked = 24;
 
 void rank(const recblr_model& m, const recblr_model_run& a) {
-  const int64_t per_thread = (a.n_rows + a.n_threads - 1) / std::max<int64_t>(a.n_threads, 1);
+  const int64_t most_threads = std::max<int64_t>(a.n_threads, 1), per_thread = (a.n_rows - 1) / most_threads + 1;
   const int64_t group = std::min(std::max(per_thread, kFewestRanked), kMostRanked);
   const int64_t groups = (a.n_rows + group - 1) / group;
   const int64_t threads = useful_threads(a.n_threads, groups, a.n_rows * (m.packed.n_items / 16));

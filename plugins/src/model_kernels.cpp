@@ -1,4 +1,4 @@
-// A whole model's forward pass of one item, and the scores of all items, from weights in panels. Compiled once per
+// A whole model's forward pass, and the scores of all items, from weights in panels. Compiled once per
 // instruction set, with RECBLR_ISA its namespace.
 #include "model_kernels.h"
 
@@ -107,7 +107,8 @@ inline void copy(const float* from, int64_t count, float* to) {
   memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
 }
 
-// The convolution of one row's inputs [count, H], `stride` apart, behind its tail [K-1, H], which is moved on.
+// The convolution of one row's inputs [count, H], at least one, `stride` apart, behind its tail [K-1, H], which is
+// moved on.
 inline void convolve(const PackedLayer& layer, int64_t width, int64_t taps, const float* inputs, int64_t count,
                      int64_t stride, float* tail, float* outputs) {
   const int64_t past = taps - 1;
@@ -121,10 +122,7 @@ inline void convolve(const PackedLayer& layer, int64_t width, int64_t taps, cons
     }
     for (int64_t c = 0; c < width; ++c) outputs[c] = silu(outputs[c]);
   }
-  for (int64_t t = 0; t < past; ++t) {
-    const float* from = input_at(count - past + t);
-    if (from != tail + t * width) copy(from, width, tail + t * width);
-  }
+  for (int64_t t = 0; t < past; ++t) copy(input_at(count - past + t), width, tail + t * width);
 }
 
 // The recurrence at one input u [H] with its gates [2H]; the new state is in h, and takes the place of u.

@@ -261,8 +261,8 @@ typedef struct recblr_model_weights {
  * it is. Any number of threads may run one at once. */
 typedef struct recblr_model recblr_model;
 
-/* Feeds every row's items to its state, one after another, and ranks the catalogue for it: few items in little time.
- * Long histories are quicker where all tokens are multiplied together. */
+/* Feeds every row's items to its state, one after another, and ranks the catalogue for it. A row's
+ * result does not depend on the other rows, nor on whether its items come in one call or in several, bit for bit. */
 typedef struct recblr_model_run {
   int64_t n_rows;         /* B */
   int64_t n_exclude;      /* M */
