@@ -261,7 +261,7 @@ class Engine:
     def _answer(
         self, request: EngineRequest, states: StatesArray | None = None
     ) -> _Steps[tuple[list[Ranking], StatesArray]]:
-        """The rankings, and the new states [B, S]; of new users, where no `states` [B, S] are given."""
+        """The rankings, and the new states [B, S]; none [0, S] where no `states` [B, S] are given."""
         rankings: list[Ranking] = []
         states_of_parts: list[StatesArray] = []
         limit, initial = self._limits.tokens, self.bundle.initial_state
@@ -280,7 +280,8 @@ class Engine:
             rank = len(beside) < len(items)
             exclude = pairs(request.exclusions[rows] if rank else [])
             top_items, top_scores, new_states = yield GraphRun(*ragged(items), part, exclude, rank)
-            states_of_parts.append(new_states)
+            if states is not None:
+                states_of_parts.append(new_states)
             # The query vector of a new user is zero, of all others the output of a layer norm.
             dim = self.bundle.manifest.dim
             known = [len(row) > 0 or bool(new_states[b, -dim:].any()) for b, row in enumerate(items)]

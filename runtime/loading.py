@@ -116,7 +116,7 @@ def _tensorrt_backend(bundle: Bundle, engine: EngineName) -> TensorRTBackend | N
     except RecblrError as error:
         if engine == "tensorrt":
             raise
-        _log.warning("the bundle's TensorRT engine is not used, ONNX Runtime is: %s", error)
+        _log.warning("the bundle's TensorRT engine is not used: %s", error)
         return None
     _log.info("the bundle's engine is used: %s", backend.description)
     return backend
