@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import operator
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from . import abi
 from ._library import PluginLibraryError, load_library
+from .cpus import usable_cpus
 
 _FUNCTION = "recblr_top_items_cpu"
 _LARGEST = 2**31 - 2
@@ -140,7 +140,7 @@ def check_request(
         exclude=np.ascontiguousarray(exclude),
         only=only,
         only_offsets=only_offsets,
-        threads=_usable_cpus() if threads is None else _check_count(threads, "threads"),
+        threads=usable_cpus() if threads is None else _check_count(threads, "threads"),
     )
 
 
@@ -207,10 +207,3 @@ def _check_count(value: int, name: str) -> int:
     if not 1 <= count <= _LARGEST:
         raise ValueError(f"{name} is {value!r}: give a whole number from 1 to {_LARGEST}")
     return count
-
-
-def _usable_cpus() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return os.cpu_count() or 1

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from recblr.errors import ConfigError
-
-
-def usable_cpus() -> int:
-    """How many CPUs this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return os.cpu_count() or 1
+from recblr.plugins.cpus import usable_cpus
 
 
 def check_threads(threads: int | None) -> int:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recblr.errors import ConfigError, MissingExtraError, RecblrError
+from recblr.plugins.cpus import usable_cpus
 from recblr.runtime.backend import ENGINES, Backend, EngineName, Limits
 from recblr.runtime.batcher import BATCH_LIMITS, Batcher
 from recblr.runtime.bundle import Bundle, open_bundle
 from recblr.runtime.catalogue import Catalogue
 from recblr.runtime.catalogue_backend import CatalogueBackend
-from recblr.runtime.cpu_threads import usable_cpus
 from recblr.runtime.engine import Engine
 from recblr.runtime.gpu import current_gpu
 from recblr.runtime.native_backend import NativeBackend, native_model

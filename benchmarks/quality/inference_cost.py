@@ -28,8 +28,7 @@ from gru4rec import GRU4Rec, GRU4RecConfig
 from machine import machine_info, write_result
 from measure import interleaved
 from neighbours import item_knn_scorer, popularity_scorer
-from recipes import RECIPES
-from runner import cut
+from runner import cut, recipes_of
 
 import recblr.runtime
 from recblr.checkpoint import Checkpoint
@@ -67,11 +66,10 @@ def measure(answers: dict[str, Answer], batches: list[list[list[int]]]) -> dict[
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 def main(data: Path, requests: int, threads: int) -> None:
     """Measure on DATA's histories."""
-    if data.stem not in RECIPES:
-        raise click.BadParameter(f"{data.stem} has no recipes: give one of {', '.join(RECIPES)}")
+    recipes = recipes_of(data)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    history = RECIPES[data.stem]["paper"].history
+    history = recipes["paper"].history
     assert history is not None
     prepared = prepare(data, DataSettings())
     split, n_items = cut(prepared.split, history), prepared.interactions.n_items

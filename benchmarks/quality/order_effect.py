@@ -19,8 +19,8 @@ from orders import write_runs
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine_info, write_result
-from recipes import RECIPES, Recipe
-from runner import train
+from recipes import Recipe
+from runner import recipes_of, train
 
 # Few epochs of large batches: it is the difference that counts.
 _TRAINING = {
@@ -48,11 +48,10 @@ def short_recipe(paper: Recipe, epochs: int) -> Recipe:
 @click.option("--threads", type=int, default=None, help="PyTorch's threads.")
 def main(data: Path, length: int, epochs: int, work: Path, threads: int | None) -> None:
     """Train on DATA (Parquet) in both orders."""
-    if data.stem not in RECIPES:
-        raise click.BadParameter(f"{data.stem} has no recipes: give one of {', '.join(RECIPES)}")
+    recipes = recipes_of(data)
     if threads is not None:
         torch.set_num_threads(threads)
-    recipe = short_recipe(RECIPES[data.stem]["paper"], epochs)
+    recipe = short_recipe(recipes["paper"], epochs)
     in_runs = work / f"runs-of-{length}" / data.name
     write_runs(data, in_runs, length)
     runs: dict[str, dict[str, Any]] = {}

@@ -20,8 +20,7 @@ import click
 import torch
 from baselines import SASRec, SASRecConfig
 from gru4rec import GRU4Rec, GRU4RecConfig
-from recipes import RECIPES
-from runner import cut, train, write_run
+from runner import cut, recipes_of, train, write_run
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine_info
@@ -75,12 +74,11 @@ def evaluate_scorer(data: Path, peer: str, history: int | None) -> dict[str, Any
 @click.option("--threads", type=int, default=None, help="PyTorch's threads.")
 def main(data: Path, peers: tuple[str, ...], seeds: str, work: Path, threads: int | None) -> None:
     """Evaluate peers on DATA, whose file name, without its ending, is that of a data set in recipes.py."""
-    if data.stem not in RECIPES:
-        raise click.BadParameter(f"{data.stem} has no recipes: give one of {', '.join(RECIPES)}")
+    recipes = recipes_of(data)
     if threads is not None:
         torch.set_num_threads(threads)
     # Item vectors of one length are for models in which a norm follows them.
-    recipe = dataclasses.replace(RECIPES[data.stem]["paper"], objective={})
+    recipe = dataclasses.replace(recipes["paper"], objective={})
     for peer in peers or NOTES:
         if peer in SCORERS:
             runs = {f"{data.stem}-{peer}": evaluate_scorer(data, peer, recipe.history)}

@@ -15,7 +15,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import RESULTS, machine_info
-from recipes import Recipe
+from recipes import RECIPES, Recipe
 
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
@@ -49,6 +49,17 @@ class Progress:
             f"{record.validation[SELECTION_METRIC]:.4f}  {record.tokens / record.train_seconds:,.0f} tokens/s"
             f"{'  best' if record.best else ''}"
         )
+
+
+def recipes_of(data: Path) -> dict[str, Recipe]:
+    """The recipes of the data set that a file is named after.
+
+    Raises:
+        click.BadParameter: it has none.
+    """
+    if data.stem not in RECIPES:
+        raise click.BadParameter(f"{data.stem} has no recipes: give one of {', '.join(RECIPES)}")
+    return RECIPES[data.stem]
 
 
 def cut(split: Split, history: int | None) -> Split:

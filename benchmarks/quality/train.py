@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 import torch
-from recipes import RECIPES, Recipe
-from runner import train, write_run
+from recipes import Recipe
+from runner import recipes_of, train, write_run
 
 from recblr.config import RecBLRConfig
 from recblr.objective import Objective
@@ -68,13 +68,11 @@ def main(
     threads: int | None,
 ) -> None:
     """Train DATA's recipes."""
-    if data.stem not in RECIPES:
-        raise click.BadParameter(f"{data.stem} has no recipes: give one of {', '.join(RECIPES)}")
+    recipes = recipes_of(data)
     if changes and trial is None:
         raise click.UsageError("--set changes a recipe: give --try with a name for the result")
     if threads is not None:
         torch.set_num_threads(threads)
-    recipes = RECIPES[data.stem]
     for recipe_name in names or tuple(recipes):
         if recipe_name not in recipes:
             raise click.BadParameter(f"recipe {recipe_name!r}: give one of {', '.join(recipes)}")
