@@ -31,7 +31,7 @@ test: $(SETUP) ## Run all tests
 test-native: ## Run the native library's C++ tests, CUDA kernels on an emulator included, under ASan and UBSan
 	cmake -S . -B build/test-native -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=ON -DRECBLR_CUDA=EMULATED
 	cmake --build build/test-native --parallel 2
-	for isa in baseline avx2 avx512; do echo "$$isa:"; RECBLR_CPU_ISA=$$isa build/test-native/plugins/tests/recblr_cpu_test || exit 1; done
+	for isa in baseline avx2 avx512; do for tested in cpu top_items; do echo "$$tested, $$isa:"; RECBLR_CPU_ISA=$$isa build/test-native/plugins/tests/recblr_$${tested}_test || exit 1; done; done
 	ASAN_OPTIONS=detect_stack_use_after_return=0 build/test-native/plugins/cuda_check 300
 
 lint: $(SETUP) ## Check style (ruff) and types (mypy)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIBRARY_NAME = "librecblr_plugins.so"
-ABI_VERSION = 4
+ABI_VERSION = 5
 ENVIRONMENT_VARIABLE = "RECBLR_PLUGINS_LIBRARY"
 
 
@@ -38,6 +38,14 @@ class PluginLibrary:
         function.restype = ctypes.c_char_p
         architectures: bytes = function()
         return architectures.decode()
+
+    @property
+    def last_error(self) -> str:
+        """What was wrong with this thread's last call that failed."""
+        function = self.handle.recblr_last_error
+        function.restype = ctypes.c_char_p
+        message: bytes = function()
+        return message.decode()
 
 
 def find_library() -> Path | None:

@@ -134,6 +134,7 @@ class TopItems(ctypes.Structure):
         ("n_threads", ctypes.c_int32),
         ("queries", _Pointer),
         ("embedding", _Pointer),
+        ("index", _Pointer),
         ("exclude", _Pointer),
         ("only", _Pointer),
         ("only_offsets", _Pointer),

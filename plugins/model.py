@@ -48,7 +48,7 @@ class NativeModel:
                 bias that is missing is zero.
             n_layers: L.
             norm_epsilon: of all layer norms.
-            ranks: whether `run` may rank; it takes a copy of the embedding.
+            ranks: whether `run` may rank; it takes an index of the items, or a copy.
 
         Raises:
             ValueError: a weight is missing, or of another shape or type.
@@ -141,9 +141,7 @@ class NativeModel:
     def _check(self, status: int) -> None:
         if status == abi.OK:
             return
-        last_error = self._library.handle.recblr_last_error
-        last_error.restype = ctypes.c_char_p
-        message = last_error().decode()
+        message = self._library.last_error
         raise MemoryError(message) if status == abi.OUT_OF_MEMORY else ValueError(message)
 
 

@@ -84,10 +84,9 @@ def _move(
         pool=pool.ctypes.data,
         states=states.ctypes.data,
     )
-    handle = load_library().handle
-    if getattr(handle, function)(ctypes.byref(arguments)) != abi.OK:
-        handle.recblr_last_error.restype = ctypes.c_char_p
-        raise PluginLibraryError(f"{function}: {handle.recblr_last_error().decode()}")
+    library = load_library()
+    if getattr(library.handle, function)(ctypes.byref(arguments)) != abi.OK:
+        raise PluginLibraryError(f"{function}: {library.last_error}")
 
 
 def _check(name: str, array: NDArray[np.float32], shape: tuple[int, ...]) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from recblr.array_types import ExcludeArray, ItemsArray, TopItemsArray, TopScoresArray
 from recblr.errors import RequestError
 from recblr.plugins import top_items as native
+from recblr.plugins.item_index import ItemIndex
 from recblr.runtime.bundle import Bundle
 from recblr.runtime.onnx_weights import map_item_embedding
 
@@ -23,26 +24,33 @@ _BLOCK_SCORES = 2**20  # scores that the NumPy ranking holds at once
 class Catalogue:
     """The items' embedding, and exact rankings by it. Any number of threads may use it at once."""
 
-    def __init__(self, embedding: EmbeddingArray, threads: int | None = None) -> None:
+    def __init__(self, embedding: EmbeddingArray, threads: int | None = None, indexed: bool = False) -> None:
         """Rank by an embedding.
 
         Args:
             embedding: float32 [V + 1, D], contiguous; row 0 is no item.
             threads: for one ranking; None for one per CPU this process may use.
+            indexed: hold an index, a quarter of the embedding's size, with which rankings of all items are several
+                times faster on a machine that can use one; see `recblr.plugins.item_index`.
         """
         self.embedding = embedding
         self._threads = threads
         self._is_native = native.is_available()
+        self._index = ItemIndex(embedding, threads) if indexed and self._is_native else None
 
     @classmethod
-    def of_bundle(cls, bundle: Bundle, threads: int | None = None) -> Catalogue:
+    def of_bundle(cls, bundle: Bundle, threads: int | None = None, indexed: bool = False) -> Catalogue:
         """The catalogue of a verified bundle; the embedding stays in its file, and processes share its memory.
+
+        Args:
+            bundle: whose catalogue.
+            threads, indexed: see `Catalogue`.
 
         Raises:
             BundleError: its graph holds no embedding that can be mapped.
         """
         manifest = bundle.manifest
-        return cls(map_item_embedding(bundle.model_path, manifest.n_items, manifest.dim), threads)
+        return cls(map_item_embedding(bundle.model_path, manifest.n_items, manifest.dim), threads, indexed)
 
     @property
     def n_items(self) -> int:
@@ -82,7 +90,7 @@ class Catalogue:
             RequestError: arrays of another type or shape, or numbers out of range.
         """
         try:
-            request = native.check_request(queries, self.embedding, k, exclude, only, self._threads)
+            request = native.check_request(queries, self.embedding, k, exclude, only, self._threads, self._index)
         except ValueError as error:
             raise RequestError(str(error)) from error
         return native.run(request) if self._is_native else _rank_with_numpy(request)

@@ -81,10 +81,9 @@ class StateMover:
             pool=pool,
             states=states,
         )
-        handle = self._library.handle
-        if getattr(handle, function)(ctypes.byref(arguments), ctypes.c_void_p(stream)) != abi.OK:
-            handle.recblr_last_error.restype = ctypes.c_char_p
-            raise BackendError(f"{function}: {handle.recblr_last_error().decode()}")
+        library = self._library
+        if getattr(library.handle, function)(ctypes.byref(arguments), ctypes.c_void_p(stream)) != abi.OK:
+            raise BackendError(f"{function}: {library.last_error}")
 
 
 class DeviceStates:

@@ -98,7 +98,7 @@ def load(
     native = _native_backend(bundle, run_threads, device, native_ops, engine, ranks=not large)
     backend = _onnxruntime_backend(bundle, run_threads, device, native_ops, not large) if native is None else native
     if large:
-        backend = CatalogueBackend(backend, Catalogue.of_bundle(bundle, threads), _max_k(bundle))
+        backend = CatalogueBackend(backend, Catalogue.of_bundle(bundle, threads, indexed=True), _max_k(bundle))
     if batching is not None:
         workers = min(_MAX_WORKERS, max(1, usable_cpus() // (run_threads or 1))) if device == "cpu" else 1
         backend = _batched(backend, batching, workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +59,9 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             note="D=64, 2 layers, expansion 2, conv 4, histories of 200",
         ),
     },
-    "amazon-beauty": {"paper": _AMAZON},
+    "amazon-beauty": {
+        "paper": dataclasses.replace(_AMAZON, training={**_AMAZON.training, "weight_decay": 0.1}),
+    },
     "amazon-sports": {"paper": _AMAZON},
 }
 

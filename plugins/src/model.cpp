@@ -16,6 +16,7 @@
 #include "ranking_key.h"
 #include "recblr/plugins.h"
 #include "status.h"
+#include "top_items.h"
 
 namespace recblr {
 
@@ -30,6 +31,16 @@ bool choose_kernels(ModelKernels* kernels) {
   if (of_set == nullptr) return false;
   *kernels = of_set();
   return true;
+}
+
+// Of fewer items all scores are computed sooner than an index says which are needed.
+constexpr int64_t kFewestIndexed = 8192;
+
+// NULL where the machine cannot use one.
+std::unique_ptr<recblr_item_index, void (*)(recblr_item_index*)> make_index(const recblr_model_weights& w) {
+  recblr_item_index* index = nullptr;
+  if (recblr_item_index_create(w.embedding, w.n_items, w.dim, 1, &index) != RECBLR_OK) throw std::bad_alloc();
+  return {index, recblr_item_index_destroy};
 }
 
 // Arrays that begin at cache lines, so that no vector of a panel lies across two.
@@ -73,6 +84,7 @@ class Arrays {
 
 struct recblr_model {
   recblr::ModelKernels kernels;
+  std::unique_ptr<recblr_item_index, void (*)(recblr_item_index*)> index{nullptr, recblr_item_index_destroy};
   recblr::PackedModel packed;
   std::vector<recblr::PackedLayer> layers;
   recblr::Arrays arrays;
@@ -112,7 +124,8 @@ struct recblr_model {
     }
     const unsigned char* embedding = reinterpret_cast<const unsigned char*>(w.embedding);
     const float* items = nullptr;
-    if (w.ranks) items = arrays.pack(embedding + dim * sizeof(float), w.n_items, dim, panel);
+    if (w.ranks && w.n_items >= recblr::kFewestIndexed) index = recblr::make_index(w);
+    if (w.ranks && index == nullptr) items = arrays.pack(embedding + dim * sizeof(float), w.n_items, dim, panel);
     packed = {w.n_items,
               dim,
               width,
@@ -127,6 +140,7 @@ struct recblr_model {
               layers.data()};
   }
 
+  bool ranks() const { return packed.items != nullptr || index != nullptr; }
   int64_t state_size() const { return packed.n_layers * packed.taps * packed.width + packed.dim; }
   int64_t padded_items() const { return (packed.n_items + kernels.panel - 1) / kernels.panel * kernels.panel; }
 };
@@ -177,7 +191,7 @@ std::string problem_with(const recblr_model& m, const recblr_model_run& a) {
     }
   }
   if (a.k == 0) return "";
-  if (m.packed.items == nullptr) return "the model was made without `ranks`: k must be 0";
+  if (!m.ranks()) return "the model was made without `ranks`: k must be 0";
   if (a.top_items == nullptr || a.top_scores == nullptr) return "top_items or top_scores is NULL";
   if (a.n_exclude > 0 && a.exclude == nullptr) return "exclude is NULL";
   int32_t before = 0;
@@ -296,7 +310,31 @@ void feed(const recblr_model& m, const recblr_model_run& a) {
 // Rows that a thread ranks at once: they share a reading of the items, and their scores are held.
 constexpr int64_t kFewestRanked = 4, kMostRanked = 24;
 
+void rank_by_index(const recblr_model& m, const recblr_model_run& a) {
+  const int64_t dim = m.packed.dim, size = m.state_size();
+  std::vector<float> queries(static_cast<size_t>(a.n_rows * dim));
+  for (int64_t row = 0; row < a.n_rows; ++row) {
+    std::memcpy(queries.data() + row * dim, a.state_out + (row + 1) * size - dim,
+                static_cast<size_t>(dim) * sizeof(float));
+  }
+  recblr_top_items ranking{};
+  ranking.n_rows = a.n_rows;
+  ranking.n_items = m.packed.n_items;
+  ranking.dim = dim;
+  ranking.k = a.k;
+  ranking.n_exclude = a.n_exclude;
+  ranking.n_threads = a.n_threads;
+  ranking.queries = queries.data();
+  ranking.embedding = m.packed.embedding;
+  ranking.index = m.index.get();
+  ranking.exclude = a.exclude;
+  ranking.top_items = a.top_items;
+  ranking.top_scores = a.top_scores;
+  top_items(ranking);
+}
+
 void rank(const recblr_model& m, const recblr_model_run& a) {
+  if (m.index != nullptr) return rank_by_index(m, a);
   const int64_t most_threads = std::max<int64_t>(a.n_threads, 1), per_thread = (a.n_rows - 1) / most_threads + 1;
   const int64_t group = std::min(std::max(per_thread, kFewestRanked), kMostRanked);
   const int64_t groups = (a.n_rows + group - 1) / group;

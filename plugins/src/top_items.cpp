@@ -1,6 +1,10 @@
 // The k best items of a catalogue for every row, exactly. Items are scored tile by tile; only scores above the k-th
-// best of their row so far are kept, so that memory does not grow with the catalogue.
+// best of their row so far are kept, so that memory does not grow with the catalogue. With an index, most tiles are not
+// scored at all.
+#include "top_items.h"
+
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -11,9 +15,11 @@
 #include <vector>
 
 #include "instruction_set.h"
+#include "item_index.h"
 #include "parallel.h"
 #include "ranking_key.h"
 #include "recblr/plugins.h"
+#include "rounded_queries.h"
 #include "status.h"
 #include "top_items_kernels.h"
 
@@ -25,7 +31,11 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int64_t kBlockBytes = 131072;  // of items that all rows meet before the next: within the L2 cache
 constexpr int64_t kCandidateBytes = int64_t{1} << 26;  // for all threads' candidates; more rows wait for a next pass
 constexpr int64_t kProductsPerThread = 1000000;        // below so many a thread costs more than it gains
-constexpr int64_t kSpareCandidates = 64;               // beyond 2k, so that a small k is not pruned all the time
+constexpr int64_t kWorthScoring = 8;                   // of so many items by an index, one: more are scored in tiles
+constexpr int64_t kMetPerCandidate = 8;                // items, before an index is tried: too many would pass
+constexpr int64_t kScoredTogether = 64;                // items that passed the index
+constexpr int64_t kMostPrefetched = 512;               // bytes of such an item
+constexpr int64_t kFewestSpare = 32;                   // candidates beyond k: with them all full, k are kept
 
 // Those of instruction_set(). Returns false if it is unknown.
 bool choose_kernels(TopItemsKernels* kernels) {
@@ -102,9 +112,14 @@ class Pass {
         candidates_(candidates),
         first_row_(first_row),
         n_rows_(n_rows),
-        capacity_(capacity(a.k, candidates.count)) {
-    const int64_t tile_bytes = kernels.tile_items * a.dim * static_cast<int64_t>(sizeof(float));
-    block_ = kernels.tile_items * std::max<int64_t>(1, kBlockBytes / tile_bytes);
+        capacity_(capacity(a.k, candidates.count)),
+        shared_(static_cast<size_t>(n_rows)),
+        has_index_(a.index != nullptr && candidates.items == nullptr && best_index_kernels(&index_kernels_)) {
+    // A block is made of whole tiles; by an index, of whole panels, too, and its bytes are a quarter.
+    const int64_t item_bytes = a.dim * static_cast<int64_t>(has_index_ ? sizeof(int8_t) : sizeof(float));
+    unit_ = kernels.tile_items * (has_index_ ? kIndexPanel : 1);
+    block_ = unit_ * std::max<int64_t>(1, kBlockBytes / (unit_ * item_bytes));
+    if (has_index_) rounded_ = std::make_unique<RoundedQueries>(a.queries + first_row * a.dim, n_rows, *a.index);
     for (int64_t row = 0; row < n_rows;) {
       const bool wide = n_rows - row > kernels.group_rows[0];
       groups_.push_back({row, wide});
@@ -113,6 +128,7 @@ class Pass {
     pack_queries();
     const int64_t blocks = (candidates.count + block_ - 1) / block_;
     workers_.resize(static_cast<size_t>(std::max<int64_t>(1, std::min(threads, blocks))));
+    for (std::atomic<float>& threshold : shared_) threshold.store(-kInfinity, std::memory_order_relaxed);
     for (Worker& worker : workers_) {
       worker.thresholds.assign(static_cast<size_t>(padded_rows_), kInfinity);
       std::fill_n(worker.thresholds.begin(), n_rows, -kInfinity);
@@ -121,6 +137,7 @@ class Pass {
       // A list's items are copied together; of all items, only what is left after the last whole tile is.
       const int64_t copied = candidates.items == nullptr ? kernels.tile_items : block_;
       worker.copies.resize(static_cast<size_t>(copied * a.dim));
+      if (has_index_) worker.hits.resize(static_cast<size_t>(most_hits()));
     }
     merged_.resize(workers_.size() * workers_.size() * static_cast<size_t>(std::min(a.k, capacity_)));
   }
@@ -152,9 +169,11 @@ class Pass {
     std::vector<Found> found;       // [rows]
     std::unique_ptr<Key[]> keys;    // [rows, capacity]; left uninitialised, so that what is not needed takes no memory
     std::vector<float> copies;
+    std::vector<IndexHit> hits;
+    int64_t met = 0;  // items
   };
 
-  static int64_t capacity(int64_t k, int64_t count) { return std::min(2 * k + kSpareCandidates, count); }
+  static int64_t capacity(int64_t k, int64_t count) { return std::min(k + std::max(kFewestSpare, k / 2), count); }
 
   void pack_queries() {
     padded_rows_ = groups_.back().first + kernels_.group_rows[groups_.back().wide];
@@ -180,25 +199,77 @@ class Pass {
     return static_cast<const unsigned char*>(a_.embedding) + item * a_.dim * static_cast<int64_t>(sizeof(float));
   }
 
-  void scan_block(int64_t first, int64_t worker) {
+  void scan_block(int64_t first, int64_t worker_index) {
+    Worker& worker = workers_[static_cast<size_t>(worker_index)];
     const int64_t count = std::min(block_, candidates_.count - first);
-    float* copies = workers_[static_cast<size_t>(worker)].copies.data();
+    if (workers_.size() > 1) share_thresholds(worker);
     if (candidates_.items != nullptr) {
-      copy_items(first, count, copies);
-      scan(copies, first, count, worker);
+      copy_items(first, count, worker.copies.data());
+      scan(worker.copies.data(), first, count, worker);
       return;
     }
+    if (!has_index_) {
+      scan_tiles(first, count, worker);
+      return;
+    }
+    const int64_t met =
+        std::min(count, std::max<int64_t>(0, kMetPerCandidate * capacity_ - worker.met + unit_ - 1) / unit_ * unit_);
+    worker.met += count;
+    if (met > 0) scan_tiles(first, met, worker);
+    if (met == count || scan_index(first + met, count - met, worker)) return;
+    scan_tiles(first + met, count - met, worker);
+  }
+
+  void scan_tiles(int64_t first, int64_t count, Worker& worker) {
     const int64_t whole = count / kernels_.tile_items * kernels_.tile_items;
     scan(embedding_of(first + 1), first, whole, worker);
     if (whole < count) {
-      copy_items(first + whole, count - whole, copies);
-      scan(copies, first + whole, count - whole, worker);
+      copy_items(first + whole, count - whole, worker.copies.data());
+      scan(worker.copies.data(), first + whole, count - whole, worker);
     }
   }
 
+  int64_t most_hits() const { return n_rows_ * block_ / kWorthScoring + kIndexTileHits; }
+
+  // Scores only those items that may pass by the index. False, and nothing is done, if they are too many.
+  bool scan_index(int64_t first, int64_t count, Worker& worker) {
+    IndexHit* const hits = worker.hits.data();
+    IndexScan scan = rounded_->scan(worker.thresholds.data());
+    scan.items = a_.index->items + first / kIndexPanel * a_.index->quads * kIndexPanel * 4;
+    scan.bounds = a_.index->bounds + first / kIndexPanel;
+    scan.n_panels = (count + kIndexPanel - 1) / kIndexPanel;
+    scan.hits = hits;
+    scan.most_hits = most_hits();
+    if (!index_kernels_.scan[rounded_->size()](&scan)) return false;
+    int64_t n_hits = 0;
+    for (int64_t at = 0; at < scan.n_hits; ++at) {
+      const IndexHit hit = hits[at];
+      if (hit.row >= n_rows_ || hit.item >= count) continue;  // what groups and panels are filled up with
+      prefetch(embedding_of(candidates_.item(first + hit.item)));
+      hits[n_hits++] = hit;
+    }
+    float scores[kScoredTogether];
+    for (int64_t done = 0; done < n_hits; done += kScoredTogether) {
+      const int64_t n = std::min(kScoredTogether, n_hits - done);
+      index_kernels_.score(hits + done, n, a_.queries + first_row_ * a_.dim, a_.embedding, first + 1, a_.dim, scores);
+      for (int64_t at = 0; at < n; ++at) {
+        const IndexHit& hit = hits[done + at];
+        // Its threshold is the one before the block, or a later one: as of a tile.
+        if (!(scores[at] <= worker.thresholds[static_cast<size_t>(hit.row)])) {
+          offer(worker, hit.row, candidates_.item(first + hit.item), scores[at]);
+        }
+      }
+    }
+    return true;
+  }
+
+  void prefetch(const unsigned char* vector) const {
+    const int64_t bytes = std::min<int64_t>(a_.dim * static_cast<int64_t>(sizeof(float)), kMostPrefetched);
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(vector + at);
+  }
+
   // `items` are the embeddings of `count` candidates from `first` on, and as many more as make the last tile whole.
-  void scan(const void* items, int64_t first, int64_t count, int64_t worker_index) {
-    Worker& worker = workers_[static_cast<size_t>(worker_index)];
+  void scan(const void* items, int64_t first, int64_t count, Worker& worker) {
     TopItemsHit hits[kMostTileItems * kMostGroupRows];
     for (const Group& group : groups_) {
       TopItemsScan scan{queries_.front().values + group.first * a_.dim,
@@ -236,6 +307,22 @@ class Pass {
     const float threshold = score_of(keys[a_.k - 1]);
     found.settled = std::isnan(threshold);
     worker.thresholds[static_cast<size_t>(row)] = found.settled ? kInfinity : threshold;
+    if (!found.settled) raise(&shared_[static_cast<size_t>(row)], threshold);
+  }
+
+  static void raise(std::atomic<float>* least, float value) {
+    float before = least->load(std::memory_order_relaxed);
+    while (before < value && !least->compare_exchange_weak(before, value, std::memory_order_relaxed)) {
+    }
+  }
+
+  // Takes over what other workers found out. A score equal to another's k-th best one may rank before it, by its item.
+  void share_thresholds(Worker& worker) const {
+    for (int64_t row = 0; row < n_rows_; ++row) {
+      float& threshold = worker.thresholds[static_cast<size_t>(row)];
+      const float shared = shared_[static_cast<size_t>(row)].load(std::memory_order_relaxed);
+      if (shared > threshold) threshold = std::nextafter(shared, -kInfinity);
+    }
   }
 
   void write_row(int64_t row, int64_t worker_index) {
@@ -263,7 +350,11 @@ class Pass {
   const Lists& excluded_;
   const Candidates candidates_;
   const int64_t first_row_, n_rows_, capacity_;
-  int64_t block_ = 0, padded_rows_ = 0;
+  std::vector<std::atomic<float>> shared_;  // [rows]: the k-th best score of any worker
+  IndexKernels index_kernels_{};
+  const bool has_index_;
+  std::unique_ptr<RoundedQueries> rounded_;
+  int64_t unit_ = 0, block_ = 0, padded_rows_ = 0;  // items of which a block is a multiple; items; rows
   std::vector<Group> groups_;
   std::vector<CacheLine> queries_;  // packed: per group [dim, rows of the group]
   std::vector<Worker> workers_;
@@ -290,6 +381,10 @@ std::string problem_with(const recblr_top_items& a) {
   if (a.n_rows == 0) return "";
   if (a.queries == nullptr || a.embedding == nullptr || a.top_items == nullptr || a.top_scores == nullptr) {
     return "queries, embedding, top_items or top_scores is NULL";
+  }
+  if (a.index != nullptr && (a.index->n_items != a.n_items || a.index->dim != a.dim)) {
+    return "index is of " + std::to_string(a.index->n_items) + " items of dim " + std::to_string(a.index->dim) +
+           ", the embedding of " + std::to_string(a.n_items) + " of dim " + std::to_string(a.dim);
   }
   if (a.exclude == nullptr && a.n_exclude > 0) return "exclude is NULL, but n_exclude is not 0";
   for (int64_t at = 0; at < a.n_exclude; ++at) {
@@ -324,6 +419,8 @@ void rank(const recblr_top_items& a, const TopItemsKernels& kernels, const Lists
   }
 }
 
+}  // namespace
+
 int top_items(const recblr_top_items& a) {
   TopItemsKernels kernels;
   if (!choose_kernels(&kernels)) {
@@ -345,8 +442,6 @@ int top_items(const recblr_top_items& a) {
   }
   return RECBLR_OK;
 }
-
-}  // namespace
 
 }  // namespace recblr
 

@@ -80,7 +80,7 @@ def test_no_library(monkeypatch):
 @needs_library
 def test_another_abi_version_is_refused(monkeypatch):
     monkeypatch.setattr(_library, "ABI_VERSION", 99)
-    with pytest.raises(plugins.PluginLibraryError, match="ABI version 4, this recblr needs 99"):
+    with pytest.raises(plugins.PluginLibraryError, match=f"ABI version {plugins.ABI_VERSION}, this recblr needs 99"):
         plugins.load_library()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from recblr.plugins import find_library
 from recblr.plugins.model import NativeModel
+from recblr.plugins.top_items import top_items as exact_top_items
 
 torch = pytest.importorskip("torch", reason="the model is computed in PyTorch as well")
 pytestmark = pytest.mark.skipif(find_library() is None, reason="librecblr_plugins.so was not built")
@@ -101,6 +102,23 @@ def test_exclusions_and_more_results_than_items():
     assert sorted(top_items[1].tolist()) == sorted([0] * 12 + list(range(2, 30)))
     assert np.all(np.diff(top_scores[0][:29]) <= 0)
     assert np.all(np.isneginf(top_scores[0][29:]))
+
+
+def test_a_catalogue_that_is_ranked_by_an_index(instruction_set):
+    model = torch_model({"n_items": 9000, "dim": 24})
+    native = native_model(model)
+    items, offsets, states = batch(model.config)
+    exclude = np.array([[0, 8999], [3, 5], [3, 6]], np.int32)
+    top_items, top_scores, new_states = native.run(items, offsets, states, exclude, k=10)
+    embedding = model.embedding.weight.detach().numpy()
+    expected = exact_top_items(new_states[:, -24:], embedding, 10, exclude)
+    np.testing.assert_array_equal(top_items, expected[0])
+    np.testing.assert_allclose(top_scores, expected[1], rtol=1e-6)  # without fused products, two orders of rounding
+    in_threads = native.run(items, offsets, states, exclude, k=10, threads=3)
+    alone = native.run(items[: offsets[1]], offsets[:2], states[:1], exclude[:1], k=10)
+    for part, of_alone, of_threads in zip((top_items, top_scores), alone, in_threads, strict=False):
+        np.testing.assert_array_equal(of_threads, part)
+        np.testing.assert_array_equal(of_alone, part[:1])
 
 
 def test_ties_rank_by_item_and_nan_first():

@@ -50,11 +50,19 @@ def test_cuda_functions_emulated_under_sanitizers(programs: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
-def test_cpu_functions_under_sanitizers(cpu_test: Path, isa: str) -> None:
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        ("recblr_cpu_test", "all CPU functions agree with the plain loops\n"),
+        ("recblr_top_items_test", "the rankings agree\n"),
+    ],
+)
+def test_cpu_functions_under_sanitizers(programs: Path, program: str, says: str, isa: str) -> None:
     environment = {**os.environ, "RECBLR_CPU_ISA": isa}
-    done = subprocess.run([str(cpu_test)], env=environment, capture_output=True, text=True, check=False)
+    command = [str(programs / "tests" / program)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout == "all CPU functions agree with the plain loops\n"
+    assert done.stdout == says
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* Number of this ABI. A caller built for another number must not call anything else. */
-#define RECBLR_ABI_VERSION 4
+#define RECBLR_ABI_VERSION 5
 
 /* What functions return. Anything but RECBLR_OK means that outputs are not to be used. */
 #define RECBLR_OK 0
@@ -197,25 +197,37 @@ RECBLR_API int recblr_scatter_state_cuda(const recblr_state_move* arguments, voi
 RECBLR_API int64_t recblr_gated_scan_workspace_cuda(const recblr_gated_scan* arguments);
 RECBLR_API int64_t recblr_causal_conv1d_workspace_cuda(const recblr_causal_conv1d* arguments);
 
+/* An embedding in 8 bits (a quarter of its memory), by which recblr_top_items_cpu knows of most items that they rank
+ * too low, and does not compute their scores. The results are the same, bit for bit. Any number of threads may use one.
+ */
+typedef struct recblr_item_index recblr_item_index;
+
+/* `embedding` is as in recblr_top_items, and is not kept. *index is NULL where this machine has not the instructions
+ * for one (AVX-512 VNNI), or RECBLR_CPU_ISA does not allow them. */
+RECBLR_API int recblr_item_index_create(const void* embedding, int64_t n_items, int64_t dim, int32_t n_threads,
+                                        recblr_item_index** index);
+RECBLR_API void recblr_item_index_destroy(recblr_item_index* index); /* NULL is no index */
+
 /* The k best items of a catalogue for every row, exactly: best first, equal scores by the smaller item. A score is the
  * dot product of a row's query and an item's embedding; item 0 is never ranked. A score of -inf is not ranked either;
  * NaN ranks before all others. A row with fewer items than k is filled up with item 0 and -inf. Memory is O(B k
  * n_threads), and at most about 64 MiB where that is enough for one row: scores are never kept for all items. */
 typedef struct recblr_top_items {
-  int64_t n_rows;              /* B */
-  int64_t n_items;             /* V; below 2^31 - 1 */
-  int64_t dim;                 /* D */
-  int64_t k;                   /* may exceed V */
-  int64_t n_exclude;           /* M */
-  int64_t n_only;              /* items in `only` */
-  int32_t n_threads;           /* at most so many; below 1 is 1 */
-  const float* queries;        /* [B, D] */
-  const void* embedding;       /* float32 [V+1, D] at any address, aligned or not */
-  const int32_t* exclude;      /* [M, 2] of (row, item) not to be ranked, in any order, duplicates allowed */
-  const int32_t* only;         /* [n_only] items, in any order; only these are ranked. NULL: all */
-  const int64_t* only_offsets; /* [B+1]: row b has only[only_offsets[b]] and on. NULL: `only` is for every row */
-  int32_t* top_items;          /* [B, k] */
-  float* top_scores;           /* [B, k] */
+  int64_t n_rows;                 /* B */
+  int64_t n_items;                /* V; below 2^31 - 1 */
+  int64_t dim;                    /* D */
+  int64_t k;                      /* may exceed V */
+  int64_t n_exclude;              /* M */
+  int64_t n_only;                 /* items in `only` */
+  int32_t n_threads;              /* at most so many; below 1 is 1 */
+  const float* queries;           /* [B, D] */
+  const void* embedding;          /* float32 [V+1, D] at any address, aligned or not */
+  const recblr_item_index* index; /* of this embedding, unchanged since; NULL: without one */
+  const int32_t* exclude;         /* [M, 2] of (row, item) not to be ranked, in any order, duplicates allowed */
+  const int32_t* only;            /* [n_only] items, in any order; only these are ranked. NULL: all */
+  const int64_t* only_offsets;    /* [B+1]: row b has only[only_offsets[b]] and on. NULL: `only` is for every row */
+  int32_t* top_items;             /* [B, k] */
+  float* top_scores;              /* [B, k] */
 } recblr_top_items;
 
 /* Results do not depend on the number of threads, nor a row's on the other rows or on `only`, bit for bit. */
@@ -249,7 +261,7 @@ typedef struct recblr_model_weights {
   int64_t feed_forward;   /* F */
   int64_t taps;           /* K */
   int64_t n_layers;       /* L */
-  int32_t ranks;          /* 1: recblr_model_run may rank, for which the model holds a copy of the items' embedding */
+  int32_t ranks;          /* 1: recblr_model_run may rank, for which the model holds an index or a copy of the items */
   float norm_epsilon;     /* of all layer norms */
   const float* embedding; /* [V+1, D] */
   const float* norm_weight;

@@ -1,0 +1,105 @@
+// Makes an item index.
+#include "item_index.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "instruction_set.h"
+#include "parallel.h"
+#include "recblr/plugins.h"
+#include "rounded.h"
+#include "status.h"
+
+namespace recblr {
+
+bool best_index_kernels(IndexKernels* kernels) {
+#if defined(RECBLR_X86)
+  if (instruction_set() == InstructionSet::kAvx512 && __builtin_cpu_supports("avx512vnni")) {
+    *kernels = avx512_vnni::index_kernels();
+    return true;
+  }
+#endif
+  (void)kernels;
+  return false;
+}
+
+namespace {
+
+// Owns what a recblr_item_index points to.
+struct OwnedIndex : recblr_item_index {
+  std::unique_ptr<uint8_t, void (*)(void*)> memory{nullptr, std::free};
+  std::vector<PanelBounds> panels;
+};
+
+void round_panel(const unsigned char* vectors, int64_t count, int64_t dim, int64_t quads, uint8_t* to,
+                 PanelBounds* bounds) {
+  std::vector<float> values(static_cast<size_t>(count * dim));
+  std::memcpy(values.data(), vectors, values.size() * sizeof(float));
+  const float scale = scale_of(values.data(), count * dim);
+  *bounds = {inverse_of(scale), 0.0f, 0.0f};
+  std::memset(to, static_cast<int>(kIndexOffset), static_cast<size_t>(quads * kIndexPanel * 4));
+  std::vector<int8_t> rounded(static_cast<size_t>(dim));
+  for (int64_t item = 0; item < count; ++item) {
+    const Rounded of_item = round_vector(values.data() + item * dim, dim, scale, rounded.data());
+    bounds->norm = std::max(bounds->norm, of_item.norm);
+    bounds->error = std::max(bounds->error, of_item.error);
+    for (int64_t d = 0; d < dim; ++d) {
+      to[(d / 4 * kIndexPanel + item) * 4 + d % 4] =
+          static_cast<uint8_t>(rounded[static_cast<size_t>(d)] + kIndexOffset);
+    }
+  }
+}
+
+std::unique_ptr<OwnedIndex> make_index(const void* embedding, int64_t n_items, int64_t dim, int64_t n_threads) {
+  const int64_t quads = (dim + 3) / 4, n_panels = (n_items + kIndexPanel - 1) / kIndexPanel;
+  const int64_t panel_bytes = quads * kIndexPanel * 4;
+  auto index = std::make_unique<OwnedIndex>();
+  const size_t bytes = static_cast<size_t>(std::max<int64_t>(n_panels, 1) * panel_bytes);
+  index->memory.reset(static_cast<uint8_t*>(std::aligned_alloc(64, bytes)));
+  if (index->memory == nullptr) throw std::bad_alloc();
+  index->panels.resize(static_cast<size_t>(n_panels));
+  const unsigned char* vectors = static_cast<const unsigned char*>(embedding);
+  const int64_t stride = dim * static_cast<int64_t>(sizeof(float));
+  in_parallel(n_panels, useful_threads(n_threads, n_panels, n_items * dim), [&](int64_t panel, int64_t) {
+    const int64_t first = panel * kIndexPanel;
+    round_panel(vectors + (first + 1) * stride, std::min(kIndexPanel, n_items - first), dim, quads,
+                index->memory.get() + panel * panel_bytes, &index->panels[static_cast<size_t>(panel)]);
+  });
+  static_cast<recblr_item_index&>(*index) = {n_items, dim, quads, index->memory.get(), index->panels.data()};
+  return index;
+}
+
+}  // namespace
+
+}  // namespace recblr
+
+extern "C" int recblr_item_index_create(const void* embedding, int64_t n_items, int64_t dim, int32_t n_threads,
+                                        recblr_item_index** index) {
+  using recblr::fail;
+  try {
+    if (embedding == nullptr || index == nullptr) return fail(RECBLR_INVALID_ARGUMENT, "embedding or index is NULL");
+    *index = nullptr;
+    if (n_items < 0 || n_items >= std::numeric_limits<int32_t>::max() || dim < 1) {
+      return fail(RECBLR_INVALID_ARGUMENT, "n_items is " + std::to_string(n_items) + ", dim " + std::to_string(dim) +
+                                               ": give at least 0, below 2^31 - 1, and at least 1");
+    }
+    if (recblr::instruction_set() == recblr::InstructionSet::kUnknown) {
+      return fail(RECBLR_INVALID_ARGUMENT, recblr::kUnknownIsa);
+    }
+    recblr::IndexKernels kernels;
+    if (dim > recblr::kMostIndexDim || !recblr::best_index_kernels(&kernels)) return RECBLR_OK;
+    *index = recblr::make_index(embedding, n_items, dim, n_threads).release();
+    return RECBLR_OK;
+  } catch (const std::bad_alloc&) {
+    return fail(RECBLR_OUT_OF_MEMORY, "out of memory for an index of " + std::to_string(n_items) + " items");
+  }
+}
+
+extern "C" void recblr_item_index_destroy(recblr_item_index* index) { delete static_cast<recblr::OwnedIndex*>(index); }

@@ -1,0 +1,77 @@
+// A catalogue in 8 bits: by it most items are known to rank too low, so that their scores need not be computed.
+//
+// Items are rounded in panels: w = s q + e, q whole numbers from -127 to 127, s the panel's scale. So are queries:
+// x = t p + f. Then x.w = t s (p.q) + f.w + t p.e, and by Cauchy and Schwarz the last two are at most
+// |f| |w| + |t p| |e|. An item whose score could not pass a row's threshold even with that much added is left out; the
+// others are scored in float32, as without an index.
+#pragma once
+
+#include <cstdint>
+
+namespace recblr {
+
+constexpr int64_t kIndexPanel = 16;                   // items
+constexpr int64_t kIndexOffset = 128;                 // of q, stored unsigned
+constexpr int64_t kMostIndexRows = 8;                 // of a group
+constexpr int64_t kIndexTileHits = 24 * kIndexPanel;  // room for the hits of a tile: a scan ends where there is less
+constexpr int64_t kMostIndexDim = 4096;               // sums of products fit 32 bits, and rounding stays small
+
+// Of a panel, each at least as large as the true value.
+struct PanelBounds {
+  float inverse_scale;  // 1 / s
+  float norm;           // the largest |w|
+  float error;          // the largest |e|
+};
+
+// An item that may pass its row's threshold.
+struct IndexHit {
+  int32_t row;
+  int32_t item;  // counted from the scan's first
+};
+
+// Consecutive panels against groups of rows; several groups are of kMostIndexRows each.
+struct IndexScan {
+  const uint8_t* items;         // [n_panels, quads, 16 items, 4 dimensions], at a cache line
+  const PanelBounds* bounds;    // [n_panels]
+  const int8_t* queries;        // p: [n_groups, quads, rows of a group, 4 dimensions]
+  const int32_t* starts;        // -kIndexOffset times the sum of p. This and the next: [n_groups, kMostIndexRows]
+  const float* thresholds;      // infinity for a row that is not there
+  const float* inverse_scales;  // 1 / t
+  const float* norms;           // |t p|
+  const float* errors;          // |f|, and what float32's own rounding of the score adds
+  int64_t n_groups;
+  int64_t quads;  // of dimensions
+  int64_t n_panels;
+  IndexHit* hits;  // of rows that are not there, too; a row's items ascend
+  int64_t n_hits;
+  int64_t most_hits;
+};
+
+// What a machine needs to use an index.
+struct IndexKernels {
+  // For groups of kIndexGroups rows. False if the hits have no room: the scan is then incomplete.
+  bool (*scan[3])(IndexScan* scan);
+  // scores[i] = queries[row] . embedding[first_item + item], summed as TopItemsKernels do.
+  void (*score)(const IndexHit* hits, int64_t n_hits, const float* queries, const void* embedding, int64_t first_item,
+                int64_t dim, float* scores);
+};
+
+constexpr int64_t kIndexGroups[3] = {kMostIndexRows, 4, 1};
+
+#if defined(RECBLR_X86)
+namespace avx512_vnni {
+IndexKernels index_kernels();
+}
+#endif
+
+// Returns false where the machine, or RECBLR_CPU_ISA, has not what it takes.
+bool best_index_kernels(IndexKernels* kernels);
+
+}  // namespace recblr
+
+// Of an embedding [n_items + 1, dim], without item 0.
+struct recblr_item_index {
+  int64_t n_items, dim, quads;
+  const uint8_t* items;  // [panels, quads, 16, 4]; the last panel is filled up with zeros
+  const recblr::PanelBounds* bounds;
+};
