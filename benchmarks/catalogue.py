@@ -1,9 +1,11 @@
-"""Ranking a catalogue of a million items on this CPU: the native library, ONNX Runtime's MatMul + TopK, and NumPy.
+"""Ranking a catalogue of a million items on this CPU: the native library with its index and without, ONNX Runtime's
+MatMul + TopK, and NumPy.
 
     python benchmarks/catalogue.py
 
 Times are taken in turn in one process, after a pause in which the others' threads fall asleep. Memory is the peak of a
-process of its own for each, less what it held with the embedding and the session loaded.
+process of its own for each, less what it held with the embedding, the index and the session loaded; what those take
+beside the embedding is measured, too.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ import onnxruntime
 from machine import machine_info, write_result
 from onnx import TensorProto, helper, numpy_helper
 
+from recblr.plugins.item_index import ItemIndex
 from recblr.plugins.top_items import top_items
 
 N_ITEMS, DIM = 1_000_000, 64
 ROWS = (1, 8, 32, 256)
 KS = (10, 100)
-RANKERS = ("native", "onnxruntime", "numpy")
+RANKERS = ("native", "native_without_index", "onnxruntime", "numpy")
 MEMORY_ROWS, MEMORY_K = 32, 100
 THREADS = 2
 PAUSE = 0.05  # seconds; ONNX Runtime's threads wait actively for a while after a run
@@ -80,8 +83,9 @@ def numpy_ranker(embedding: np.ndarray) -> Ranker:
 
 def make_ranker(name: str, embedding: np.ndarray) -> Ranker:
     """The ranker of this name."""
-    if name == "native":
-        return lambda queries, k: top_items(queries, embedding, k, threads=THREADS)
+    if name.startswith("native"):
+        index = ItemIndex(embedding, THREADS) if name == "native" else None
+        return lambda queries, k: top_items(queries, embedding, k, threads=THREADS, index=index)
     return onnxruntime_ranker(embedding) if name == "onnxruntime" else numpy_ranker(embedding)
 
 
@@ -116,14 +120,16 @@ def measure_times(repeats: int) -> list[dict[str, Any]]:
     return measured
 
 
-def measure_peak(name: str) -> float:
-    """MiB that a ranking takes at its peak, in this process, beyond what was held before."""
-    rank = make_ranker(name, embedding_of_random_items())
+def measure_memory(name: str) -> dict[str, float]:
+    """MiB in this process: what a ranker holds beside the embedding, and a ranking's peak beyond all that is held."""
+    embedding = embedding_of_random_items()
+    with_embedding = _status_kib("VmRSS")
+    rank = make_ranker(name, embedding)
     rank(random_queries(1), 1)  # threads, buffers of the library
     before = _status_kib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # loading needs more than the ranking: start the peak anew
     rank(random_queries(MEMORY_ROWS), MEMORY_K)
-    return (_status_kib("VmHWM") - before) / 1024
+    return {"held_mib": (before - with_embedding) / 1024, "peak_mib": (_status_kib("VmHWM") - before) / 1024}
 
 
 def _status_kib(name: str) -> int:
@@ -136,18 +142,18 @@ def _status_kib(name: str) -> int:
 def main(repeats: int) -> None:
     """Measure and write benchmarks/results/catalogue.json."""
     context = multiprocessing.get_context("spawn")
-    peaks = {}
+    memory = {}
     for name in RANKERS:
         with context.Pool(1) as pool:
-            peaks[name] = pool.apply(measure_peak, (name,))
-        print(f"{name}: peak {peaks[name]:.1f} MiB")
+            memory[name] = pool.apply(measure_memory, (name,))
+        print(f"{name}: " + ", ".join(f"{what} {mib:.1f}" for what, mib in memory[name].items()))
     result = {
         "machine": machine_info(["recblr", "onnxruntime-gpu", "numpy"]),
         "items": N_ITEMS,
         "dim": DIM,
         "threads": THREADS,
         "times": measure_times(repeats),
-        "memory": {"rows": MEMORY_ROWS, "k": MEMORY_K, "peak_mib": peaks},
+        "memory": {"rows": MEMORY_ROWS, "k": MEMORY_K, **memory},
     }
     print(write_result("catalogue", result))
 
