@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from recblr.runtime.batcher import Batcher
     from recblr.runtime.bundle import Bundle, Manifest, is_bundle, open_bundle
     from recblr.runtime.catalogue import Catalogue
-    from recblr.runtime.engine import Engine, Ranking
+    from recblr.runtime.engine import Engine
     from recblr.runtime.loading import Batching, load
+    from recblr.runtime.ranking import Ranking
     from recblr.runtime.recommender import Recommender
     from recblr.runtime.state_cache import StateCache
     from recblr.runtime.stores import Append, Event, Store, open_store
@@ -55,7 +56,7 @@ _HOMES = {
     "open_bundle": "bundle",
     "Catalogue": "catalogue",
     "Engine": "engine",
-    "Ranking": "engine",
+    "Ranking": "ranking",
     "Batching": "loading",
     "load": "loading",
     "Recommender": "recommender",

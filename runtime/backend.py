@@ -14,7 +14,8 @@ if TYPE_CHECKING:  # so that naming `Limits` needs no NumPy
         TopItemsArray,
         TopScoresArray,
     )
-
+    from recblr.runtime.device_pool import DeviceStates
+    from recblr.runtime.slot_table import Lease
 
 EngineName: TypeAlias = Literal["auto", "native", "onnxruntime", "tensorrt"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -78,3 +79,25 @@ def advance(backend: Backend, items: ItemsArray, offsets: OffsetsArray, state_in
         return backend.advance(items, offsets, state_in)
     no_pairs = offsets[:0].reshape(0, 2)
     return backend.run(items, offsets, state_in, no_pairs)[2]
+
+
+@runtime_checkable
+class LeasingBackend(Protocol):
+    """A backend that also keeps states on the GPU; see `recblr.runtime.tensorrt_backend.TensorRTBackend`."""
+
+    def device_states(self, max_bytes: int) -> DeviceStates:
+        """A pool for them."""
+        ...
+
+    def run_leased(
+        self,
+        items: ItemsArray,
+        offsets: OffsetsArray,
+        states: DeviceStates,
+        lease: Lease,
+        exclude: ExcludeArray,
+        *,
+        fetch: bool = False,
+    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
+        """As `Backend.run`, on states that stay there."""
+        ...

@@ -115,6 +115,11 @@ class Batcher:
             worker.start()
 
     @property
+    def backend(self) -> Backend:
+        """What runs the batches."""
+        return self._backend
+
+    @property
     def description(self) -> str:
         """What runs the graph, for people."""
         return f"{self._backend.description}, batching"

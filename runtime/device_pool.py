@@ -92,7 +92,7 @@ class DeviceStates:
     A user's state is read and written under a lease:
 
         with states.lease(users) as lease:
-            top_items, top_scores = backend.run_leased(items, offsets, lease, exclude)
+            top_items, top_scores = backend.run_leased(items, offsets, states, lease, exclude)
 
     The states are a cache: what is not `lease.known` starts from the initial state, so its row must bring the whole
     history. A run that fails loses the states of its users, no others.
@@ -155,6 +155,10 @@ class DeviceStates:
     def drop(self, user: Hashable) -> bool:
         """Forget a user's state, also one that a run is about to write. Returns whether there was one."""
         return self._table.drop(user)
+
+    def recent_users(self, n: int) -> list[Hashable]:
+        """At most `n` users that have a state here, leased ones aside, the latest used first."""
+        return self._table.recent_users(n)
 
     def shrink(self) -> bool:
         """Give half of the memory back, keeping the most recently used states where they can be moved.

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
 import numpy as np
-from jaxtyping import Float32
 
 from recblr.array_types import (
-    ItemId,
     ItemsArray,
     StatesArray,
     TopItemsArray,
     TopScoresArray,
 )
-from recblr.errors import BundleError, RequestError
-from recblr.runtime.backend import Backend, Limits, advance
+from recblr.errors import BundleError, ConfigError, RequestError
+from recblr.runtime.backend import Backend, LeasingBackend, Limits, advance
 from recblr.runtime.batcher import Batcher
-from recblr.runtime.bundle import Bundle, StateArray
+from recblr.runtime.bundle import Bundle
 from recblr.runtime.catalogue import Catalogue
-from recblr.runtime.engine_request import CatalogueRun, EngineRequest, GraphRun, pairs, ragged
+from recblr.runtime.engine_request import (
+    CatalogueRun,
+    EngineRequest,
+    GraphRun,
+    LeasedRun,
+    LeasedStates,
+    pairs,
+    ragged,
+)
 from recblr.runtime.inputs import (
     Exclude,
     Only,
@@ -36,31 +41,18 @@ from recblr.runtime.inputs import (
     encode_rows,
     prepare_states,
 )
+from recblr.runtime.ranking import Ranking, rank_found, rank_popular
 
-ScoresArray: TypeAlias = Float32[np.ndarray, "n"]
+if TYPE_CHECKING:
+    from recblr.runtime.device_pool import DeviceStates
+
 _Result: TypeAlias = tuple[TopItemsArray, TopScoresArray, StatesArray]
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ranking:
-    """The best items for one row.
-
-    Attributes:
-        items: n <= k item ids, best first; fewer than k where exclusions and allow-list leave no more.
-        scores: float32 [n], descending; equal ones in the order of the model's indices.
-        unknown: how many of the row's item ids the model does not know; they were skipped.
-        popular: nothing is known of the user, so these are the most popular items, and scores their counts.
-    """
-
-    items: list[ItemId]
-    scores: ScoresArray
-    unknown: int
-    popular: bool
-
-
 # What is to be computed next, for whom it does not matter how it is waited for.
-_Steps: TypeAlias = Generator[GraphRun | CatalogueRun, _Result, _T]
+_Run: TypeAlias = GraphRun | LeasedRun | CatalogueRun
+_Steps: TypeAlias = Generator[_Run, _Result, _T]
 
 
 class Engine:
@@ -191,12 +183,50 @@ class Engine:
                 form.
             OverloadedError, DeadlineError, ClosedError, BackendError, ForkError: see `recommend`.
         """
-        k = check_k(k, self.n_items)
-        items, unknown = encode_rows(self.bundle.vocabulary, new_items, "new_items")
-        exclusions = encode_exclusions(self.bundle.vocabulary, exclude, len(items))
-        allowed = encode_allowed(self.bundle.vocabulary, only, len(items))
-        prepared = prepare_states(states, len(items), self.bundle.initial_state)
-        return self._finish(self._answer(EngineRequest(items, unknown, exclusions, allowed, k), prepared))
+        request = self._read_new_items(new_items, k, exclude, only)
+        prepared = prepare_states(states, request.n_rows, self.bundle.initial_state)
+        return self._finish(self._answer(request, prepared))
+
+    def device_states(self, max_bytes: int) -> DeviceStates:
+        """A pool of users' states on the GPU, for `step_leased`.
+
+        Args:
+            max_bytes: of the GPU's memory, at most.
+
+        Raises:
+            ConfigError: what runs the model is not TensorRT, or it cannot keep states; there is no memory for one.
+            BackendError: CUDA failed.
+        """
+        return self._leasing.device_states(max_bytes)
+
+    def step_leased(
+        self,
+        states: LeasedStates,
+        new_items: RowsOfIds,
+        k: int = 10,
+        exclude: Exclude = None,
+        only: Only = None,
+    ) -> list[Ranking]:
+        """`step` on states that stay on the GPU; batches of concurrent callers are not merged.
+
+        Args:
+            states: a pool of this engine with a lease of B users. Those unknown to it start anew: their new items are
+                the whole history.
+            new_items: [B] per user the new item ids, in chronological order.
+            k, exclude, only: see `step`.
+
+        Returns:
+            One ranking per user, in order.
+
+        Raises:
+            ConfigError: what runs the model is not TensorRT.
+            RequestError: see `step`, and other than B users.
+            BackendError: the GPU failed; the users' states may be lost.
+        """
+        request = self._read_new_items(new_items, k, exclude, only)
+        if request.n_rows != len(states.lease.users):
+            raise RequestError(f"the lease is of {len(states.lease.users)} users, new_items of {request.n_rows}")
+        return self._finish(self._answer(request, states))[0]
 
     def close(self, drain: bool = True, timeout: float | None = None) -> None:
         """End the batching, where there is any; see `recblr.runtime.Batcher.close`. Safe to call again."""
@@ -214,6 +244,19 @@ class Engine:
             return Catalogue.of_bundle(self.bundle)
         except BundleError as error:
             raise RequestError(f"only, and k above {self.max_k}, need the items' embedding, but {error}") from error
+
+    @property
+    def _leasing(self) -> LeasingBackend:
+        backend = self._backend.backend if isinstance(self._backend, Batcher) else self._backend
+        if not isinstance(backend, LeasingBackend):
+            raise ConfigError(f"states stay on the GPU only in a TensorRT engine, and this is {self.description}")
+        return backend
+
+    def _read_new_items(self, new_items: RowsOfIds, k: int, exclude: Exclude, only: Only) -> EngineRequest:
+        k = check_k(k, self.n_items)
+        items, unknown = encode_rows(self.bundle.vocabulary, new_items, "new_items")
+        exclusions = encode_exclusions(self.bundle.vocabulary, exclude, len(items))
+        return EngineRequest(items, unknown, exclusions, encode_allowed(self.bundle.vocabulary, only, len(items)), k)
 
     def _read_histories(
         self, histories: RowsOfIds, k: int, exclude_seen: bool, exclude: Exclude, only: Only
@@ -249,42 +292,55 @@ class Engine:
             finished: _T = end.value
             return finished
 
-    def _compute(self, step: GraphRun | CatalogueRun) -> _Result:
+    def _compute(self, step: _Run) -> _Result:
         if isinstance(step, CatalogueRun):
             queries = step.states[:, -self.bundle.manifest.dim :]
             return (*self._catalogue.top_items(queries, step.k, step.exclude, step.only), step.states)
+        if isinstance(step, LeasedRun):
+            pool, lease = step.states.pool, step.states.lease
+            return self._leasing.run_leased(step.items, step.offsets, pool, lease, step.exclude, fetch=step.fetch)
         if step.rank:
             return self._backend.run(step.items, step.offsets, step.states, step.exclude)
         states = advance(self._backend, step.items, step.offsets, step.states)
         return np.empty((len(states), 0), np.int32), np.empty((len(states), 0), np.float32), states
 
     def _answer(
-        self, request: EngineRequest, states: StatesArray | None = None
+        self, request: EngineRequest, states: StatesArray | LeasedStates | None = None
     ) -> _Steps[tuple[list[Ranking], StatesArray]]:
-        """The rankings, and the new states [B, S]; none [0, S] where no `states` [B, S] are given."""
+        """The rankings, and the new states [B, S]; none [0, S] where no array of `states` [B, S] is given."""
         rankings: list[Ranking] = []
         states_of_parts: list[StatesArray] = []
         limit, initial = self._limits.tokens, self.bundle.initial_state
         for rows in request.parts(self._limits):
             items = request.items[rows]
-            if states is not None:
+            part: StatesArray | LeasedStates
+            if isinstance(states, LeasedStates):
+                part = states.rows(rows)
+            elif states is not None:
                 part = states[rows]
             else:
                 part = initial[None] if len(items) == 1 else np.tile(initial, (len(items), 1))
             if max(map(len, items)) > limit:
-                part = part.copy()
+                if not isinstance(part, LeasedStates):
+                    part = part.copy()
                 for b, history in enumerate(items):
                     if len(history) > limit:
-                        items[b] = yield from self._feed(history, part[b])
+                        at = slice(b, b + 1)
+                        state = part.rows(at) if isinstance(part, LeasedStates) else part[at]
+                        items[b] = yield from self._feed(history, state)
             beside = self._beside(request, rows)
             rank = len(beside) < len(items)
             exclude = pairs(request.exclusions[rows] if rank else [])
-            top_items, top_scores, new_states = yield GraphRun(*ragged(items), part, exclude, rank)
-            if states is not None:
-                states_of_parts.append(new_states)
-            # The query vector of a new user is zero, of all others the output of a layer norm.
-            dim = self.bundle.manifest.dim
-            known = [len(row) > 0 or bool(new_states[b, -dim:].any()) for b, row in enumerate(items)]
+            if isinstance(part, LeasedStates):
+                top_items, top_scores, new_states = yield LeasedRun(*ragged(items), part, exclude, fetch=bool(beside))
+                known = part.lease.fed.tolist()
+            else:
+                top_items, top_scores, new_states = yield GraphRun(*ragged(items), part, exclude, rank)
+                if states is not None:
+                    states_of_parts.append(new_states)
+                # The query vector of a new user is zero, of all others the output of a layer norm.
+                dim = self.bundle.manifest.dim
+                known = [len(row) > 0 or bool(new_states[b, -dim:].any()) for b, row in enumerate(items)]
             best_beside: dict[int, tuple[TopItemsArray, TopScoresArray]] = {}
             if beside and any(known[b] for b in beside):
                 beside = [b for b in beside if known[b]]
@@ -295,9 +351,9 @@ class Engine:
             for b, row in enumerate(range(rows.start, rows.stop)):
                 if known[b]:
                     best = best_beside[b] if b in best_beside else (top_items[b], top_scores[b])
-                    rankings.append(self._ranked(request, row, *best))
+                    rankings.append(rank_found(self.bundle, request, row, *best))
                 else:
-                    rankings.append(self._popular(request, row))
+                    rankings.append(rank_popular(self.bundle.vocabulary, request, row))
         if len(states_of_parts) == 1:
             return rankings, states_of_parts[0]
         return rankings, np.concatenate([np.empty((0, self.state_size), np.float32), *states_of_parts])
@@ -318,33 +374,13 @@ class Engine:
         everything: ItemsArray = np.arange(1, self.n_items + 1, dtype=np.int32)
         return [everything if items is None else items for items in lists]
 
-    def _feed(self, items: ItemsArray, state: StateArray) -> _Steps[ItemsArray]:
-        """Feed a row's items to its state, in place, while they exceed the limit; return the rest."""
+    def _feed(self, items: ItemsArray, state: StatesArray | LeasedStates) -> _Steps[ItemsArray]:
+        """Feed a row's items to its state [1, S], in place, while they exceed the limit; return the rest."""
         size = self._limits.tokens
         while len(items) > size:
             piece, items = items[:size], items[size:]
-            _, _, new_states = yield GraphRun(*ragged([piece]), state[None], pairs([]), rank=False)
-            state[:] = new_states[0]
+            if isinstance(state, LeasedStates):
+                yield LeasedRun(*ragged([piece]), state, pairs([]), fetch=False)
+            else:
+                _, _, state[:] = yield GraphRun(*ragged([piece]), state, pairs([]), rank=False)
         return items
-
-    def _ranked(self, request: EngineRequest, row: int, items: TopItemsArray, scores: TopScoresArray) -> Ranking:
-        items, scores = items[: request.k], scores[: request.k]
-        # NaN ranks first, what is excluded last.
-        if not (scores[0] == scores[0] and scores[-1] > -np.inf):
-            if np.isnan(scores).any():
-                raise RequestError(
-                    f"row {row}: the scores are not numbers; was its state made by model {self.fingerprint}?"
-                )
-            ranked = scores > -np.inf
-            items, scores = items[ranked], scores[ranked]
-        return Ranking(self.bundle.vocabulary.decode(items), scores, request.unknown[row], popular=False)
-
-    def _popular(self, request: EngineRequest, row: int) -> Ranking:
-        excluded, allowed, vocabulary = request.exclusions[row], request.allowed_of(row), self.bundle.vocabulary
-        candidates = vocabulary.popular()
-        if allowed is not None:
-            candidates = candidates[np.isin(candidates, allowed)]
-        candidates = candidates[: request.k + len(excluded)]
-        items = candidates[~np.isin(candidates, excluded)][: request.k]
-        scores = vocabulary.counts[items - 1].astype(np.float32)
-        return Ranking(vocabulary.decode(items), scores, request.unknown[row], popular=True)

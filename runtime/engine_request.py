@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
 from recblr.runtime.backend import Limits
+
+if TYPE_CHECKING:
+    from recblr.runtime.device_pool import DeviceStates
+    from recblr.runtime.slot_table import Lease
 
 _NO_PAIRS: ExcludeArray = np.empty((0, 2), np.int32)
 _NO_PAIRS.flags.writeable = False
@@ -74,6 +79,29 @@ class GraphRun:
     states: StatesArray
     exclude: ExcludeArray
     rank: bool
+
+
+@dataclass(slots=True, eq=False)
+class LeasedStates:
+    """Rows of a pool on the GPU, in the place of an array of states."""
+
+    pool: DeviceStates
+    lease: Lease
+
+    def rows(self, rows: slice) -> LeasedStates:
+        """Some of them."""
+        return LeasedStates(self.pool, self.lease.rows(rows))
+
+
+@dataclass(slots=True, eq=False)
+class LeasedRun:
+    """A run of the graph on states that stay on the GPU; they are returned, too, only where `fetch`."""
+
+    items: ItemsArray
+    offsets: OffsetsArray
+    states: LeasedStates
+    exclude: ExcludeArray
+    fetch: bool
 
 
 @dataclass(slots=True, eq=False)

@@ -9,30 +9,20 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, TypeAlias
 
-import numpy as np
-
-from recblr.array_types import ItemId, StatesArray
+from recblr.array_types import ItemId
 from recblr.errors import RequestError
-from recblr.runtime.engine import Engine, Ranking
+from recblr.runtime.engine import Engine
 from recblr.runtime.fork_guard import ForkGuard
 from recblr.runtime.inputs import Exclude, ItemIds, check_k, encode_allowed, encode_rows
 from recblr.runtime.loading import Batching, load
-from recblr.runtime.state_cache import CachedStates, StateCache
+from recblr.runtime.ranking import Ranking
 from recblr.runtime.stores import Append, Event, EventId, Store, UserId, open_store
 from recblr.runtime.stores.base import check_id
+from recblr.runtime.user_states import CacheDevice, HeldStates, UserStates, user_states
 
 NewEvent: TypeAlias = tuple[UserId, ItemIds] | tuple[UserId, ItemIds, EventId | None]
 
-_USERS_AT_ONCE = 1_024  # whose states and histories are in memory beside the cache
 _DEFAULT_CACHE_BYTES = 256 * 1024**2
-
-
-class _Serving:
-    """A model and the states that belong to it; a swap replaces both at once, so states of two models never meet."""
-
-    def __init__(self, engine: Engine, cache_bytes: int) -> None:
-        self.engine = engine
-        self.cache = StateCache(engine.state_size, cache_bytes)
 
 
 class Recommender:
@@ -43,7 +33,8 @@ class Recommender:
     run that ranks. Else it is rebuilt from the history, many users in one run. Adding events does not run the model.
 
     Any number of threads may call it at once, and any number of processes may share the store; in asyncio,
-    call its methods through `asyncio.to_thread`. No lock is held while the model runs.
+    call its methods through `asyncio.to_thread`. With states in host memory, no lock is held while the model runs; on
+    the GPU, a user's state is leased to one call at a time.
 
     With `max_history`, a state may know of events that are no longer kept; a rebuilt one does not.
     """
@@ -54,6 +45,7 @@ class Recommender:
         store: Store | str | PathLike[str] | None = None,
         *,
         cache_bytes: int = _DEFAULT_CACHE_BYTES,
+        cache_device: CacheDevice = "host",
         max_history: int | None = None,
     ) -> None:
         """Join a model and a store.
@@ -62,15 +54,20 @@ class Recommender:
             model: an engine, or the path of a bundle, which is loaded and merges the requests of concurrent callers.
             store: a store, or what `open_store` takes: a folder for SQLite, a redis:// address, None for memory.
             cache_bytes: the most that users' states take; see `StateCache`.
+            cache_device: "host", or "gpu" to keep them in the memory of the GPU that a TensorRT engine runs on. They
+                then never pass through the host, but concurrent calls run side by side and not as one batch.
             max_history: how many of a user's latest items to keep, None for all; a store given has its own.
 
         Raises:
             BundleError, ConfigError, MissingExtraError: see `recblr.runtime.load`.
             ConfigError, StoreError: see `open_store`.
+            ConfigError: `cache_bytes` or `cache_device` cannot be had.
         """
         self._cache_bytes = cache_bytes
-        self._serving = _Serving(_as_engine(model), cache_bytes)
-        self._next: _Serving | None = None  # while a swap rebuilds states
+        self._cache_device: CacheDevice = cache_device
+        # A model and its states; a swap replaces both at once, so that states of two models never meet.
+        self._serving = self._serve(model)
+        self._next: UserStates | None = None  # while a swap rebuilds states
         self._owns_store = store is None or isinstance(store, str | PathLike)
         self._store: Store = (
             open_store(store, max_history) if store is None or isinstance(store, str | PathLike) else store
@@ -97,7 +94,7 @@ class Recommender:
     @property
     def n_cached_users(self) -> int:
         """How many users have a state in the cache."""
-        return len(self._serving.cache)
+        return len(self._serving)
 
     def add_events(self, user: UserId, items: ItemIds, event_id: EventId | None = None) -> bool:
         """Add items to a user's history, as one event; it is as durable as its store once this returns.
@@ -161,7 +158,7 @@ class Recommender:
         # The next one first: if a swap ends in between, it is dropped from twice rather than not at all.
         for serving in (self._next, self._serving):
             if serving is not None:
-                serving.cache.drop(user)
+                serving.drop(user)
         return found
 
     def recommend(
@@ -225,7 +222,7 @@ class Recommender:
         encode_rows(vocabulary, [() if row is None else row for row in excluded], "exclude")  # before any run
         encode_allowed(vocabulary, allowed, len(users))
         rankings: list[Ranking] = []
-        for part in _parts(len(users)):
+        for part in _parts(users, serving):
             rankings += self._rank(serving, users[part], k, exclude_seen, excluded[part], allowed[part])
         return rankings
 
@@ -247,12 +244,12 @@ class Recommender:
         """
         self._check_usable()
         with self._swapping:
-            serving = _Serving(_as_engine(model), self._cache_bytes)
+            serving = self._serve(model)
             serving.engine.recommend([serving.engine.bundle.vocabulary.ids[:1]], k=1)  # the first run allocates
             self._next = serving
             try:
-                users = self._serving.cache.recent_users(rebuild)[::-1]  # so that the latest end as the latest
-                for part in _parts(len(users)):
+                users = self._serving.recent_users(rebuild)[::-1]  # so that the latest end as the latest
+                for part in _parts(users, serving):
                     self._rank(serving, users[part], 1, False, [None] * len(users[part]), None)
                 self._serving = serving
             finally:
@@ -265,60 +262,48 @@ class Recommender:
             if self._owns_store:
                 self._store.close()
 
+    def _serve(self, model: Engine | str | PathLike[str]) -> UserStates:
+        engine = load(str(model), batching=Batching()) if isinstance(model, str | PathLike) else model
+        return user_states(engine, self._cache_device, self._cache_bytes)
+
     def _rank(
         self,
-        serving: _Serving,
+        serving: UserStates,
         users: Sequence[UserId],
         k: int,
         exclude_seen: bool,
         excluded: Sequence[ItemIds | None],
         allowed: Sequence[ItemIds | None] | None,
     ) -> list[Ranking]:
-        """The rankings of at most `_USERS_AT_ONCE` users; their states are brought up to date, and kept."""
-        initial = serving.engine.bundle.initial_state
-        cached = serving.cache.get(users, np.tile(initial, (len(users), 1)))
-        events = self._store.read(users, [0] * len(users) if exclude_seen else cached.seqs.tolist())
-        # A state that the events do not continue is no use: then all of the history is needed.
-        partial = [b for b, log in enumerate(events) if cached.seqs[b] and not _continues(cached, b, log)]
-        if partial and not exclude_seen:
-            for b, log in zip(partial, self._store.read([users[b] for b in partial], [0] * len(partial)), strict=True):
-                events[b] = log
-        for b in partial:
-            if not events[b]:  # forgotten through another process
-                serving.cache.drop(users[b])
-        cached.states[partial] = initial
-        cached.seqs[partial] = 0
-        new_items = [
-            self._items(log) if not seq else [item for event in log if event.seq > seq for item in event.items]
-            for seq, log in zip(cached.seqs.tolist(), events, strict=True)
-        ]
-        exclude = excluded
-        if exclude_seen:
-            exclude = [
-                [*(() if row is None else row), *self._items(log)] for row, log in zip(excluded, events, strict=True)
+        """The rankings of at most `serving.users_at_once` users; their states are brought up to date, and kept."""
+        with serving.hold(users) as held:
+            events = self._store.read(users, [0] * len(users) if exclude_seen else held.seqs.tolist())
+            # A state that the events do not continue is no use: then all of the history is needed.
+            partial = [b for b, log in enumerate(events) if held.seqs[b] and not _continues(held, b, log)]
+            if partial and not exclude_seen:
+                rest = self._store.read([users[b] for b in partial], [0] * len(partial))
+                for b, log in zip(partial, rest, strict=True):
+                    events[b] = log
+            for b in partial:
+                if not events[b]:  # forgotten through another process
+                    serving.drop(users[b])
+            held.restart(partial)
+            new_items = [
+                self._items(log) if not seq else [item for event in log if event.seq > seq for item in event.items]
+                for seq, log in zip(held.seqs.tolist(), events, strict=True)
             ]
-        rankings, states = serving.engine.step(cached.states, new_items, k, exclude, allowed)
-        self._keep(serving, users, cached, events, states)
+            exclude = excluded
+            if exclude_seen:
+                exclude = [
+                    [*(() if row is None else row), *self._items(log)]
+                    for row, log in zip(excluded, events, strict=True)
+                ]
+            rankings = held.step(new_items, k, exclude, allowed)
+            changed = [b for b, log in enumerate(events) if log and log[-1].seq != held.seqs[b]]
+            if changed:
+                latest = [events[b][-1] for b in changed]
+                held.keep(changed, [event.seq for event in latest], [event.stamp for event in latest])
         return [dataclasses.replace(ranking, unknown=0) for ranking in rankings]
-
-    def _keep(
-        self,
-        serving: _Serving,
-        users: Sequence[UserId],
-        cached: CachedStates,
-        events: Sequence[Sequence[Event]],
-        states: StatesArray,
-    ) -> None:
-        """Put the states that have changed into the cache."""
-        changed = [b for b, log in enumerate(events) if log and log[-1].seq != cached.seqs[b]]
-        if changed:
-            serving.cache.put(
-                [users[b] for b in changed],
-                [events[b][-1].seq for b in changed],
-                [events[b][-1].stamp for b in changed],
-                states[changed],
-                [cached.tickets[b] for b in changed],
-            )
 
     def _items(self, events: Sequence[Event]) -> list[ItemId]:
         items = [item for event in events for item in event.items]
@@ -329,10 +314,6 @@ class Recommender:
         self._fork_guard.check()
         if self._closed:
             raise RequestError("the Recommender is closed: make a new one")
-
-
-def _as_engine(model: Engine | str | PathLike[str]) -> Engine:
-    return load(str(model), batching=Batching()) if isinstance(model, str | PathLike) else model
 
 
 def _as_append(event: Any) -> Append:
@@ -348,9 +329,9 @@ def _as_append(event: Any) -> Append:
     )
 
 
-def _continues(cached: CachedStates, b: int, events: Sequence[Event]) -> bool:
+def _continues(held: HeldStates, b: int, events: Sequence[Event]) -> bool:
     """Whether the event that row b's state ends with is among `events`."""
-    seq, stamp = int(cached.seqs[b]), int(cached.stamps[b])
+    seq, stamp = int(held.seqs[b]), int(held.stamps[b])
     place = seq - events[0].seq if events else -1
     return 0 <= place < len(events) and events[place].stamp == stamp
 
@@ -371,6 +352,16 @@ def _rows(rows: Exclude, n_users: int, name: str) -> list[ItemIds | None]:
     return list(rows)
 
 
-def _parts(n_users: int) -> Iterator[slice]:
-    for start in range(0, n_users, _USERS_AT_ONCE):
-        yield slice(start, min(start + _USERS_AT_ONCE, n_users))
+def _parts(users: Sequence[UserId], states: UserStates) -> Iterator[slice]:
+    """Consecutive users that `states` holds together."""
+    start, at_once = 0, states.users_at_once
+    seen: set[UserId] = set()
+    for b, user in enumerate(users):
+        if b - start == at_once or user in seen:
+            yield slice(start, b)
+            start = b
+            seen.clear()
+        if states.each_once:
+            seen.add(user)
+    if start < len(users):
+        yield slice(start, len(users))

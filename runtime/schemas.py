@@ -16,7 +16,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from recblr.runtime.engine import Engine, Ranking
+from recblr.runtime.engine import Engine
+from recblr.runtime.ranking import Ranking
 
 EXAMPLE = {"histories": [[1, 2, 3], [42]], "k": 3, "exclude_seen": True, "exclude": [[7], []], "only": [50, 172, 181]}
 

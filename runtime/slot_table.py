@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Int32
@@ -19,28 +20,51 @@ SlotsArray: TypeAlias = Int32[np.ndarray, "slots"]
 
 @dataclass(eq=False)
 class Lease:
-    """Slots that nobody else is given until they are given back.
+    """Slots that nobody else is given until they are given back. Of its rows, what becomes of a run is noted.
 
     Attributes:
         users: [B] each once.
         slots: int32 [B]
-        known: bool [B] whether the slot holds the user's state, as of the lease.
+        known: bool [B] whether the slot holds the user's state. Cleared, the row starts from the initial state.
+        fed: bool [B] whether any item was ever fed to that state.
+        broken: bool [B] whether a run that writes the slot failed, or is under way; the state is then lost.
         tags: [B] what was kept with the state, None for unknown users. Set them to what is to be kept.
-        written: the slots hold the users' states now, of whichever users.
-        broken: a run that writes them failed, or is under way.
     """
 
     users: list[Hashable]
     slots: SlotsArray
     known: KnownArray
+    fed: KnownArray
+    broken: KnownArray
     tags: list[object]
-    written: bool = False
-    broken: bool = False
 
     @property
     def sources(self) -> SlotsArray:
         """int32 [B] where the states are to be read; -1 for users without one, who start from the initial state."""
-        return self.slots if self.written else np.where(self.known, self.slots, np.int32(-1)).astype(np.int32)
+        return np.where(self.known, self.slots, np.int32(-1)).astype(np.int32)
+
+    def rows(self, rows: slice) -> Lease:
+        """Some of the rows, whose runs are noted here, too. Their tags are a copy."""
+        return Lease(
+            self.users[rows], self.slots[rows], self.known[rows], self.fed[rows], self.broken[rows], self.tags[rows]
+        )
+
+    def run_begins(self) -> None:
+        """Note that the states are about to be written."""
+        self.broken[:] = True
+
+    def run_succeeded(self, fed: KnownArray) -> None:
+        """Note that the slots hold the users' states. `fed`: bool [B] whether the run had items for the row."""
+        self.fed[~self.known] = False  # they began anew
+        self.fed |= fed
+        self.known[:] = True
+        self.broken[:] = False
+
+
+class _Entry(NamedTuple):
+    slot: int
+    fed: bool
+    tag: object
 
 
 class SlotTable:
@@ -50,7 +74,7 @@ class SlotTable:
         """All free."""
         self.n_slots = n_slots
         self._free = list(range(n_slots - 1, -1, -1))
-        self._idle: OrderedDict[Hashable, tuple[int, object]] = OrderedDict()  # the least recently used first
+        self._idle: OrderedDict[Hashable, _Entry] = OrderedDict()  # the least recently used first
         self._leased: set[Hashable] = set()
         self._n_leased = 0
         self._dropped: set[Hashable] = set()  # while they were leased
@@ -85,26 +109,26 @@ class SlotTable:
 
     def _take(self, users: list[Hashable]) -> Lease:
         held = [self._idle.pop(user, None) for user in users]  # first, so that none of them is dropped for another
-        slots = [self._free_slot() if entry is None else entry[0] for entry in held]
+        slots = [self._free_slot() if entry is None else entry.slot for entry in held]
         self._leased.update(users)
         self._n_leased += len(users)
         known = np.array([entry is not None for entry in held], bool)
-        tags = [None if entry is None else entry[1] for entry in held]
-        return Lease(users, np.array(slots, np.int32), known, tags)
+        fed = np.array([entry is not None and entry.fed for entry in held], bool)
+        tags = [None if entry is None else entry.tag for entry in held]
+        return Lease(users, np.array(slots, np.int32), known, fed, np.zeros(len(users), bool), tags)
 
     def _free_slot(self) -> int:
         if self._free:
             return self._free.pop()
-        _, (slot, _) = self._idle.popitem(last=False)
-        return slot
+        _, entry = self._idle.popitem(last=False)
+        return entry.slot
 
     def give_back(self, lease: Lease) -> None:
         """End a lease: users whose slot holds their state stay, the others' slots are free again."""
         with self._changed:
             for b, user in enumerate(lease.users):
-                holds = not lease.broken and (lease.written or bool(lease.known[b])) and user not in self._dropped
-                if holds:
-                    self._idle[user] = int(lease.slots[b]), lease.tags[b]
+                if lease.known[b] and not lease.broken[b] and user not in self._dropped:
+                    self._idle[user] = _Entry(int(lease.slots[b]), bool(lease.fed[b]), lease.tags[b])
                 else:
                     self._free.append(int(lease.slots[b]))
                 self._dropped.discard(user)
@@ -121,9 +145,14 @@ class SlotTable:
             entry = self._idle.pop(user, None)
             if entry is None:
                 return False
-            self._free.append(entry[0])
+            self._free.append(entry.slot)
             self._changed.notify_all()
             return True
+
+    def recent_users(self, n: int) -> list[Hashable]:
+        """At most `n` users that have a state and are not leased, the latest used first."""
+        with self._changed:
+            return list(itertools.islice(reversed(self._idle), n))
 
     def shrink(self, move: Callable[[SlotsArray], tuple[int, int]]) -> bool:
         """Become smaller, unless a slot is leased. Leases wait meanwhile.
@@ -139,9 +168,9 @@ class SlotTable:
             if self._n_leased:
                 return False
             entries = list(self._idle.items())
-            n_slots, n_kept = move(np.array([slot for _, (slot, _) in entries], np.int32))
+            n_slots, n_kept = move(np.array([entry.slot for _, entry in entries], np.int32))
             kept = entries[len(entries) - n_kept :]
-            self._idle = OrderedDict((user, (slot, tag)) for slot, (user, (_, tag)) in enumerate(kept))
+            self._idle = OrderedDict((user, entry._replace(slot=slot)) for slot, (user, entry) in enumerate(kept))
             self._free = list(range(n_slots - 1, n_kept - 1, -1))
             self.n_slots = n_slots
             self._changed.notify_all()

@@ -214,8 +214,15 @@ class TensorRTBackend:
         return pool
 
     def run_leased(
-        self, items: ItemsArray, offsets: OffsetsArray, states: DeviceStates, lease: Lease, exclude: ExcludeArray
-    ) -> tuple[TopItemsArray, TopScoresArray]:
+        self,
+        items: ItemsArray,
+        offsets: OffsetsArray,
+        states: DeviceStates,
+        lease: Lease,
+        exclude: ExcludeArray,
+        *,
+        fetch: bool = False,
+    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
         """As `run`, with states that stay on the GPU: read from their slots before, written there after.
 
         Args:
@@ -224,9 +231,11 @@ class TensorRTBackend:
             states: the pool that the lease is of.
             lease: of B users; unknown ones start from the initial state.
             exclude: int32 [M, 2]
+            fetch: return the new states, too.
 
         Returns:
-            int32 [B, k] and float32 [B, k]. Users whose scores are not numbers lose their state.
+            int32 [B, k], float32 [B, k], and float32 [B, S], or [0, S] where they are not fetched. Users whose scores
+            are not numbers lose their state.
 
         Raises:
             RequestError: more than the engine's profile allows, or other than B users.
@@ -241,11 +250,12 @@ class TensorRTBackend:
             self._gather(lane, states, lease)
             lane.execute(sizes)
             self._scatter(lane, states, lease)
-            top_items, top_scores = lane.download(request.rows, OUTPUTS[:2])
-        lease.written, lease.broken = True, False
+            top_items, top_scores, *fetched = lane.download(request.rows, OUTPUTS if fetch else OUTPUTS[:2])
+        lease.run_succeeded(np.diff(offsets) > 0)
         for b in np.flatnonzero(np.isnan(top_scores).any(axis=1)):
             states.drop(lease.users[b])
-        return top_items, top_scores
+        new_states = fetched[0] if fetch else np.empty((0, self._shapes.state_size), np.float32)
+        return top_items, top_scores, new_states
 
     def run_device(
         self,
@@ -303,7 +313,7 @@ class TensorRTBackend:
                 lane.execute(sizes, addresses)
             ready = _hand_over(lane, caller)
             if lease is not None:
-                lease.written, lease.broken = True, False
+                lease.run_succeeded(np.ones(len(lease.users), bool))  # what is on the GPU is not looked at
         arrays = {
             name: DeviceArray(memory, request.tensor_shapes[name], tensor_dtype(name), self._device, caller, ready)
             for name, memory in outputs.items()
@@ -321,7 +331,7 @@ class TensorRTBackend:
 
     def _gather(self, lane: ExecutionLane, states: DeviceStates, lease: Lease) -> None:
         lane.stage_slots(lease.sources, lease.slots)
-        lease.broken = True  # until the run has succeeded
+        lease.run_begins()
         states.gather(lease, lane.address("sources"), lane.address("state_in"), lane.stream.handle)
 
     def _scatter(self, lane: ExecutionLane, states: DeviceStates, lease: Lease) -> None:

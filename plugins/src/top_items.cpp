@@ -16,6 +16,7 @@
 
 #include "instruction_set.h"
 #include "item_index.h"
+#include "item_lists.h"
 #include "parallel.h"
 #include "ranking_key.h"
 #include "recblr/plugins.h"
@@ -45,49 +46,6 @@ bool choose_kernels(TopItemsKernels* kernels) {
   return true;
 }
 
-// Each row's list of items, sorted.
-struct Lists {
-  std::vector<int64_t> offsets;
-  std::vector<int32_t> items;
-
-  const int32_t* begin(int64_t row) const { return items.data() + offsets[static_cast<size_t>(row)]; }
-  const int32_t* end(int64_t row) const { return items.data() + offsets[static_cast<size_t>(row) + 1]; }
-  int64_t size(int64_t row) const { return end(row) - begin(row); }
-};
-
-Lists exclusions_of(const recblr_top_items& a) {
-  Lists lists{std::vector<int64_t>(static_cast<size_t>(a.n_rows) + 2), {}};
-  lists.items.resize(static_cast<size_t>(a.n_exclude));
-  // Counted one place further: filling the lists moves every offset to where the row's list starts.
-  for (int64_t at = 0; at < a.n_exclude; ++at) ++lists.offsets[static_cast<size_t>(a.exclude[2 * at]) + 2];
-  for (size_t at = 2; at < lists.offsets.size(); ++at) lists.offsets[at] += lists.offsets[at - 1];
-  for (int64_t at = 0; at < a.n_exclude; ++at) {
-    const int64_t place = lists.offsets[static_cast<size_t>(a.exclude[2 * at]) + 1]++;
-    lists.items[static_cast<size_t>(place)] = a.exclude[2 * at + 1];
-  }
-  for (int64_t row = 0; row < a.n_rows; ++row) {
-    int32_t* first = lists.items.data() + lists.offsets[static_cast<size_t>(row)];
-    std::sort(first, lists.items.data() + lists.offsets[static_cast<size_t>(row) + 1]);
-  }
-  return lists;
-}
-
-// The allow-lists, each sorted, without duplicates and item 0; one list where all rows share it.
-Lists allowed_of(const recblr_top_items& a) {
-  Lists lists{{0}, {}};
-  lists.items.reserve(static_cast<size_t>(a.n_only));
-  const int64_t shared[] = {0, a.n_only};
-  const int64_t* offsets = a.only_offsets == nullptr ? shared : a.only_offsets;
-  for (int64_t list = 0; list < (a.only_offsets == nullptr ? 1 : a.n_rows); ++list) {
-    const auto first = lists.items.insert(lists.items.end(), a.only + offsets[list], a.only + offsets[list + 1]);
-    if (!std::is_sorted(first, lists.items.end())) std::sort(first, lists.items.end());
-    lists.items.erase(std::unique(first, lists.items.end()), lists.items.end());
-    if (first != lists.items.end() && *first == 0) lists.items.erase(first);
-    lists.offsets.push_back(static_cast<int64_t>(lists.items.size()));
-  }
-  return lists;
-}
-
 // Of float32, so that no vector lies across two.
 struct alignas(64) CacheLine {
   float values[16];
@@ -104,7 +62,7 @@ struct Candidates {
 // Ranks the same candidates for consecutive rows: one pass over the candidates.
 class Pass {
  public:
-  Pass(const recblr_top_items& a, const TopItemsKernels& kernels, const Lists& excluded, Candidates candidates,
+  Pass(const recblr_top_items& a, const TopItemsKernels& kernels, const ItemLists& excluded, Candidates candidates,
        int64_t first_row, int64_t n_rows, int64_t threads)
       : a_(a),
         kernels_(kernels),
@@ -347,7 +305,7 @@ class Pass {
 
   const recblr_top_items& a_;
   const TopItemsKernels& kernels_;
-  const Lists& excluded_;
+  const ItemLists& excluded_;
   const Candidates candidates_;
   const int64_t first_row_, n_rows_, capacity_;
   std::vector<std::atomic<float>> shared_;  // [rows]: the k-th best score of any worker
@@ -407,7 +365,7 @@ std::string problem_with(const recblr_top_items& a) {
 }
 
 // Ranks the candidates for consecutive rows, so many at once as the candidates' memory allows.
-void rank(const recblr_top_items& a, const TopItemsKernels& kernels, const Lists& excluded, Candidates candidates,
+void rank(const recblr_top_items& a, const TopItemsKernels& kernels, const ItemLists& excluded, Candidates candidates,
           int64_t first_row, int64_t n_rows) {
   const int64_t products = candidates.count * a.dim * n_rows;
   const int64_t threads = std::max<int64_t>(1, std::min<int64_t>(a.n_threads, 1 + products / kProductsPerThread));
@@ -427,12 +385,12 @@ int top_items(const recblr_top_items& a) {
     return fail(RECBLR_INVALID_ARGUMENT, kUnknownIsa);
   }
   if (a.n_rows == 0) return RECBLR_OK;
-  const Lists excluded = exclusions_of(a);
+  const ItemLists excluded = exclusions_of(a);
   if (a.only == nullptr) {
     rank(a, kernels, excluded, {nullptr, a.n_items}, 0, a.n_rows);
     return RECBLR_OK;
   }
-  const Lists allowed = allowed_of(a);
+  const ItemLists allowed = allowed_of(a);
   if (a.only_offsets == nullptr) {
     rank(a, kernels, excluded, {allowed.items.data(), allowed.size(0)}, 0, a.n_rows);
     return RECBLR_OK;

@@ -174,7 +174,7 @@ def test_states_equal_the_stored_history_under_contention(recommender: Recommend
     assert 4 * 40 + 40 <= sum(map(len, histories)) <= 4 * 40 + 2 * 40
     for user, history in zip(users, histories, strict=True):
         assert same(recommender.recommend(user, 8, exclude_seen=False), *toy.ranking(history, 8))
-        cached = recommender._serving.cache.get([user], np.zeros((1, 5), np.float32))
+        cached = recommender._serving._cache.get([user], np.zeros((1, 5), np.float32))
         assert cached.states[0].tolist() == [len(history), *toy.query(history)]
 
 
@@ -280,7 +280,7 @@ def test_swap_rebuilds_the_latest_users_and_keeps_the_old_model_on_failure(
     assert recommender.n_cached_users == 10
     recommender.swap(other_engine, rebuild=4)
     assert recommender.engine is other_engine
-    assert recommender._serving.cache.recent_users(10) == [9, 8, 7, 6]
+    assert recommender._serving.recent_users(10) == [9, 8, 7, 6]
 
 
 def test_an_engine_that_fails_harms_nothing(engine: Engine, toy: Any) -> None:

@@ -60,7 +60,7 @@ def test_pooled_steps_equal_the_whole_history(open_fake: Callable[..., Any], bun
         parts = [history[step : step + 1] for history in histories]
         offsets = np.cumsum([0, *map(len, parts)]).astype(np.int32)
         with states.lease(range(3)) as lease:
-            _, scores = backend.run_leased(np.concatenate(parts), offsets, states, lease, none)
+            _, scores, _ = backend.run_leased(np.concatenate(parts), offsets, states, lease, none)
     engine = Engine(open_bundle(bundle_path), backend, backend.limits)
     reference = load(bundle_path, threads=1)
     whole = [[int(item) - 1 for item in history] for history in histories]

@@ -12,7 +12,7 @@ from recblr.runtime.slot_table import SlotTable
 
 def keep(table: SlotTable, users: Sequence[str], tag: object = None) -> list[int]:
     lease = table.lease(users)
-    lease.written, lease.tags = True, [tag] * len(users)
+    lease.known[:], lease.tags = True, [tag] * len(users)
     table.give_back(lease)
     return lease.slots.tolist()
 
@@ -44,7 +44,7 @@ def test_users_of_the_batch_are_not_dropped_for_each_other() -> None:
     assert lease.known.tolist() == [False, True]
     assert len(set(lease.slots.tolist())) == 2
     assert lease.sources.tolist() == [-1, lease.slots[1]]
-    lease.written = True
+    lease.known[:] = True
     assert lease.sources.tolist() == lease.slots.tolist()
     table.give_back(lease)
     assert known(table, ["b"]) == [False]
@@ -58,7 +58,7 @@ def test_what_was_not_written_is_not_kept() -> None:
     assert len(table) == 1
     lease = table.lease(["a", "b"])
     assert lease.known.tolist() == [True, False]
-    lease.broken = True  # a run failed
+    lease.run_begins()  # and fails
     table.give_back(lease)
     assert len(table) == 0
     assert sorted(keep(table, ["c", "d"])) == [0, 1]  # no slot is lost
@@ -68,7 +68,7 @@ def test_drop_while_leased() -> None:
     table = SlotTable(2)
     lease = table.lease(["a"])
     assert table.drop("a")
-    lease.written = True
+    lease.known[:] = True
     table.give_back(lease)
     assert known(table, ["a"]) == [False]
     keep(table, ["a"])
@@ -99,7 +99,7 @@ def test_a_leased_user_is_waited_for() -> None:
     thread.start()
     thread.join(0.05)
     assert not seen
-    lease.written = True
+    lease.known[:] = True
     table.give_back(lease)
     thread.join(10)
     assert seen == [[True, False]]
@@ -158,7 +158,7 @@ def test_threads_lose_no_slot() -> None:
                 if lease.known[b] and owner.get(slot) != user:
                     errors.append(f"slot {slot} of {user} holds {owner.get(slot)}")
                 owner[slot] = user
-            lease.written = True
+            lease.known[:] = True
             table.give_back(lease)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]

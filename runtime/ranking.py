@@ -1,0 +1,66 @@
+"""What an engine answers for a row: item ids and scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float32
+
+from recblr.array_types import ItemId, TopItemsArray, TopScoresArray
+from recblr.errors import RequestError
+from recblr.runtime.bundle import Bundle
+from recblr.runtime.engine_request import EngineRequest
+from recblr.vocabulary import ItemVocabulary
+
+ScoresArray: TypeAlias = Float32[np.ndarray, "n"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """The best items for one row.
+
+    Attributes:
+        items: n <= k item ids, best first; fewer than k where exclusions and allow-list leave no more.
+        scores: float32 [n], descending; equal ones in the order of the model's indices.
+        unknown: how many of the row's item ids the model does not know; they were skipped.
+        popular: nothing is known of the user, so these are the most popular items, and scores their counts.
+    """
+
+    items: list[ItemId]
+    scores: ScoresArray
+    unknown: int
+    popular: bool
+
+
+def rank_found(
+    bundle: Bundle, request: EngineRequest, row: int, items: TopItemsArray, scores: TopScoresArray
+) -> Ranking:
+    """Of what was found for a row: at least k items, or filled up with scores of -inf.
+
+    Raises:
+        RequestError: the scores are not numbers.
+    """
+    items, scores = items[: request.k], scores[: request.k]
+    # NaN ranks first, what is excluded last.
+    if not (scores[0] == scores[0] and scores[-1] > -np.inf):
+        if np.isnan(scores).any():
+            raise RequestError(
+                f"row {row}: the scores are not numbers; was its state made by model {bundle.manifest.fingerprint}?"
+            )
+        ranked = scores > -np.inf
+        items, scores = items[ranked], scores[ranked]
+    return Ranking(bundle.vocabulary.decode(items), scores, request.unknown[row], popular=False)
+
+
+def rank_popular(vocabulary: ItemVocabulary, request: EngineRequest, row: int) -> Ranking:
+    """Of the popular items that a row may have."""
+    excluded, allowed = request.exclusions[row], request.allowed_of(row)
+    candidates = vocabulary.popular()
+    if allowed is not None:
+        candidates = candidates[np.isin(candidates, allowed)]
+    candidates = candidates[: request.k + len(excluded)]
+    items = candidates[~np.isin(candidates, excluded)][: request.k]
+    scores = vocabulary.counts[items - 1].astype(np.float32)
+    return Ranking(vocabulary.decode(items), scores, request.unknown[row], popular=True)
