@@ -15,6 +15,9 @@ from recblr.runtime.batch_request import Part, Request, Result
 # Removed requests stay in their lane, empty, until they are reached or are most of it.
 _MIN_REMOVED = 64
 
+# Fewer items are not shared among workers: a run of its own would cost more than their waiting.
+_FEWEST_SHARED_TOKENS = 128
+
 # The condition's waits are bounded by the platform; a worker looks again after so many seconds.
 _LONGEST_WAIT = 3600.0
 
@@ -74,6 +77,7 @@ class BatchQueue:
         max_delay: float,
         max_rows: int,
         max_tokens: int,
+        workers: int,
         clock: Callable[[], float],
         deliver: Callable[[Iterable[Answer]], None],
     ) -> None:
@@ -85,6 +89,7 @@ class BatchQueue:
             max_delay: seconds that the first request of a batch that is not full waits for others.
             max_rows: that may wait.
             max_tokens: that may wait.
+            workers: how many take batches.
             clock: seconds, never going back.
             deliver: hands answers to their callers; called without the lock.
         """
@@ -94,6 +99,7 @@ class BatchQueue:
         self._max_delay = max_delay
         self._max_rows = max_rows
         self._max_tokens = max_tokens
+        self._workers = workers
         self._clock = clock
         self._changed = threading.Condition(threading.Lock())
         self._short, self._long = _Lane(), _Lane()
@@ -316,8 +322,16 @@ class BatchQueue:
             seconds = left if seconds is None else min(seconds, left)
         return None, seconds
 
+    def _tokens_for(self, lane: _Lane) -> int:
+        """The most items of a batch: for long rows a worker's share of what waits, as the others will be free soon."""
+        front = lane.front()
+        if lane is self._short or front is None:
+            return self._limits.tokens
+        share = -(-lane.tokens // self._workers)
+        return min(self._limits.tokens, max(_FEWEST_SHARED_TOKENS, share, front.tokens_left_in_row))
+
     def _fill(self, lane: _Lane, now: float) -> list[Part]:
-        rows, tokens, exclusions = self._limits.rows, self._limits.tokens, self._limits.exclusions
+        rows, tokens, exclusions = self._limits.rows, self._tokens_for(lane), self._limits.exclusions
         parts: list[Part] = []
         again: list[Request] = []
         while rows and (request := lane.front()) is not None:

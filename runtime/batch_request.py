@@ -194,6 +194,11 @@ class Request:
     def n_rows(self) -> int:
         return len(self._offsets) - 1
 
+    @property
+    def tokens_left_in_row(self) -> int:
+        """Items of the next row that were not taken yet."""
+        return int(self._offsets[self._row + 1] - self._token)
+
     def take(self, rows: int, tokens: int, exclusions: int, limits: Limits, alone: bool) -> Part | None:
         """The next part that fits what is left of a batch; None where none does.
 
@@ -204,8 +209,7 @@ class Request:
             limits: of a whole batch; a row of more tokens is fed in pieces of exactly so many.
             alone: the batch is empty, so that a row by itself may exceed its exclusions.
         """
-        first, offsets = self._row, self._offsets
-        left_in_row = offsets[first + 1] - self._token
+        first, offsets, left_in_row = self._row, self._offsets, self.tokens_left_in_row
         if left_in_row > limits.tokens:
             return self._take_piece(limits.tokens) if alone else None
         whole = first == 0 and self._token == 0

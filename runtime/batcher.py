@@ -37,7 +37,8 @@ class Batcher:
     `Engine(bundle, Batcher(backend))` batches without the engine's knowing. A worker that is free takes what waits at
     once, so a lone request is not delayed; while workers are busy, requests gather and go together, up to `limits`.
 
-    Rows of at most `short_tokens` items (steps) and longer ones are batched apart and take turns, and a row longer than
+    Rows of at most `short_tokens` items (steps) and longer ones are batched apart and take turns. Of longer ones that
+    wait, a worker takes its share, so that none is idle while another computes them all; a row longer than
     `limits.tokens` is fed in pieces of that size, through its state: a step never waits for the whole of a long
     history, and neither kind is starved.
 
@@ -102,6 +103,7 @@ class Batcher:
             max_delay=max_delay,
             max_rows=max_queued_rows,
             max_tokens=max_queued_tokens,
+            workers=workers,
             clock=clock,
             deliver=_deliver,
         )

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recblr.errors import BackendError, ClosedError, DeadlineError, OverloadedError
-from recblr.runtime import Batcher, Limits
+from recblr.runtime import Batcher, Limits, batch_queue
 from recblr.runtime.batch_queue import Answer, BatchQueue
 from recblr.runtime.batch_request import Part, Request, Result
 
@@ -37,7 +37,8 @@ def request(lists: list[list[int]], exclusions: int = 0) -> Request:
 
 
 def make_queue(clock: Callable[[], float], answers: list[Answer], **options: Any) -> BatchQueue:
-    settings: dict[str, Any] = {"short_tokens": 2, "max_delay": 0.0, "max_rows": 12, "max_tokens": 60, **options}
+    settings: dict[str, Any] = {"short_tokens": 2, "max_delay": 0.0, "max_rows": 12, "max_tokens": 60, "workers": 1}
+    settings |= options
     return BatchQueue(LIMITS, clock=clock, deliver=lambda given: answers.extend(given), **settings)
 
 
@@ -69,10 +70,15 @@ actions = st.one_of(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(actions, max_size=60))
-def test_every_request_ends_once_and_right_in_any_interleaving(steps: list[tuple[Any, ...]]) -> None:
+@given(st.lists(actions, max_size=60), st.integers(1, 3))
+def test_every_request_ends_once_and_right_in_any_interleaving(steps: list[tuple[Any, ...]], workers: int) -> None:
     clock, answers = Clock(), list[Answer]()
-    queue = make_queue(clock, answers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch_queue, "_FEWEST_SHARED_TOKENS", 3)
+        check_interleaving(steps, clock, answers, make_queue(clock, answers, workers=workers))
+
+
+def check_interleaving(steps: list[tuple[Any, ...]], clock: Clock, answers: list[Answer], queue: BatchQueue) -> None:
     expected: dict[Request, list[float]] = {}
     running: list[list[Part]] = []
     failed: set[Request] = set()
@@ -253,3 +259,32 @@ def test_a_worker_that_dies_leaves_no_caller_waiting(workers: int) -> None:
     with pytest.raises(ClosedError):
         batcher.submit(asked._items, np.array([0, 1], np.int32), asked._states, asked._exclude)
     batcher.close(timeout=WAIT)
+
+
+def test_workers_share_the_long_rows_that_wait() -> None:
+    clock = Clock()
+    queue = BatchQueue(
+        Limits(rows=64, tokens=1000),
+        short_tokens=2,
+        max_delay=0.0,
+        max_rows=100,
+        max_tokens=100_000,
+        workers=2,
+        clock=clock,
+        deliver=lambda given: None,
+    )
+    lengths = [90, 90, 90, 90, 90, 400, 30, 30]
+    for length in lengths:
+        queue.put(request([[1] * length]), None)
+    taken = []
+    while queue.metrics().queued_rows:
+        parts = queue.take()
+        assert parts is not None
+        taken.append([len(part.items) for part in parts])
+    # 455 of 910; of the 460 that are left, all of a longer row; then no less than 128.
+    assert taken == [[90] * 5, [400], [30, 30]]
+    for _ in range(70):
+        queue.put(request([[1, 1]]), None)
+    parts = queue.take()
+    assert parts is not None
+    assert len(parts) == 64  # short rows are not shared
