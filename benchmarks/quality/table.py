@@ -101,8 +101,9 @@ def settings_of(run: dict[str, Any]) -> str:
     norm = f", item vectors of length {objective['item_norm']:g}" if objective["item_norm"] else ""
     average = f", weights averaged with {training['weight_average']:g}" if training["weight_average"] else ""
     decay = f", weight decay {training['weight_decay']:g}" if training["weight_decay"] else ""
+    width = f", D={run['model']['dim']}" if run["model"]["dim"] != 64 else ""
     return (
-        f"{loss}{norm}, dropout {run['model']['dropout']:g}, learning rate {training['learning_rate']:g} "
+        f"{loss}{norm}{width}, dropout {run['model']['dropout']:g}, learning rate {training['learning_rate']:g} "
         f"({training['schedule']}), batches of {training['batch_tokens']} items{average}{decay}"
     )
 
@@ -115,6 +116,7 @@ def described(recipe: str, runs: list[dict[str, Any]]) -> str:
         f"learning rate {training['learning_rate']:g}, {training['schedule']}",
         f"batches of {training['batch_tokens']} items",
         f"weights averaged with {training['weight_average']:g}" if training["weight_average"] else "",
+        f"weight decay {training['weight_decay']:g}" if training["weight_decay"] else "",
         f"item vectors of length {objective['item_norm']:g}" if objective["item_norm"] else "",
         f"{objective['negatives']} sampled negatives" if objective["loss"] == "sampled" else "",
         f"best of {'/'.join(str(run['epochs']) for run in runs)} epochs: "

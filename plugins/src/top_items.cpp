@@ -212,10 +212,7 @@ class Pass {
       index_kernels_.score(hits + done, n, a_.queries + first_row_ * a_.dim, a_.embedding, first + 1, a_.dim, scores);
       for (int64_t at = 0; at < n; ++at) {
         const IndexHit& hit = hits[done + at];
-        // Its threshold is the one before the block, or a later one: as of a tile.
-        if (!(scores[at] <= worker.thresholds[static_cast<size_t>(hit.row)])) {
-          offer(worker, hit.row, candidates_.item(first + hit.item), scores[at]);
-        }
+        offer(worker, hit.row, candidates_.item(first + hit.item), scores[at]);
       }
     }
     return true;
@@ -262,10 +259,11 @@ class Pass {
     if (found.count < capacity_ || found.count <= a_.k) return;
     std::nth_element(keys, keys + a_.k - 1, keys + found.count, std::greater<Key>());
     found.count = a_.k;
-    const float threshold = score_of(keys[a_.k - 1]);
-    found.settled = std::isnan(threshold);
-    worker.thresholds[static_cast<size_t>(row)] = found.settled ? kInfinity : threshold;
-    if (!found.settled) raise(&shared_[static_cast<size_t>(row)], threshold);
+    const float worst = score_of(keys[a_.k - 1]);
+    found.settled = std::isnan(worst);
+    float& threshold = worker.thresholds[static_cast<size_t>(row)];
+    threshold = found.settled ? kInfinity : std::max(threshold, worst);  // another worker's may be higher
+    if (!found.settled) raise(&shared_[static_cast<size_t>(row)], worst);
   }
 
   static void raise(std::atomic<float>* least, float value) {
