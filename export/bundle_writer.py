@@ -72,7 +72,8 @@ def export_bundle(
         graph = build_graph(model, max_k, fingerprint)
         _check(graph)
         (folder / MODEL_FILE).write_bytes(graph.SerializeToString(deterministic=True))
-        parity = check_parity(model, folder / MODEL_FILE, max_k)
+        weights = initializer_names(graph, model)
+        parity = check_parity(model, folder / MODEL_FILE, max_k, weights)
         write_text(folder / ITEMS_FILE, json.dumps(vocabulary.to_json(), ensure_ascii=False))
         np.save(folder / INITIAL_STATE_FILE, model.initial_state().detach().numpy().astype(np.float32))
         max_k = min(max_k, model.config.n_items)
@@ -87,7 +88,7 @@ def export_bundle(
             state_size=model.config.state_size,
             n_items=model.config.n_items,
             max_k=max_k,
-            onnx={"opset": OPSET, "weights": initializer_names(graph, model)},
+            onnx={"opset": OPSET, "weights": weights},
             versions={
                 "recblr": recblr.__version__,
                 "torch": torch.__version__,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 
 from recblr.array_types import ScoresArray, StatesArray
 from recblr.errors import BundleError, ConfigError, ExportError
 from recblr.export.comparison import TOLERANCE, Batch, compare
-from recblr.export.graph import InferenceModel, initializer_names
+from recblr.export.graph import InferenceModel
 from recblr.model import RecBLR
 from recblr.runtime.backend import Backend
 from recblr.runtime.native_backend import NativeBackend, read_model
@@ -43,7 +43,7 @@ class PyTorchReference:
         return self._inference.rankable(queries, exclude).numpy(), states.numpy()
 
 
-def check_parity(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Any]:
+def check_parity(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, str | None]) -> dict[str, Any]:
     """Compare what computes a bundle on a CPU with PyTorch, on random histories.
 
     ONNX Runtime is checked with the file's local functions and, where the native library has operators for it, with
@@ -53,6 +53,7 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Any]:
         model: on the CPU; it is put into evaluation mode.
         onnx_path: its exported graph.
         max_k: as it was exported.
+        weights: the graph's `initializer_names`.
 
     Returns:
         What `recblr.export.comparison.compare` returns, the worst of all ways, with the cases of each: "ops":
@@ -65,7 +66,7 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Any]:
     try:
         reports = {
             way: compare(backend, reference, backend.description, TOLERANCE)
-            for way, backend in _backends(model, onnx_path, max_k).items()
+            for way, backend in _backends(model, onnx_path, max_k, weights).items()
         }
     except ExportError as error:
         raise ExportError(
@@ -81,7 +82,7 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Any]:
     }
 
 
-def _backends(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Backend]:
+def _backends(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, str | None]) -> dict[str, Backend]:
     try:
         library_with_ops("cpu")
         ways = {"functions": False, "native": True}
@@ -93,8 +94,7 @@ def _backends(model: RecBLR, onnx_path: Path, max_k: int) -> dict[str, Backend]:
         }
     except (BundleError, ConfigError) as error:
         raise ExportError(f"the exported graph cannot be loaded: {error}") from error
-    names = initializer_names(onnx.load(onnx_path), model)
     with contextlib.suppress(ValueError):  # then they will not compute the bundle either
-        kernels = read_model(onnx_path, names, model.config.layers, ranks=True)
+        kernels = read_model(onnx_path, weights, model.config.layers, ranks=True)
         backends["kernels"] = NativeBackend(kernels, min(max_k, model.config.n_items))
     return backends

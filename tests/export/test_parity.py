@@ -16,7 +16,7 @@ from recblr import plugins
 from recblr.checkpoint import Checkpoint
 from recblr.errors import ExportError
 from recblr.export.comparison import TOLERANCE
-from recblr.export.graph import build_graph
+from recblr.export.graph import build_graph, initializer_names
 from recblr.export.parity import check_parity
 from recblr.model import RecBLR
 from recblr.runtime.native_backend import NativeBackend
@@ -25,8 +25,13 @@ from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
 Change = Callable[[onnx.ModelProto], None]
 
 
+def check(model: RecBLR, path: Path, max_k: int) -> dict[str, Any]:
+    """`check_parity` with the names that are in the file."""
+    return check_parity(model, path, max_k, initializer_names(onnx.load(path), model))
+
+
 def test_report(checkpoint: Checkpoint, bundle: Path) -> None:
-    report = check_parity(checkpoint.model, bundle / "model.onnx", 20)
+    report = check(checkpoint.model, bundle / "model.onnx", 20)
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert report["tolerance"] == TOLERANCE <= 1e-4
     assert report["max_score_difference"] < 1e-4
@@ -61,7 +66,7 @@ def test_native_ops_that_differ_are_refused(
 
     monkeypatch.setattr(OnnxRuntimeBackend, "run", wrong_where_native)
     with pytest.raises(ExportError, match="native ops and PyTorch differ in the case 'cold'"):
-        check_parity(checkpoint.model, bundle / "model.onnx", 20)
+        check(checkpoint.model, bundle / "model.onnx", 20)
 
 
 @pytest.mark.skipif(plugins.find_library() is None, reason="librecblr_plugins.so was not built")
@@ -75,7 +80,7 @@ def test_kernels_that_differ_are_refused(checkpoint: Checkpoint, bundle: Path, m
 
     monkeypatch.setattr(NativeBackend, "run", wrong)
     with pytest.raises(ExportError, match="recblr's own kernels on the CPU, .* and PyTorch differ in the case 'cold'"):
-        check_parity(checkpoint.model, bundle / "model.onnx", 20)
+        check(checkpoint.model, bundle / "model.onnx", 20)
 
 
 def _weights_slightly_off(proto: onnx.ModelProto) -> None:
@@ -116,7 +121,7 @@ def test_a_graph_that_differs_is_refused(
     change(proto)
     onnx.save(proto, tmp_path / "changed.onnx")
     with pytest.raises(ExportError, match=f"differ in the case '{case}'"):
-        check_parity(checkpoint.model, tmp_path / "changed.onnx", 20)
+        check(checkpoint.model, tmp_path / "changed.onnx", 20)
 
 
 def test_weights_that_are_not_finite_are_refused(make_model: Callable[..., RecBLR], tmp_path: Path) -> None:
@@ -124,17 +129,17 @@ def test_weights_that_are_not_finite_are_refused(make_model: Callable[..., RecBL
     model.blocks[0].feed_forward.up.bias.data[0] = np.nan
     onnx.save(build_graph(model, 5, "sha256:0"), tmp_path / "model.onnx")
     with pytest.raises(ExportError, match="weights are finite"):
-        check_parity(model, tmp_path / "model.onnx", 5)
+        check(model, tmp_path / "model.onnx", 5)
 
 
 def test_a_file_that_does_not_load_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(ExportError, match="cannot be loaded"):
-        check_parity(checkpoint.model, tmp_path / "model.onnx", 20)
+        check_parity(checkpoint.model, tmp_path / "model.onnx", 20, {})
 
 
 def test_catalogue_of_one_item(make_model: Callable[..., RecBLR], tmp_path: Path) -> None:
     """Exclusions may leave nothing to compare."""
     model = make_model(n_items=1)
     onnx.save(build_graph(model, 100, "sha256:0"), tmp_path / "model.onnx")
-    assert check_parity(model, tmp_path / "model.onnx", 100)["top_k_agreement"] == 1
+    assert check(model, tmp_path / "model.onnx", 100)["top_k_agreement"] == 1
