@@ -32,6 +32,7 @@ ROWS = (1, 8, 32, 256)
 KS = (10, 100)
 RANKERS = ("native", "native_without_index", "onnxruntime", "numpy")
 MEMORY_ROWS, MEMORY_K = 32, 100
+ALLOWED = 900_000  # items of an allow-list
 THREADS = 2
 PAUSE = 0.05  # seconds; ONNX Runtime's threads wait actively for a while after a run
 
@@ -120,6 +121,24 @@ def measure_times(repeats: int) -> list[dict[str, Any]]:
     return measured
 
 
+def measure_allow_list(repeats: int) -> dict[str, Any]:
+    """Median milliseconds for one row that may have most of the items, with the index and without."""
+    embedding, queries = embedding_of_random_items(), random_queries(1)
+    allowed = np.sort(np.random.default_rng(2).permutation(N_ITEMS)[:ALLOWED].astype(np.int32) + 1)
+    medians = {}
+    for name, index in (("native", ItemIndex(embedding, THREADS)), ("native_without_index", None)):
+        times = []
+        for _ in range(repeats + 1):
+            started = time.perf_counter()
+            top_items(queries, embedding, 10, only=allowed, threads=THREADS, index=index)
+            times.append((time.perf_counter() - started) * 1e3)
+        medians[name] = statistics.median(times[1:])
+    print(
+        f"1 row, k 10, {ALLOWED:,} items allowed: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in medians.items())
+    )
+    return {"items": ALLOWED, "rows": 1, "k": 10, "ms": medians}
+
+
 def measure_memory(name: str) -> dict[str, float]:
     """MiB in this process: what a ranker holds beside the embedding, and a ranking's peak beyond all that is held."""
     embedding = embedding_of_random_items()
@@ -153,6 +172,7 @@ def main(repeats: int) -> None:
         "dim": DIM,
         "threads": THREADS,
         "times": measure_times(repeats),
+        "allow_list": measure_allow_list(repeats),
         "memory": {"rows": MEMORY_ROWS, "k": MEMORY_K, **memory},
     }
     print(write_result("catalogue", result))

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recblr.runtime.allow_list import AllowList
     from recblr.runtime.backend import Backend, Limits
     from recblr.runtime.batch_metrics import BatcherMetrics
     from recblr.runtime.batcher import Batcher
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from recblr.runtime.stores import Append, Event, Store, open_store
 
 __all__ = [
+    "AllowList",
     "Append",
     "Backend",
     "Batcher",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AllowList": "allow_list",
     "Backend": "backend",
     "Limits": "backend",
     "BatcherMetrics": "batch_metrics",

@@ -18,6 +18,9 @@ from recblr.runtime.onnx_weights import map_item_embedding
 QueriesArray: TypeAlias = Float32[np.ndarray, "B D"]
 EmbeddingArray: TypeAlias = Float32[np.ndarray, "V+1 D"]
 
+# Of fewer items an index gains nothing.
+FEWEST_INDEXED = 8_192
+
 _BLOCK_SCORES = 2**20  # scores that the NumPy ranking holds at once
 
 

@@ -18,6 +18,9 @@ class CatalogueBackend:
     """A `recblr.runtime.Backend` in front of another, whose graph it does not let rank.
 
     The graph's own ranking holds B x V scores at once; this one needs memory for B x k.
+
+    Attributes:
+        catalogue: what ranks.
     """
 
     def __init__(self, backend: Backend, catalogue: Catalogue, max_k: int) -> None:
@@ -29,7 +32,7 @@ class CatalogueBackend:
             max_k: results per row.
         """
         self._backend = backend
-        self._catalogue = catalogue
+        self.catalogue = catalogue
         self._max_k = max_k
 
     @property
@@ -42,8 +45,8 @@ class CatalogueBackend:
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
         """See `recblr.runtime.Backend.run`."""
         states = self.advance(items, offsets, state_in)
-        queries = states[:, -self._catalogue.dim :]
-        top_items, top_scores = self._catalogue.top_items(queries, self._max_k, exclude)
+        queries = states[:, -self.catalogue.dim :]
+        top_items, top_scores = self.catalogue.top_items(queries, self._max_k, exclude)
         return top_items, top_scores, states
 
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:

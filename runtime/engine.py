@@ -20,7 +20,8 @@ from recblr.errors import BundleError, ConfigError, RequestError
 from recblr.runtime.backend import Backend, LeasingBackend, Limits, advance
 from recblr.runtime.batcher import Batcher
 from recblr.runtime.bundle import Bundle
-from recblr.runtime.catalogue import Catalogue
+from recblr.runtime.catalogue import FEWEST_INDEXED, Catalogue
+from recblr.runtime.catalogue_backend import CatalogueBackend
 from recblr.runtime.engine_request import (
     CatalogueRun,
     EngineRequest,
@@ -127,7 +128,8 @@ class Engine:
             exclude_seen: leave out the items of the history.
             exclude: [B] item ids to leave out besides, or None.
             only: item ids to choose from, the best among them exactly: one list for all users, or [B] lists with None
-                for a user who may have all; None for the whole catalogue.
+                for a user who may have all; None for the whole catalogue. An `AllowList` is a list that is looked up
+                once and not for every request.
 
         Returns:
             One ranking per user, in order.
@@ -235,19 +237,25 @@ class Engine:
 
     @cached_property
     def _catalogue(self) -> Catalogue:
-        """Only for what the graph does not rank.
+        """For what the graph does not rank.
 
         Raises:
             RequestError: the bundle's graph holds no embedding that can be mapped.
         """
+        if isinstance(self._unbatched, CatalogueBackend):
+            return self._unbatched.catalogue
         try:
-            return Catalogue.of_bundle(self.bundle)
+            return Catalogue.of_bundle(self.bundle, indexed=self.n_items >= FEWEST_INDEXED)
         except BundleError as error:
             raise RequestError(f"only, and k above {self.max_k}, need the items' embedding, but {error}") from error
 
     @property
+    def _unbatched(self) -> Backend:
+        return self._backend.backend if isinstance(self._backend, Batcher) else self._backend
+
+    @property
     def _leasing(self) -> LeasingBackend:
-        backend = self._backend.backend if isinstance(self._backend, Batcher) else self._backend
+        backend = self._unbatched
         if not isinstance(backend, LeasingBackend):
             raise ConfigError(f"states stay on the GPU only in a TensorRT engine, and this is {self.description}")
         return backend
@@ -371,6 +379,8 @@ class Engine:
         if not isinstance(request.allowed, list):
             return request.allowed
         lists = [request.allowed[row] for row in rows]
+        if lists[0] is not None and all(items is lists[0] for items in lists):
+            return lists[0]
         everything: ItemsArray = np.arange(1, self.n_items + 1, dtype=np.int32)
         return [everything if items is None else items for items in lists]
 

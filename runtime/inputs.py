@@ -11,13 +11,15 @@ import numpy as np
 
 from recblr.array_types import ItemId, ItemsArray, StatesArray
 from recblr.errors import RequestError
+from recblr.runtime.allow_list import AllowList
 from recblr.runtime.bundle import StateArray
 from recblr.vocabulary import ItemVocabulary
 
 ItemIds: TypeAlias = Sequence[ItemId] | np.ndarray
 RowsOfIds: TypeAlias = Sequence[ItemIds] | np.ndarray
 Exclude: TypeAlias = Sequence[ItemIds | None] | np.ndarray | None
-Only: TypeAlias = ItemIds | Sequence[ItemIds | None] | None
+Allowed: TypeAlias = ItemIds | AllowList
+Only: TypeAlias = Allowed | Sequence[Allowed | None] | None
 States: TypeAlias = StatesArray | Sequence[StateArray | None] | None
 
 
@@ -74,16 +76,22 @@ def encode_allowed(vocabulary: ItemVocabulary, only: Only, n_rows: int) -> Items
     """
     if only is None:
         return None
+    if isinstance(only, AllowList):
+        return only.items(vocabulary)
     if not _is_sequence(only):
         raise RequestError(f"only is {_shown(only)}: give a sequence of item ids, or one per row")
     first = next(iter(only), 0)
-    if first is not None and not _is_sequence(first):
+    if first is not None and not isinstance(first, AllowList) and not _is_sequence(first):
         items, _ = vocabulary.encode(only)
         return np.unique(items)
-    rows, _ = encode_rows(vocabulary, [() if row is None else row for row in only], "only")
+    unprepared = [() if row is None or isinstance(row, AllowList) else row for row in only]
+    rows, _ = encode_rows(vocabulary, unprepared, "only")
     if len(rows) != n_rows:
         raise RequestError(f"only has {len(rows)} rows for {n_rows}: give one list of item ids for all, or one per row")
-    return [None if row is None else np.unique(items) for row, items in zip(only, rows, strict=True)]
+    return [
+        None if row is None else row.items(vocabulary) if isinstance(row, AllowList) else np.unique(items)
+        for row, items in zip(only, rows, strict=True)
+    ]
 
 
 def check_k(k: int, n_items: int) -> int:

@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 
 from recblr.array_types import ItemId
 from recblr.errors import RequestError
+from recblr.runtime.allow_list import AllowList
 from recblr.runtime.engine import Engine
 from recblr.runtime.fork_guard import ForkGuard
-from recblr.runtime.inputs import Exclude, ItemIds, check_k, encode_allowed, encode_rows
+from recblr.runtime.inputs import Allowed, Exclude, ItemIds, Only, check_k, encode_allowed, encode_rows
 from recblr.runtime.loading import Batching, load
 from recblr.runtime.ranking import Ranking
 from recblr.runtime.stores import Append, Event, EventId, Store, UserId, open_store
@@ -167,7 +168,7 @@ class Recommender:
         k: int = 10,
         exclude_seen: bool = True,
         exclude: ItemIds = (),
-        only: ItemIds | None = None,
+        only: Allowed | None = None,
     ) -> Ranking:
         """The best next items for one user.
 
@@ -176,7 +177,8 @@ class Recommender:
             k: results.
             exclude_seen: leave out the items of the stored history.
             exclude: item ids to leave out besides.
-            only: item ids to choose from, or None for the whole catalogue; the best among them, exactly.
+            only: item ids to choose from, or an `AllowList`, or None for the whole catalogue; the best among them,
+                exactly.
 
         Returns:
             The ranking; its `unknown` is 0.
@@ -193,7 +195,7 @@ class Recommender:
         k: int = 10,
         exclude_seen: bool = True,
         exclude: Exclude = None,
-        only: Exclude = None,
+        only: Only = None,
     ) -> list[Ranking]:
         """`recommend` for many users in few runs.
 
@@ -202,7 +204,8 @@ class Recommender:
             k: results per user.
             exclude_seen: leave out the items of each user's stored history.
             exclude: [B] item ids to leave out besides, or None.
-            only: [B] item ids to choose from, None for a user to choose from all, or None.
+            only: [B] item ids or an `AllowList` to choose from, None for a user to choose from all; or one `AllowList`
+                for all users; or None.
 
         Returns:
             One ranking per user, in order, all of one model.
@@ -218,12 +221,13 @@ class Recommender:
             raise RequestError(f"users is {users!r:.60}: give a sequence of user ids")
         users = [check_id(user, f"users[{b}]") for b, user in enumerate(users)]
         excluded = _rows(exclude, len(users), "exclude")
-        allowed = _rows(only, len(users), "only")
+        allowed = only if isinstance(only, AllowList) else _rows(only, len(users), "only")
         encode_rows(vocabulary, [() if row is None else row for row in excluded], "exclude")  # before any run
         encode_allowed(vocabulary, allowed, len(users))
         rankings: list[Ranking] = []
         for part in _parts(users, serving):
-            rankings += self._rank(serving, users[part], k, exclude_seen, excluded[part], allowed[part])
+            of_part = allowed if isinstance(allowed, AllowList) else allowed[part]
+            rankings += self._rank(serving, users[part], k, exclude_seen, excluded[part], of_part)
         return rankings
 
     def swap(self, model: Engine | str | PathLike[str], rebuild: int = 0) -> None:
@@ -273,7 +277,7 @@ class Recommender:
         k: int,
         exclude_seen: bool,
         excluded: Sequence[ItemIds | None],
-        allowed: Sequence[ItemIds | None] | None,
+        allowed: Only,
     ) -> list[Ranking]:
         """The rankings of at most `serving.users_at_once` users; their states are brought up to date, and kept."""
         with serving.hold(users) as held:
@@ -336,17 +340,19 @@ def _continues(held: HeldStates, b: int, events: Sequence[Event]) -> bool:
     return 0 <= place < len(events) and events[place].stamp == stamp
 
 
-def _rows(rows: Exclude, n_users: int, name: str) -> list[ItemIds | None]:
+def _rows(rows: Only, n_users: int, name: str) -> list[Any]:
     """One entry per user.
 
     Raises:
-        RequestError: not a sequence of `n_users` sequences or Nones.
+        RequestError: not a sequence of `n_users` sequences, allow-lists or Nones.
     """
     if rows is None:
         return [None] * n_users
     if not isinstance(rows, Collection) or isinstance(rows, str | bytes | dict) or len(rows) != n_users:
         raise RequestError(f"{name} is {rows!r:.60} for {n_users} users: give one list per user, or None")
     for b, row in enumerate(rows):
+        if isinstance(row, AllowList) and name == "only":
+            continue
         if row is not None and (not isinstance(row, Collection) or isinstance(row, str | bytes | dict)):
             raise RequestError(f"{name}[{b}] is {row!r:.60}: give a sequence of item ids")
     return list(rows)

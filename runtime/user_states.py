@@ -11,7 +11,7 @@ import numpy as np
 from recblr.errors import ConfigError
 from recblr.runtime.engine import Engine
 from recblr.runtime.engine_request import LeasedStates
-from recblr.runtime.inputs import Exclude, RowsOfIds
+from recblr.runtime.inputs import Exclude, Only, RowsOfIds
 from recblr.runtime.ranking import Ranking
 from recblr.runtime.state_cache import StateCache, VersionsArray
 from recblr.runtime.stores import UserId
@@ -40,7 +40,7 @@ class HeldStates(Protocol):
         """Have rows begin with the initial state."""
         ...
 
-    def step(self, new_items: RowsOfIds, k: int, exclude: Exclude, only: Exclude) -> list[Ranking]:
+    def step(self, new_items: RowsOfIds, k: int, exclude: Exclude, only: Only) -> list[Ranking]:
         """Feed the rows their new items, and rank; see `recblr.runtime.Engine.step`."""
         ...
 
@@ -145,7 +145,7 @@ class _HeldOnHost:
         self._states[rows] = self._engine.bundle.initial_state
         self.seqs[rows] = 0
 
-    def step(self, new_items: RowsOfIds, k: int, exclude: Exclude, only: Exclude) -> list[Ranking]:
+    def step(self, new_items: RowsOfIds, k: int, exclude: Exclude, only: Only) -> list[Ranking]:
         rankings, self._states = self._engine.step(self._states, new_items, k, exclude, only)
         return rankings
 
@@ -212,7 +212,7 @@ class _HeldOnGpu:
         for b in rows:
             self._lease.tags[b] = None
 
-    def step(self, new_items: RowsOfIds, k: int, exclude: Exclude, only: Exclude) -> list[Ranking]:
+    def step(self, new_items: RowsOfIds, k: int, exclude: Exclude, only: Only) -> list[Ranking]:
         return self._engine.step_leased(self._leased, new_items, k, exclude, only)
 
     def keep(self, rows: Sequence[int], seqs: Sequence[int], stamps: Sequence[int]) -> None:

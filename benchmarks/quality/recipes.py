@@ -60,7 +60,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         ),
     },
     "amazon-beauty": {
-        "paper": dataclasses.replace(_AMAZON, training={**_AMAZON.training, "weight_decay": 0.1}),
+        "paper": dataclasses.replace(_AMAZON, training={**_AMAZON.training, "weight_decay": 0.3}),
     },
     "amazon-sports": {"paper": _AMAZON},
 }

@@ -15,6 +15,7 @@ ItemLists exclusions_of(const recblr_top_items& a) {
     const int64_t place = lists.offsets[static_cast<size_t>(a.exclude[2 * at]) + 1]++;
     lists.items[static_cast<size_t>(place)] = a.exclude[2 * at + 1];
   }
+  lists.offsets.pop_back();
   for (int64_t row = 0; row < a.n_rows; ++row) {
     int32_t* first = lists.items.data() + lists.offsets[static_cast<size_t>(row)];
     std::sort(first, lists.items.data() + lists.offsets[static_cast<size_t>(row) + 1]);

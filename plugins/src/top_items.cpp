@@ -34,6 +34,7 @@ constexpr int64_t kCandidateBytes = int64_t{1} << 26;  // for all threads' candi
 constexpr int64_t kProductsPerThread = 1000000;        // below so many a thread costs more than it gains
 constexpr int64_t kWorthScoring = 8;                   // of so many items by an index, one: more are scored in tiles
 constexpr int64_t kMetPerCandidate = 8;                // items, before an index is tried: too many would pass
+constexpr int64_t kShareOfCatalogue = 8;               // an allow-list of more than one in so many is long
 constexpr int64_t kScoredTogether = 64;                // items that passed the index
 constexpr int64_t kMostPrefetched = 512;               // bytes of such an item
 constexpr int64_t kFewestSpare = 32;                   // candidates beyond k: with them all full, k are kept
@@ -59,14 +60,25 @@ struct Candidates {
   int32_t item(int64_t at) const { return items == nullptr ? static_cast<int32_t>(at + 1) : items[at]; }
 };
 
+// Which of the candidates a row may have.
+struct Restrictions {
+  const ItemLists& excluded;
+  const ItemLists* allowed;  // NULL: the candidates are all allowed
+
+  bool admit(int64_t row, int32_t item) const {
+    if (excluded.hold(row, item)) return false;
+    return allowed == nullptr || allowed->hold(allowed->count() == 1 ? 0 : row, item);
+  }
+};
+
 // Ranks the same candidates for consecutive rows: one pass over the candidates.
 class Pass {
  public:
-  Pass(const recblr_top_items& a, const TopItemsKernels& kernels, const ItemLists& excluded, Candidates candidates,
+  Pass(const recblr_top_items& a, const TopItemsKernels& kernels, Restrictions restrictions, Candidates candidates,
        int64_t first_row, int64_t n_rows, int64_t threads)
       : a_(a),
         kernels_(kernels),
-        excluded_(excluded),
+        restrictions_(restrictions),
         candidates_(candidates),
         first_row_(first_row),
         n_rows_(n_rows),
@@ -253,7 +265,7 @@ class Pass {
   void offer(Worker& worker, int64_t row, int32_t item, float score) {
     Found& found = worker.found[static_cast<size_t>(row)];
     if (found.settled || score <= worker.thresholds[static_cast<size_t>(row)]) return;
-    if (std::binary_search(excluded_.begin(first_row_ + row), excluded_.end(first_row_ + row), item)) return;
+    if (!restrictions_.admit(first_row_ + row, item)) return;
     Key* keys = worker.keys.get() + row * capacity_;
     keys[found.count++] = key_of(score, item);
     if (found.count < capacity_ || found.count <= a_.k) return;
@@ -303,7 +315,7 @@ class Pass {
 
   const recblr_top_items& a_;
   const TopItemsKernels& kernels_;
-  const ItemLists& excluded_;
+  const Restrictions restrictions_;
   const Candidates candidates_;
   const int64_t first_row_, n_rows_, capacity_;
   std::vector<std::atomic<float>> shared_;  // [rows]: the k-th best score of any worker
@@ -363,7 +375,7 @@ std::string problem_with(const recblr_top_items& a) {
 }
 
 // Ranks the candidates for consecutive rows, so many at once as the candidates' memory allows.
-void rank(const recblr_top_items& a, const TopItemsKernels& kernels, const ItemLists& excluded, Candidates candidates,
+void rank(const recblr_top_items& a, const TopItemsKernels& kernels, Restrictions restrictions, Candidates candidates,
           int64_t first_row, int64_t n_rows) {
   const int64_t products = candidates.count * a.dim * n_rows;
   const int64_t threads = std::max<int64_t>(1, std::min<int64_t>(a.n_threads, 1 + products / kProductsPerThread));
@@ -371,7 +383,7 @@ void rank(const recblr_top_items& a, const TopItemsKernels& kernels, const ItemL
   int64_t rows = std::max<int64_t>(1, kCandidateBytes / row_bytes);
   if (rows > kernels.group_rows[1]) rows -= rows % kernels.group_rows[1];
   for (int64_t row = 0; row < n_rows; row += rows) {
-    Pass(a, kernels, excluded, candidates, first_row + row, std::min(rows, n_rows - row), threads).run();
+    Pass(a, kernels, restrictions, candidates, first_row + row, std::min(rows, n_rows - row), threads).run();
   }
 }
 
@@ -384,17 +396,25 @@ int top_items(const recblr_top_items& a) {
   }
   if (a.n_rows == 0) return RECBLR_OK;
   const ItemLists excluded = exclusions_of(a);
+  const Candidates all{nullptr, a.n_items};
   if (a.only == nullptr) {
-    rank(a, kernels, excluded, {nullptr, a.n_items}, 0, a.n_rows);
+    rank(a, kernels, {excluded, nullptr}, all, 0, a.n_rows);
     return RECBLR_OK;
   }
   const ItemLists allowed = allowed_of(a);
-  if (a.only_offsets == nullptr) {
-    rank(a, kernels, excluded, {allowed.items.data(), allowed.size(0)}, 0, a.n_rows);
-    return RECBLR_OK;
-  }
-  for (int64_t row = 0; row < a.n_rows; ++row) {
-    rank(a, kernels, excluded, {allowed.begin(row), allowed.size(row)}, row, 1);
+  IndexKernels index_kernels;
+  const bool has_index = a.index != nullptr && best_index_kernels(&index_kernels);
+  // By an index, all items are met sooner than those of a long list are gathered.
+  const auto is_long = [&](int64_t list) { return has_index && allowed.size(list) > a.n_items / kShareOfCatalogue; };
+  for (int64_t row = 0, n_rows = 1; row < a.n_rows; row += n_rows, n_rows = 1) {
+    const int64_t list = allowed.count() == 1 ? 0 : row;
+    if (allowed.count() == 1) n_rows = a.n_rows;
+    if (is_long(list)) {
+      while (row + n_rows < a.n_rows && is_long(row + n_rows)) ++n_rows;
+      rank(a, kernels, {excluded, &allowed}, all, row, n_rows);
+    } else {
+      rank(a, kernels, {excluded, nullptr}, {allowed.begin(list), allowed.size(list)}, row, n_rows);
+    }
   }
   return RECBLR_OK;
 }

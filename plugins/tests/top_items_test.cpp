@@ -37,8 +37,14 @@ void test(int64_t n_rows, int64_t n_items, int64_t dim, int64_t k, int32_t threa
   const std::vector<float> queries = random(n_rows * dim), embedding = random((n_items + 1) * dim);
   recblr_item_index* index = nullptr;
   check(recblr_item_index_create(embedding.data(), n_items, dim, threads, &index) == RECBLR_OK, what + ": an index");
-  for (const recblr_item_index* used :
-       {static_cast<const recblr_item_index*>(nullptr), static_cast<const recblr_item_index*>(index)}) {
+  std::vector<int32_t> allowed;
+  allowed.reserve(1);  // an empty list is not NULL
+  for (int64_t item = 1; item <= n_items; ++item) {
+    if (generator() % 3 != 0) allowed.push_back(static_cast<int32_t>(item));
+  }
+  for (int way = 0; way < 4; ++way) {
+    const recblr_item_index* used = way % 2 == 0 ? nullptr : index;
+    const bool restricted = way >= 2;
     std::vector<int32_t> items(static_cast<size_t>(n_rows * k));
     std::vector<float> scores(items.size());
     recblr_top_items a{};
@@ -50,12 +56,17 @@ void test(int64_t n_rows, int64_t n_items, int64_t dim, int64_t k, int32_t threa
     a.queries = queries.data();
     a.embedding = embedding.data();
     a.index = used;
+    if (restricted) {
+      a.only = allowed.data();
+      a.n_only = static_cast<int64_t>(allowed.size());
+    }
     a.top_items = items.data();
     a.top_scores = scores.data();
     check(recblr_top_items_cpu(&a) == RECBLR_OK, what + ": " + recblr_last_error());
     for (int64_t row = 0; row < n_rows; ++row) {
       std::vector<std::pair<float, int32_t>> all;
       for (int64_t item = 1; item <= n_items; ++item) {
+        if (restricted && !std::binary_search(allowed.begin(), allowed.end(), item)) continue;
         float score = 0.0f;
         for (int64_t d = 0; d < dim; ++d) score += queries[row * dim + d] * embedding[item * dim + d];
         all.emplace_back(-score, static_cast<int32_t>(item));
@@ -63,11 +74,12 @@ void test(int64_t n_rows, int64_t n_items, int64_t dim, int64_t k, int32_t threa
       std::sort(all.begin(), all.end());
       bool same = true;
       for (int64_t at = 0; at < k; ++at) {
-        const bool there = at < n_items;
+        const bool there = at < static_cast<int64_t>(all.size());
         same = same && items[row * k + at] == (there ? all[at].second : 0) &&
                scores[row * k + at] == (there ? -all[at].first : -INFINITY);
       }
-      check(same, what + (used == nullptr ? "" : ", with an index") + ": row " + std::to_string(row));
+      check(same, what + (used == nullptr ? "" : ", with an index") + (restricted ? ", restricted" : "") + ": row " +
+                      std::to_string(row));
     }
     a.n_items = n_items + 1;
     if (used != nullptr) check(recblr_top_items_cpu(&a) == RECBLR_INVALID_ARGUMENT, what + ": another's index");

@@ -18,11 +18,11 @@ pytestmark = pytest.mark.skipif(find_library() is None, reason="librecblr_plugin
 HAS_VNNI = "avx512_vnni" in Path("/proc/cpuinfo").read_text()
 
 
-def assert_same_with_index(queries, embedding, k, exclude=None, threads=(1, 2, 3)):
+def assert_same_with_index(queries, embedding, k, exclude=None, only=None, threads=(1, 2, 3)):
     index = ItemIndex(embedding)
-    expected = top_items(queries, embedding, k, exclude, threads=1)
+    expected = top_items(queries, embedding, k, exclude, only, threads=1)
     for n in threads:
-        actual = top_items(queries, embedding, k, exclude, threads=n, index=index)
+        actual = top_items(queries, embedding, k, exclude, only, threads=n, index=index)
         np.testing.assert_array_equal(actual[0], expected[0])
         np.testing.assert_array_equal(actual[1].view(np.int32), expected[1].view(np.int32))
 
@@ -66,6 +66,24 @@ def test_a_catalogue_in_the_order_of_its_scores(order):
     # Ascending, every item is better than all before it, and none can be left out.
     embedding = (np.arange(20_000, dtype=np.float32) * order)[:, None] * np.ones((1, 8), np.float32)
     assert_same_with_index(np.ones((3, 8), np.float32), embedding, 7)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.3, 0.999])
+def test_allow_lists(share):
+    generator = np.random.default_rng(6)
+    queries, embedding = normal(generator, 9, 32), normal(generator, 30_000, 32)
+    exclude = np.stack([generator.integers(0, 9, 300), generator.integers(1, 30_000, 300)], axis=1).astype(np.int32)
+
+    def some(of=share):
+        return generator.permutation(30_000)[: int(of * 30_000)].astype(np.int32)
+
+    assert_same_with_index(queries, embedding, 20, exclude, some())
+    assert_same_with_index(queries[:1], embedding, 20, exclude[exclude[:, 0] == 0], some())
+    assert_same_with_index(queries, embedding, 20, exclude, [some() for _ in range(9)])
+    # Long and short lists side by side, and an empty one.
+    mixed = [some(of) for of in (0.5, 0.9, 0.01, 0.0, share, 0.5, 0.01, share, 0.9)]
+    assert_same_with_index(queries, embedding, 20, exclude, mixed)
+    assert_same_with_index(queries, embedding, 2_000, exclude, mixed)
 
 
 def test_scores_closer_than_8_bits_tell_apart():

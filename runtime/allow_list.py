@@ -1,0 +1,48 @@
+"""A list of items that may be recommended, for many requests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from recblr.array_types import ItemId, ItemsArray
+from recblr.errors import RequestError
+from recblr.vocabulary import ItemVocabulary
+
+
+class AllowList:
+    """Item ids to choose from, such as what is in stock, looked up once for each model and not for each request.
+
+    Goes wherever an engine or a Recommender takes a list of item ids as `only`; a million ids then cost no time of
+    their own. What it holds does not change: make another when the stock does. Threads may share it.
+    """
+
+    def __init__(self, ids: Sequence[ItemId] | np.ndarray) -> None:
+        """Keep item ids, those that a model does not know, too.
+
+        Args:
+            ids: in any order; a NumPy array must have one dimension.
+
+        Raises:
+            RequestError: no sequence of ids.
+        """
+        wrong = isinstance(ids, str | bytes | dict) or not isinstance(ids, Collection)
+        if wrong or (isinstance(ids, np.ndarray) and ids.ndim != 1):
+            raise RequestError(f"ids is {ids!r:.60}: give a sequence of item ids")
+        self._ids = np.array(ids) if isinstance(ids, np.ndarray) else tuple(ids)
+        self._latest: tuple[ItemVocabulary, ItemsArray] | None = None
+
+    def __len__(self) -> int:
+        """How many ids were given."""
+        return len(self._ids)
+
+    def items(self, vocabulary: ItemVocabulary) -> ItemsArray:
+        """int32 [n] the indices of those that the model knows, ascending, not to be written."""
+        latest = self._latest
+        if latest is None or latest[0] is not vocabulary:
+            found, _ = vocabulary.encode(self._ids)
+            items = np.unique(found)
+            items.flags.writeable = False
+            self._latest = latest = (vocabulary, items)
+        return latest[1]
