@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import statistics
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
 from recblr.export.bundle_writer import export_bundle
 from recblr.model import RecBLR
+from recblr.plugins.cpus import usable_cpus
 from recblr.preparation import DataSettings, prepare
 from recblr.runtime import Backend, Batcher, Batching, Engine, load
 from recblr.vocabulary import ItemVocabulary
@@ -172,7 +172,7 @@ def latency_at_load(
         generator = np.random.default_rng(3)
         lone: list[float] = []
         loaded: list[float] = []
-        with Batcher(backend, max_delay=delay / 1e3, workers=default_workers()) as batcher:
+        with Batcher(backend, max_delay=delay / 1e3, workers=usable_cpus()) as batcher:
 
             def send(answered: Callable[[], None], batcher: Batcher = batcher) -> None:
                 future = batcher.submit(*requests[next(turn) % len(requests)])
@@ -195,11 +195,6 @@ def latency_at_load(
             }
         )
     return measured
-
-
-def default_workers() -> int:
-    """As many as `load` makes."""
-    return len(os.sched_getaffinity(0))
 
 
 def measure_histories(
@@ -303,7 +298,7 @@ def main(data: Path | None, rounds: int, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
         export_bundle(Checkpoint(model, vocabulary), bundle)
-        bare = {1: load(bundle, threads=1), default_workers(): load(bundle)}
+        bare = {1: load(bundle, threads=1), usable_cpus(): load(bundle)}
         with load(bundle, batching=Batching()) as batched:
             settle()
             histories = measure_histories(bare, batched, data, rounds, seconds)
