@@ -351,9 +351,9 @@ def _rows(rows: Only, n_users: int, name: str) -> list[Any]:
     if not isinstance(rows, Collection) or isinstance(rows, str | bytes | dict) or len(rows) != n_users:
         raise RequestError(f"{name} is {rows!r:.60} for {n_users} users: give one list per user, or None")
     for b, row in enumerate(rows):
-        if isinstance(row, AllowList) and name == "only":
+        if row is None or isinstance(row, AllowList):
             continue
-        if row is not None and (not isinstance(row, Collection) or isinstance(row, str | bytes | dict)):
+        if not isinstance(row, Collection) or isinstance(row, str | bytes | dict):
             raise RequestError(f"{name}[{b}] is {row!r:.60}: give a sequence of item ids")
     return list(rows)
 

@@ -99,3 +99,9 @@ def test_threads_share_one(engine: Engine) -> None:
 def test_errors(ids: Any) -> None:
     with pytest.raises(RequestError, match="(?s)ids is .*: give a sequence of item ids"):
         AllowList(ids)
+
+
+def test_it_is_no_list_of_exclusions(engine: Engine) -> None:
+    for ask in (engine.recommend, Recommender(engine).recommend_many):
+        with pytest.raises(RequestError, match=r"exclude\[0\] is <.*AllowList"):
+            ask([[10]] if ask == engine.recommend else ["u"], 3, exclude=[AllowList([10])])
