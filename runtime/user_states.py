@@ -175,12 +175,14 @@ class GpuStates:
 
     @contextmanager
     def hold(self, users: Sequence[UserId]) -> Iterator[HeldStates]:
-        """See `UserStates`. With an error the states of all these users are lost."""
+        """See `UserStates`. With an error in or after `step`, the states of all these users are lost."""
         with self._pool.lease(users) as lease:
+            held = _HeldOnGpu(self.engine, LeasedStates(self._pool, lease))
             try:
-                yield _HeldOnGpu(self.engine, LeasedStates(self._pool, lease))
+                yield held
             except BaseException:
-                lease.known[:] = False  # some may be ahead of the event that they are said to end with
+                if held.stepped:
+                    lease.known[:] = False  # some may be ahead of the event that they are said to end with
                 raise
             lease.known &= [tag is not None for tag in lease.tags]
 
@@ -198,6 +200,7 @@ class _HeldOnGpu:
 
     def __init__(self, engine: Engine, leased: LeasedStates) -> None:
         self._engine, self._leased = engine, leased
+        self.stepped = False
         tags = [(0, 0) if tag is None else cast("tuple[int, int]", tag) for tag in self._lease.tags]
         self.seqs: VersionsArray = np.array([seq for seq, _ in tags], np.int64)
         self.stamps: VersionsArray = np.array([stamp for _, stamp in tags], np.int64)
@@ -213,6 +216,7 @@ class _HeldOnGpu:
             self._lease.tags[b] = None
 
     def step(self, new_items: RowsOfIds, k: int, exclude: Exclude, only: Only) -> list[Ranking]:
+        self.stepped = True
         return self._engine.step_leased(self._leased, new_items, k, exclude, only)
 
     def keep(self, rows: Sequence[int], seqs: Sequence[int], stamps: Sequence[int]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recblr.errors import BackendError, ConfigError, RequestError
+from recblr.errors import BackendError, ConfigError, RequestError, StoreError
 from recblr.plugins import PluginLibrary
 from recblr.runtime import Batcher, Engine, Recommender, load, open_store
 from recblr.runtime import device_pool as pool_module
@@ -144,6 +144,23 @@ def test_an_error_after_a_part_ran_feeds_nothing_twice(
         recommender.recommend_many(users, 5)
     for ranking in recommender.recommend_many(users, 8, exclude_seen=False):
         assert same(ranking, *toy.ranking([10, 20], 8))
+
+
+def test_a_store_that_fails_loses_no_state(gpu_engine: Engine, toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(None)
+    recommender = Recommender(gpu_engine, store, cache_bytes=4 * STATE_BYTES, cache_device="gpu")
+    recommender.add_events("u", [10])
+    recommender.recommend("u", 5)
+
+    def gone(*arguments: Any) -> Any:
+        raise StoreError("the store is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "read", gone)
+        with pytest.raises(StoreError, match="the store is gone"):
+            recommender.recommend("u", 5)
+    assert recommender.n_cached_users == 1
+    assert same(recommender.recommend("u", 8, exclude_seen=False), *toy.ranking([10], 8))
 
 
 def test_swap_with_rebuilt_states(gpu_engine: Engine, toy: Any) -> None:
