@@ -35,6 +35,7 @@ constexpr int64_t kProductsPerThread = 1000000;        // below so many a thread
 constexpr int64_t kWorthScoring = 8;                   // of so many items by an index, one: more are scored in tiles
 constexpr int64_t kMetPerCandidate = 8;                // items, before an index is tried: too many would pass
 constexpr int64_t kShareOfCatalogue = 8;               // an allow-list of more than one in so many is long
+constexpr int64_t kMostHits = int64_t{1} << 18;        // of a block, which take 2 MiB
 constexpr int64_t kScoredTogether = 64;                // items that passed the index
 constexpr int64_t kMostPrefetched = 512;               // bytes of such an item
 constexpr int64_t kFewestSpare = 32;                   // candidates beyond k: with them all full, k are kept
@@ -199,7 +200,7 @@ class Pass {
     }
   }
 
-  int64_t most_hits() const { return n_rows_ * block_ / kWorthScoring + kIndexTileHits; }
+  int64_t most_hits() const { return std::min(n_rows_ * block_ / kWorthScoring, kMostHits) + kIndexTileHits; }
 
   // Scores only those items that may pass by the index. False, and nothing is done, if they are too many.
   bool scan_index(int64_t first, int64_t count, Worker& worker) {
