@@ -23,7 +23,7 @@ class ItemIndex:
     """
 
     def __init__(self, embedding: np.ndarray, threads: int | None = None) -> None:
-        """Make one; where the machine has not the instructions (AVX-512 VNNI), one that does nothing.
+        """Make one; where the machine has not the instructions (AVX2, better AVX-512 VNNI), one that does nothing.
 
         Args:
             embedding: float32 [V + 1, D], contiguous; row 0 is no item. It is not kept.

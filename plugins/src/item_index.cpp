@@ -21,8 +21,13 @@ namespace recblr {
 
 bool best_index_kernels(IndexKernels* kernels) {
 #if defined(RECBLR_X86)
-  if (instruction_set() == InstructionSet::kAvx512 && __builtin_cpu_supports("avx512vnni")) {
+  const InstructionSet most = instruction_set();
+  if (most == InstructionSet::kAvx512 && __builtin_cpu_supports("avx512vnni")) {
     *kernels = avx512_vnni::index_kernels();
+    return true;
+  }
+  if (most == InstructionSet::kAvx512 || most == InstructionSet::kAvx2) {
+    *kernels = avx2::index_kernels();
     return true;
   }
 #endif
@@ -38,13 +43,14 @@ struct OwnedIndex : recblr_item_index {
   std::vector<PanelBounds> panels;
 };
 
-void round_panel(const unsigned char* vectors, int64_t count, int64_t dim, int64_t quads, uint8_t* to,
+void round_panel(const unsigned char* vectors, int64_t count, const recblr_item_index& index, uint8_t* to,
                  PanelBounds* bounds) {
+  const int64_t dim = index.dim;
   std::vector<float> values(static_cast<size_t>(count * dim));
   std::memcpy(values.data(), vectors, values.size() * sizeof(float));
-  const float scale = scale_of(values.data(), count * dim);
+  const float scale = scale_of(values.data(), count * dim, index.levels);
   *bounds = {inverse_of(scale), 0.0f, 0.0f};
-  std::memset(to, static_cast<int>(kIndexOffset), static_cast<size_t>(quads * kIndexPanel * 4));
+  std::memset(to, index.offset, static_cast<size_t>(index.quads * kIndexPanel * 4));
   std::vector<int8_t> rounded(static_cast<size_t>(dim));
   for (int64_t item = 0; item < count; ++item) {
     const Rounded of_item = round_vector(values.data() + item * dim, dim, scale, rounded.data());
@@ -52,12 +58,13 @@ void round_panel(const unsigned char* vectors, int64_t count, int64_t dim, int64
     bounds->error = std::max(bounds->error, of_item.error);
     for (int64_t d = 0; d < dim; ++d) {
       to[(d / 4 * kIndexPanel + item) * 4 + d % 4] =
-          static_cast<uint8_t>(rounded[static_cast<size_t>(d)] + kIndexOffset);
+          static_cast<uint8_t>(rounded[static_cast<size_t>(d)] + index.offset);
     }
   }
 }
 
-std::unique_ptr<OwnedIndex> make_index(const void* embedding, int64_t n_items, int64_t dim, int64_t n_threads) {
+std::unique_ptr<OwnedIndex> make_index(const void* embedding, int64_t n_items, int64_t dim, int32_t levels,
+                                       int64_t n_threads) {
   const int64_t quads = (dim + 3) / 4, n_panels = (n_items + kIndexPanel - 1) / kIndexPanel;
   const int64_t panel_bytes = quads * kIndexPanel * 4;
   auto index = std::make_unique<OwnedIndex>();
@@ -65,14 +72,15 @@ std::unique_ptr<OwnedIndex> make_index(const void* embedding, int64_t n_items, i
   index->memory.reset(static_cast<uint8_t*>(std::aligned_alloc(64, bytes)));
   if (index->memory == nullptr) throw std::bad_alloc();
   index->panels.resize(static_cast<size_t>(n_panels));
+  static_cast<recblr_item_index&>(*index) = {
+      n_items, dim, quads, levels, levels + 1, index->memory.get(), index->panels.data()};
   const unsigned char* vectors = static_cast<const unsigned char*>(embedding);
   const int64_t stride = dim * static_cast<int64_t>(sizeof(float));
   in_parallel(n_panels, useful_threads(n_threads, n_panels, n_items * dim), [&](int64_t panel, int64_t) {
     const int64_t first = panel * kIndexPanel;
-    round_panel(vectors + (first + 1) * stride, std::min(kIndexPanel, n_items - first), dim, quads,
+    round_panel(vectors + (first + 1) * stride, std::min(kIndexPanel, n_items - first), *index,
                 index->memory.get() + panel * panel_bytes, &index->panels[static_cast<size_t>(panel)]);
   });
-  static_cast<recblr_item_index&>(*index) = {n_items, dim, quads, index->memory.get(), index->panels.data()};
   return index;
 }
 
@@ -95,7 +103,7 @@ extern "C" int recblr_item_index_create(const void* embedding, int64_t n_items, 
     }
     recblr::IndexKernels kernels;
     if (dim > recblr::kMostIndexDim || !recblr::best_index_kernels(&kernels)) return RECBLR_OK;
-    *index = recblr::make_index(embedding, n_items, dim, n_threads).release();
+    *index = recblr::make_index(embedding, n_items, dim, kernels.levels, n_threads).release();
     return RECBLR_OK;
   } catch (const std::bad_alloc&) {
     return fail(RECBLR_OUT_OF_MEMORY, "out of memory for an index of " + std::to_string(n_items) + " items");

@@ -1,7 +1,7 @@
 // A catalogue in 8 bits: by it most items are known to rank too low, so that their scores need not be computed.
 //
-// Items are rounded in panels: w = s q + e, q whole numbers from -127 to 127, s the panel's scale. So are queries:
-// x = t p + f. Then x.w = t s (p.q) + f.w + t p.e, and by Cauchy and Schwarz the last two are at most
+// Items are rounded in panels: w = s q + e, q whole numbers within +-levels, s the panel's scale. So are queries, to
+// +-127: x = t p + f. Then x.w = t s (p.q) + f.w + t p.e, and by Cauchy and Schwarz the last two are at most
 // |f| |w| + |t p| |e|. An item whose score could not pass a row's threshold even with that much added is left out; the
 // others are scored in float32, as without an index.
 #pragma once
@@ -29,12 +29,12 @@ struct IndexHit {
   int32_t item;  // counted from the scan's first
 };
 
-// Consecutive panels against groups of rows; several groups are of kMostIndexRows each.
+// Consecutive panels against groups of rows, all of one size.
 struct IndexScan {
   const uint8_t* items;         // [n_panels, quads, 16 items, 4 dimensions], at a cache line
   const PanelBounds* bounds;    // [n_panels]
   const int8_t* queries;        // p: [n_groups, quads, rows of a group, 4 dimensions]
-  const int32_t* starts;        // -kIndexOffset times the sum of p. This and the next: [n_groups, kMostIndexRows]
+  const int32_t* starts;        // -offset times the sum of p. This and the next: [rows, and kMostIndexRows]
   const float* thresholds;      // infinity for a row that is not there
   const float* inverse_scales;  // 1 / t
   const float* norms;           // |t p|
@@ -47,18 +47,21 @@ struct IndexScan {
   int64_t most_hits;
 };
 
-// What a machine needs to use an index.
+// What an instruction set offers to use an index.
 struct IndexKernels {
-  // For groups of kIndexGroups rows. False if the hits have no room: the scan is then incomplete.
+  int32_t levels;  // of items, at most
+  int64_t group_rows[3];
+  // For groups of so many rows. False if the hits have no room: the scan is then incomplete.
   bool (*scan[3])(IndexScan* scan);
   // scores[i] = queries[row] . embedding[first_item + item], summed as TopItemsKernels do.
   void (*score)(const IndexHit* hits, int64_t n_hits, const float* queries, const void* embedding, int64_t first_item,
                 int64_t dim, float* scores);
 };
 
-constexpr int64_t kIndexGroups[3] = {kMostIndexRows, 4, 1};
-
 #if defined(RECBLR_X86)
+namespace avx2 {
+IndexKernels index_kernels();
+}
 namespace avx512_vnni {
 IndexKernels index_kernels();
 }
@@ -72,6 +75,8 @@ bool best_index_kernels(IndexKernels* kernels);
 // Of an embedding [n_items + 1, dim], without item 0.
 struct recblr_item_index {
   int64_t n_items, dim, quads;
+  int32_t levels;        // of q
+  int32_t offset;        // of q, stored unsigned
   const uint8_t* items;  // [panels, quads, 16, 4]; the last panel is filled up with zeros
   const recblr::PanelBounds* bounds;
 };

@@ -15,14 +15,14 @@ struct Rounded {
   float error;    // |e|
 };
 
-// s, so that the largest value becomes 127; what is not finite has no part in it. 0 for zeros, and for values so small
-// that float32 might not hold their products: all is then in the error.
-inline float scale_of(const float* values, int64_t count) {
+// s, so that the largest value becomes `levels`; what is not finite has no part in it. 0 for zeros, and for values so
+// small that float32 might not hold their products: all is then in the error.
+inline float scale_of(const float* values, int64_t count, int32_t levels) {
   float largest = 0.0f;
   for (int64_t at = 0; at < count; ++at) {
     if (std::isfinite(values[at])) largest = std::fmax(largest, std::fabs(values[at]));
   }
-  return largest < 0x1p-50f ? 0.0f : largest / 127.0f;
+  return largest < 0x1p-50f ? 0.0f : largest / static_cast<float>(levels);
 }
 
 // What turns a score into a sum of products; 0 where those are all 0.

@@ -5,20 +5,28 @@
 
 namespace recblr {
 
-RoundedQueries::RoundedQueries(const float* queries, int64_t n_rows, const recblr_item_index& index)
-    : quads_(index.quads), n_groups_((n_rows + kMostIndexRows - 1) / kMostIndexRows) {
-  while (size_ < 2 && n_rows <= kIndexGroups[size_ + 1]) ++size_;
-  const int64_t group_rows = kIndexGroups[size_];
-  const size_t padded = static_cast<size_t>(n_groups_ * kMostIndexRows);
+namespace {
+
+constexpr int32_t kLevels = 127;
+
+}  // namespace
+
+RoundedQueries::RoundedQueries(const float* queries, int64_t n_rows, const recblr_item_index& index,
+                               const IndexKernels& kernels)
+    : quads_(index.quads) {
+  while (size_ < 2 && n_rows <= kernels.group_rows[size_ + 1]) ++size_;
+  const int64_t group_rows = kernels.group_rows[size_];
+  n_groups_ = (n_rows + group_rows - 1) / group_rows;
+  const size_t padded = static_cast<size_t>(n_groups_ * group_rows + kMostIndexRows);
   starts_.resize(padded);
   inverse_scales_.assign(padded, 1.0f);
   norms_.resize(padded);
   errors_.resize(padded);
-  values_.resize(padded * static_cast<size_t>(quads_) * 4);
+  values_.resize(static_cast<size_t>(n_groups_ * group_rows * quads_ * 4));
   std::vector<int8_t> rounded(static_cast<size_t>(index.dim));
   for (int64_t row = 0; row < n_rows; ++row) {
     const float* query = queries + row * index.dim;
-    const float scale = scale_of(query, index.dim);
+    const float scale = scale_of(query, index.dim, kLevels);
     const Rounded of_query = round_vector(query, index.dim, scale, rounded.data());
     int8_t* values = values_.data() + (row / group_rows * quads_ * group_rows + row % group_rows) * 4;
     int32_t sum = 0;
@@ -30,7 +38,7 @@ RoundedQueries::RoundedQueries(const float* queries, int64_t n_rows, const recbl
     const size_t at = static_cast<size_t>(row);
     // A float32 sum of n products is off by at most n 2^-24 times that of their absolute values, which |x| |w| bounds.
     const float own = static_cast<float>(index.dim) * 0x1.1p-24f * of_query.norm;
-    starts_[at] = static_cast<int32_t>(-kIndexOffset) * sum;
+    starts_[at] = -index.offset * sum;
     inverse_scales_[at] = inverse_of(scale);
     norms_[at] = of_query.rounded;
     errors_[at] = (of_query.error + own) * (1.0f + 0x1p-20f);

@@ -11,16 +11,16 @@ namespace recblr {
 class RoundedQueries {
  public:
   // Of float32 [n_rows, dim].
-  RoundedQueries(const float* queries, int64_t n_rows, const recblr_item_index& index);
+  RoundedQueries(const float* queries, int64_t n_rows, const recblr_item_index& index, const IndexKernels& kernels);
 
-  // Which kernel scans them: a place in kIndexGroups.
+  // Which of the kernels scans them.
   int size() const { return size_; }
 
-  // A scan of them, but for the panels and the hits. `thresholds` go on to a multiple of kMostIndexRows.
+  // A scan of them, but for the panels and the hits. Behind the rows' `thresholds` are kMostIndexRows more.
   IndexScan scan(const float* thresholds) const;
 
  private:
-  int64_t quads_, n_groups_;
+  int64_t quads_, n_groups_ = 0;
   int size_ = 0;
   std::vector<int8_t> values_;
   std::vector<int32_t> starts_;

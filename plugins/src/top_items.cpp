@@ -48,6 +48,11 @@ bool choose_kernels(TopItemsKernels* kernels) {
   return true;
 }
 
+// Whether there is an index, and kernels that can read it: it may have been made when better ones were allowed.
+bool can_use(const recblr_item_index* index, IndexKernels* kernels) {
+  return index != nullptr && best_index_kernels(kernels) && index->levels <= kernels->levels;
+}
+
 // Of float32, so that no vector lies across two.
 struct alignas(64) CacheLine {
   float values[16];
@@ -85,12 +90,13 @@ class Pass {
         n_rows_(n_rows),
         capacity_(capacity(a.k, candidates.count)),
         shared_(static_cast<size_t>(n_rows)),
-        has_index_(a.index != nullptr && candidates.items == nullptr && best_index_kernels(&index_kernels_)) {
+        has_index_(candidates.items == nullptr && can_use(a.index, &index_kernels_)) {
     // A block is made of whole tiles; by an index, of whole panels, too, and its bytes are a quarter.
     const int64_t item_bytes = a.dim * static_cast<int64_t>(has_index_ ? sizeof(int8_t) : sizeof(float));
     unit_ = kernels.tile_items * (has_index_ ? kIndexPanel : 1);
     block_ = unit_ * std::max<int64_t>(1, kBlockBytes / (unit_ * item_bytes));
-    if (has_index_) rounded_ = std::make_unique<RoundedQueries>(a.queries + first_row * a.dim, n_rows, *a.index);
+    if (has_index_)
+      rounded_ = std::make_unique<RoundedQueries>(a.queries + first_row * a.dim, n_rows, *a.index, index_kernels_);
     for (int64_t row = 0; row < n_rows;) {
       const bool wide = n_rows - row > kernels.group_rows[0];
       groups_.push_back({row, wide});
@@ -101,7 +107,7 @@ class Pass {
     workers_.resize(static_cast<size_t>(std::max<int64_t>(1, std::min(threads, blocks))));
     for (std::atomic<float>& threshold : shared_) threshold.store(-kInfinity, std::memory_order_relaxed);
     for (Worker& worker : workers_) {
-      worker.thresholds.assign(static_cast<size_t>(padded_rows_), kInfinity);
+      worker.thresholds.assign(static_cast<size_t>(padded_rows_ + kMostIndexRows), kInfinity);
       std::fill_n(worker.thresholds.begin(), n_rows, -kInfinity);
       worker.found.resize(static_cast<size_t>(n_rows));
       worker.keys.reset(new Key[static_cast<size_t>(n_rows * capacity_)]);
@@ -136,7 +142,7 @@ class Pass {
 
   // A worker meets the candidates in ascending order, so a score equal to its k-th best one ranks behind it.
   struct Worker {
-    std::vector<float> thresholds;  // [padded rows]
+    std::vector<float> thresholds;  // [padded rows, and kMostIndexRows]
     std::vector<Found> found;       // [rows]
     std::unique_ptr<Key[]> keys;    // [rows, capacity]; left uninitialised, so that what is not needed takes no memory
     std::vector<float> copies;
@@ -404,7 +410,7 @@ int top_items(const recblr_top_items& a) {
   }
   const ItemLists allowed = allowed_of(a);
   IndexKernels index_kernels;
-  const bool has_index = a.index != nullptr && best_index_kernels(&index_kernels);
+  const bool has_index = can_use(a.index, &index_kernels);
   // By an index, all items are met sooner than those of a long list are gathered.
   const auto is_long = [&](int64_t list) { return has_index && allowed.size(list) > a.n_items / kShareOfCatalogue; };
   for (int64_t row = 0, n_rows = 1; row < a.n_rows; row += n_rows, n_rows = 1) {

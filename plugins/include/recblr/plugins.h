@@ -203,7 +203,7 @@ RECBLR_API int64_t recblr_causal_conv1d_workspace_cuda(const recblr_causal_conv1
 typedef struct recblr_item_index recblr_item_index;
 
 /* `embedding` is as in recblr_top_items, and is not kept. *index is NULL where this machine has not the instructions
- * for one (AVX-512 VNNI), or RECBLR_CPU_ISA does not allow them. */
+ * for one (AVX2, better AVX-512 VNNI), or RECBLR_CPU_ISA does not allow them. */
 RECBLR_API int recblr_item_index_create(const void* embedding, int64_t n_items, int64_t dim, int32_t n_threads,
                                         recblr_item_index** index);
 RECBLR_API void recblr_item_index_destroy(recblr_item_index* index); /* NULL is no index */
