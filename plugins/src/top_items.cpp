@@ -36,9 +36,12 @@ constexpr int64_t kWorthScoring = 8;                   // of so many items by an
 constexpr int64_t kMetPerCandidate = 8;                // items, before an index is tried: too many would pass
 constexpr int64_t kShareOfCatalogue = 8;               // an allow-list of more than one in so many is long
 constexpr int64_t kMostHits = int64_t{1} << 18;        // of a block, which take 2 MiB
-constexpr int64_t kScoredTogether = 64;                // items that passed the index
-constexpr int64_t kMostPrefetched = 512;               // bytes of such an item
-constexpr int64_t kFewestSpare = 32;                   // candidates beyond k: with them all full, k are kept
+// For many rows an index gains only in a catalogue of so many items for each candidate of a row: in a smaller one, too
+// many of the items pass.
+constexpr int64_t kFewRows = 16, kItemsPerCandidate = 300;
+constexpr int64_t kScoredTogether = 64;   // items that passed the index
+constexpr int64_t kMostPrefetched = 512;  // bytes of such an item
+constexpr int64_t kFewestSpare = 32;      // candidates beyond k: with them all full, k are kept
 
 // Those of instruction_set(). Returns false if it is unknown.
 bool choose_kernels(TopItemsKernels* kernels) {
@@ -90,7 +93,8 @@ class Pass {
         n_rows_(n_rows),
         capacity_(capacity(a.k, candidates.count)),
         shared_(static_cast<size_t>(n_rows)),
-        has_index_(candidates.items == nullptr && can_use(a.index, &index_kernels_)) {
+        has_index_(candidates.items == nullptr && can_use(a.index, &index_kernels_) &&
+                   (n_rows < kFewRows || candidates.count >= kItemsPerCandidate * capacity_)) {
     // A block is made of whole tiles; by an index, of whole panels, too, and its bytes are a quarter.
     const int64_t item_bytes = a.dim * static_cast<int64_t>(has_index_ ? sizeof(int8_t) : sizeof(float));
     unit_ = kernels.tile_items * (has_index_ ? kIndexPanel : 1);
