@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from recblr.runtime.bundle import Bundle, Manifest, is_bundle, open_bundle
     from recblr.runtime.catalogue import Catalogue
     from recblr.runtime.engine import Engine
+    from recblr.runtime.engine_request import LeasedStates
     from recblr.runtime.loading import Batching, load
     from recblr.runtime.ranking import Ranking
     from recblr.runtime.recommender import Recommender
@@ -35,6 +36,7 @@ __all__ = [
     "Catalogue",
     "Engine",
     "Event",
+    "LeasedStates",
     "Limits",
     "Manifest",
     "Ranking",
@@ -59,6 +61,7 @@ _HOMES = {
     "open_bundle": "bundle",
     "Catalogue": "catalogue",
     "Engine": "engine",
+    "LeasedStates": "engine_request",
     "Ranking": "ranking",
     "Batching": "loading",
     "load": "loading",

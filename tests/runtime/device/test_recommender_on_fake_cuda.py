@@ -11,9 +11,8 @@ import pytest
 
 from recblr.errors import BackendError, ConfigError, RequestError, StoreError
 from recblr.plugins import PluginLibrary
-from recblr.runtime import Batcher, Engine, Recommender, load, open_store
+from recblr.runtime import Batcher, Engine, LeasedStates, Recommender, load, open_store
 from recblr.runtime import device_pool as pool_module
-from recblr.runtime.engine_request import LeasedStates
 from recblr.runtime.tensorrt_backend import TensorRTBackend
 
 S = 5
