@@ -2,7 +2,6 @@
 #include "item_index.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
