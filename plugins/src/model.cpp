@@ -209,13 +209,35 @@ std::string problem_with(const recblr_model& m, const recblr_model_run& a) {
 
 // A worker's memory, of feeding or of ranking.
 struct Scratch {
-  std::vector<float> tokens, scores;
+  std::vector<float> tokens, scores, largest;
   std::vector<int32_t> found;
   std::vector<Key> keys;
 };
 
 // Scores that are looked at before the threshold rises: whole panels, at first few, as at first all are above it.
 constexpr int64_t kFirstPiece = 64, kPiece = 1024;
+
+// Halvings of an interval in which a threshold is sought.
+constexpr int kHalvings = 12;
+
+// A threshold that each of a row's k best scores passes, and few others: at least k groups have a score above it.
+// -infinity where there are too few scores, or infinite ones.
+float low_threshold(const recblr_model& m, const float* scores, int64_t k, Scratch* scratch) {
+  if (k > kScoreGroups / 2 || m.packed.n_items < 4 * kScoreGroups) return -kInfinity;
+  std::vector<float>& largest = scratch->largest;
+  largest.resize(kScoreGroups);
+  m.kernels.largest_of_groups(scores, m.packed.n_items, largest.data());
+  const auto [least, most] = std::minmax_element(largest.begin(), largest.end());
+  float low = *least, high = *most;
+  if (!std::isfinite(low) || !std::isfinite(high)) return -kInfinity;
+  // All groups pass what is below the least by more than a subnormal, which may count as zero.
+  low -= std::abs(low) * 0x1p-20f + std::numeric_limits<float>::min();
+  for (int halving = 0; halving < kHalvings; ++halving) {
+    const float middle = low + (high - low) / 2;
+    (m.kernels.count_above(largest.data(), kScoreGroups, middle) >= k ? low : high) = middle;
+  }
+  return low;
+}
 
 // The k best of a row's scores.
 void select(const recblr_model& m, const float* scores, int64_t k, Scratch* scratch, int32_t* top_items,
@@ -224,13 +246,14 @@ void select(const recblr_model& m, const float* scores, int64_t k, Scratch* scra
   const size_t kept = static_cast<size_t>(std::min(k, m.packed.n_items));
   std::vector<Key>& keys = scratch->keys;
   keys.clear();
-  float threshold = -kInfinity;
+  float threshold = low_threshold(m, scores, k, scratch);
   const auto keep_best = [&] {
     std::nth_element(keys.begin(), keys.begin() + static_cast<ptrdiff_t>(kept) - 1, keys.end(), std::greater<Key>());
     keys.resize(kept);
     threshold = score_of(keys.back());
   };
-  for (int64_t first = 0, piece = kFirstPiece; first < count; first += piece, piece = std::min(2 * piece, kPiece)) {
+  const int64_t first_piece = threshold > -kInfinity ? kPiece : kFirstPiece;
+  for (int64_t first = 0, piece = first_piece; first < count; first += piece, piece = std::min(2 * piece, kPiece)) {
     if (std::isnan(threshold)) break;  // k NaNs: no later item ranks before them
     piece = std::min(piece, count - first);
     const int64_t n_found = m.kernels.find_above(scores + first, piece, threshold, scratch->found.data());
@@ -238,9 +261,10 @@ void select(const recblr_model& m, const float* scores, int64_t k, Scratch* scra
       const int64_t place = first + scratch->found[static_cast<size_t>(at)];
       if (place < m.packed.n_items) keys.push_back(key_of(scores[place], static_cast<int32_t>(place + 1)));
     }
-    if (keys.size() > kept) keep_best();
+    if (keys.size() > 2 * kept) keep_best();
   }
   std::sort(keys.begin(), keys.end(), std::greater<Key>());
+  if (keys.size() > kept) keys.resize(kept);
   for (int64_t rank = 0; rank < k; ++rank) {
     const bool there = rank < static_cast<int64_t>(keys.size());
     top_items[rank] = there ? item_of(keys[static_cast<size_t>(rank)]) : 0;
@@ -343,7 +367,7 @@ void rank(const recblr_model& m, const recblr_model_run& a) {
   for (Scratch& of_worker : scratch) {
     of_worker.scores.resize(static_cast<size_t>(std::min(group, a.n_rows) * m.padded_items()));
     of_worker.found.resize(kPiece);
-    of_worker.keys.reserve(static_cast<size_t>(std::min(a.k, m.packed.n_items)) + kPiece);
+    of_worker.keys.reserve(static_cast<size_t>(2 * std::min(a.k, m.packed.n_items) + kPiece));
   }
   in_parallel(groups, threads, [&](int64_t index, int64_t worker) {
     const int64_t first = index * group;

@@ -251,6 +251,23 @@ void score(const PackedModel& m, const float* queries, int64_t stride, int64_t n
   multiply(m.items, nullptr, queries, stride, n_rows, m.dim, m.n_items, scores, scores_stride);
 }
 
+void largest_of_groups(const float* scores, int64_t count, float* largest) {
+  for (int64_t group = 0; group < kScoreGroups; ++group) largest[group] = -__builtin_inff();
+  for (int64_t first = 0; first < count; first += kScoreGroups) {
+    const int64_t n = count - first < kScoreGroups ? count - first : kScoreGroups;
+    for (int64_t i = 0; i < n; ++i) largest[i] = scores[first + i] > largest[i] ? scores[first + i] : largest[i];
+  }
+}
+
+int64_t count_above(const float* values, int64_t count, float threshold) {
+  const Vector limit = broadcast(threshold);
+  int64_t n_above = 0;
+  for (int64_t at = 0; at < count; at += kLanes) {
+    n_above += __builtin_popcount(bits_of(above(load_vector(values + at), limit)));
+  }
+  return n_above;
+}
+
 int64_t find_above(const float* scores, int64_t count, float threshold, int32_t* found) {
   const Vector limit = broadcast(threshold);
   int64_t n_found = 0;
@@ -264,7 +281,9 @@ int64_t find_above(const float* scores, int64_t count, float threshold, int32_t*
 
 }  // namespace
 
-ModelKernels model_kernels() { return {kPanel, advance, scratch_floats, score, find_above}; }
+ModelKernels model_kernels() {
+  return {kPanel, advance, scratch_floats, score, largest_of_groups, count_above, find_above};
+}
 
 }  // namespace RECBLR_ISA
 }  // namespace recblr

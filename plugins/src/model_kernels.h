@@ -41,6 +41,9 @@ struct FedRow {
   float* state;
 };
 
+// Groups of a row's scores of which `largest_of_groups` gives the largest: score i is of group i % kScoreGroups.
+constexpr int64_t kScoreGroups = 256;
+
 struct ModelKernels {
   int64_t panel;
   // Feeds rows' items to their states. scratch: scratch_floats of this model and as many items in all, zeros at first.
@@ -49,6 +52,10 @@ struct ModelKernels {
   // Scores of all items, [panels * panel] per row, for queries each `stride` after the other.
   void (*score)(const PackedModel&, const float* queries, int64_t stride, int64_t n_rows, float* scores,
                 int64_t scores_stride);
+  // The largest of each group of `count` scores, -inf where it has none but NaN.
+  void (*largest_of_groups)(const float* scores, int64_t count, float* largest);
+  // How many of `count` values, in whole panels, are above the threshold or not a number.
+  int64_t (*count_above)(const float* values, int64_t count, float threshold);
   // Places of the scores above the threshold or not a number, ascending; gives their number. `count` is of whole
   // panels.
   int64_t (*find_above)(const float* scores, int64_t count, float threshold, int32_t* found);

@@ -435,7 +435,9 @@ struct Model {
 };
 
 void models() {
-  const Model m(draw(1, 200), draw(1, 70), draw(1, 70), draw(1, 150), draw(1, 5), draw(1, 3));
+  // Few items, or so many that a threshold is sought.
+  const Model m(draw(0, 3) == 0 ? draw(1024, 1500) : draw(1, 200), draw(1, 70), draw(1, 70), draw(1, 150), draw(1, 5),
+                draw(1, 3));
   const int64_t rows = draw(1, 12), size = m.state_size(), k = draw(0, 30);
   std::vector<int32_t> offsets{0}, items, exclude;
   for (int64_t row = 0; row < rows; ++row) {

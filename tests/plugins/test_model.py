@@ -134,6 +134,50 @@ def test_ties_rank_by_item_and_nan_first():
     assert top_scores[0, 1:].tolist() == [8.0, 8.0, 8.0]
 
 
+@pytest.mark.parametrize(
+    "kind", ["plain", "ties", "zeros", "subnormal", "large", "infinite", "not numbers", "excluded"]
+)
+@pytest.mark.parametrize("n_items", [1023, 1024, 3416])
+def test_few_results_are_the_first_of_all(n_items, kind, instruction_set):
+    """A threshold is sought for few results only; with all of them there is none."""
+    model = torch_model({"n_items": n_items, "dim": 8, "layers": 1})
+    generator = np.random.default_rng(n_items)
+    embedding = generator.standard_normal((n_items + 1, 8)).astype(np.float32)
+    n_rows, exclude = 3, np.empty((0, 2), np.int32)
+    if kind == "ties":
+        embedding = np.round(embedding)
+    elif kind == "zeros":
+        embedding[1:] = 0
+    elif kind == "subnormal":
+        embedding *= np.float32(1e-42)
+    elif kind == "large":
+        embedding *= np.float32(5e37)
+    elif kind == "infinite":
+        embedding[generator.integers(1, n_items, 300)] = [np.inf, *[0] * 7]
+        embedding[generator.integers(1, n_items, 300)] = [-np.inf, *[0] * 7]
+    elif kind == "not numbers":
+        embedding[generator.integers(1, n_items, 60)] = np.nan
+    elif kind == "excluded":
+        excluded = np.arange(1, n_items - 30, dtype=np.int32)[:: 2 if n_items % 2 else 1]
+        exclude = np.stack([np.repeat(np.arange(n_rows, dtype=np.int32), len(excluded)), np.tile(excluded, n_rows)], 1)
+    with torch.no_grad():
+        model.embedding.weight.copy_(torch.from_numpy(embedding))
+    native = native_model(model)
+    states = generator.standard_normal((n_rows, model.config.state_size)).astype(np.float32)
+    no_items, offsets = np.empty(0, np.int32), np.zeros(n_rows + 1, np.int32)
+    all_items, all_scores, _ = native.run(no_items, offsets, states, exclude, k=n_items)
+    for row in range(n_rows):
+        ranked = all_items[row][all_items[row] > 0]
+        assert len(set(ranked.tolist())) == len(ranked) > 30
+        scores = all_scores[row][: len(ranked)]
+        assert not np.any(scores[1:] > scores[:-1])
+        assert not np.isin(ranked, exclude[:, 1]).any()
+    for k in (1, 10, 128):
+        top_items, top_scores, _ = native.run(no_items, offsets, states, exclude, k=k)
+        np.testing.assert_array_equal(top_items, all_items[:, :k])
+        np.testing.assert_array_equal(top_scores, all_scores[:, :k])
+
+
 def test_wrong_arguments_are_refused():
     model = torch_model(SETTINGS[0])
     native = native_model(model)
