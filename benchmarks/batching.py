@@ -34,6 +34,7 @@ from recblr.model import RecBLR
 from recblr.plugins.cpus import usable_cpus
 from recblr.preparation import DataSettings, prepare
 from recblr.runtime import Backend, Batcher, Batching, Engine, load
+from recblr.runtime.batcher import CPU_PREFERRED
 from recblr.vocabulary import ItemVocabulary
 
 N_ITEMS = 3416
@@ -160,7 +161,8 @@ def saturation(
 def latency_at_load(
     backend: Backend, requests: list[Arrays], bare_per_s: float, rounds: int, seconds: float
 ) -> list[dict[str, Any]]:
-    """Latency at 30% of the bare engine's throughput, against that of lone requests."""
+    """Latency at 30% of the bare engine's throughput, against that of lone requests, and of one thread that sends
+    them to the engine one after the other, without a batcher."""
     turn = iter(range(2**62))
 
     def send_bare(answered: Callable[[], None]) -> None:
@@ -172,7 +174,10 @@ def latency_at_load(
         generator = np.random.default_rng(3)
         lone: list[float] = []
         loaded: list[float] = []
-        with Batcher(backend, max_delay=delay / 1e3, workers=usable_cpus()) as batcher:
+        unbatched: list[float] = []
+        with Batcher(
+            backend, max_delay=delay / 1e3, preferred=CPU_PREFERRED, workers=usable_cpus()
+        ) as batcher:  # as `load` makes it
 
             def send(answered: Callable[[], None], batcher: Batcher = batcher) -> None:
                 future = batcher.submit(*requests[next(turn) % len(requests)])
@@ -181,6 +186,7 @@ def latency_at_load(
             for _ in range(rounds):
                 lone += open_loop(send_bare, LONE_RATE, seconds, generator)
                 loaded += open_loop(send, LOAD * bare_per_s, seconds, generator)
+                unbatched += open_loop(send_bare, LOAD * bare_per_s, seconds, generator)
         limit = 2 * statistics.median(lone) + delay
         of_lone, of_loaded = percentiles(lone), percentiles(loaded)
         measured.append(
@@ -189,6 +195,7 @@ def latency_at_load(
                 "per_s": LOAD * bare_per_s,
                 "lone": of_lone,
                 "loaded": of_loaded,
+                "loaded_without_batcher": percentiles(unbatched),
                 "limit_ms": limit,
                 "p99_to_limit": of_loaded["p99_ms"] / limit,
                 "p99_to_lone_p99": (of_loaded["p99_ms"] - delay) / of_lone["p99_ms"],
@@ -273,7 +280,8 @@ def show(name: str, measured: dict[str, Any]) -> None:
     )
     for row in measured["open_loop"]:
         shown = ", ".join(
-            f"{name} p50 {row[name]['p50_ms']:.2f} p99 {row[name]['p99_ms']:.2f} ms" for name in ("lone", "loaded")
+            f"{name.replace('_', ' ')} p50 {row[name]['p50_ms']:.2f} p99 {row[name]['p99_ms']:.2f} ms"
+            for name in ("lone", "loaded", "loaded_without_batcher")
         )
         click.echo(
             f"  {row['per_s']:,.0f}/s, delay {row['delay_ms']} ms: {shown}, {row['p99_to_limit']:.2f} of the limit, "

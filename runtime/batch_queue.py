@@ -75,6 +75,7 @@ class BatchQueue:
         *,
         short_tokens: int,
         max_delay: float,
+        preferred: Limits,
         max_rows: int,
         max_tokens: int,
         workers: int,
@@ -86,7 +87,8 @@ class BatchQueue:
         Args:
             limits: of one batch.
             short_tokens: requests whose rows all have at most so many items are in the short lane.
-            max_delay: seconds that the first request of a batch that is not full waits for others.
+            max_delay: seconds that the first request of a batch waits for others.
+            preferred: so many rows, or items, wait for no others; nor does a full batch.
             max_rows: that may wait.
             max_tokens: that may wait.
             workers: how many take batches.
@@ -97,6 +99,8 @@ class BatchQueue:
         self._limits = limits
         self._short_tokens = short_tokens
         self._max_delay = max_delay
+        self._enough_rows = min(preferred.rows, limits.rows)
+        self._enough_tokens = min(preferred.tokens, limits.tokens)
         self._max_rows = max_rows
         self._max_tokens = max_tokens
         self._workers = workers
@@ -138,13 +142,18 @@ class BatchQueue:
                 self._refused += 1
             else:
                 request.arrived = now
+                # Where something waits already, a worker looks again when its delay is over, or when it is free.
+                news = self._max_delay == 0 or not (self._short.rows or self._long.rows)
                 if timeout is not None:
                     request.deadline = now + timeout
-                    self._next_deadline = min(self._next_deadline, request.deadline)
-                self._lane_of(request).put(request)
+                    if request.deadline < self._next_deadline:
+                        self._next_deadline, news = request.deadline, True
+                lane = self._lane_of(request)
+                lane.put(request)
                 self._accepted += 1
                 self._open.add(request)
-                self._changed.notify()
+                if news or self._enough(lane):
+                    self._changed.notify()
         if expired:
             self._deliver(expired)
         if full:
@@ -195,7 +204,8 @@ class BatchQueue:
                     self._lane_of(request).put(request)
                 if not part.final:
                     self._held.discard(request)  # after `_end`, which must know that it is in no lane
-            self._changed.notify_all()
+            if self._closed:
+                self._changed.notify_all()  # those that wait for nothing but what was held
         self._deliver(answers)
 
     def ran(self, n_rows: int, n_tokens: int) -> None:
@@ -315,12 +325,15 @@ class BatchQueue:
             if front is None:
                 continue
             left = front.arrived + self._max_delay - now
-            full = lane.rows >= self._limits.rows or lane.tokens >= self._limits.tokens
-            if left <= 0 or full or self._closed:
+            if left <= 0 or self._enough(lane) or self._closed:
                 self._long_next = lane is self._short
                 return lane, None
             seconds = left if seconds is None else min(seconds, left)
         return None, seconds
+
+    def _enough(self, lane: _Lane) -> bool:
+        """Whether what waits is worth a batch already."""
+        return lane.rows >= self._enough_rows or lane.tokens >= self._enough_tokens
 
     def _tokens_for(self, lane: _Lane) -> int:
         """The most items of a batch: for long rows a worker's share of what waits, as the others will be free soon."""

@@ -27,6 +27,10 @@ from recblr.runtime.batch_runner import BatchRunner
 # Python's part, too, and keep others waiting for 3 ms.
 BATCH_LIMITS = Limits(rows=64, tokens=1280)
 
+# Of the same: with so many rows or items a batch is hardly dearer per row than a full one. On a GPU, and where a large
+# catalogue is ranked, only a full one is.
+CPU_PREFERRED = Limits(rows=32, tokens=96)
+
 # What a batcher that nobody closed may take to answer the rest, when it is collected or the process ends.
 _EXIT_SECONDS = 10.0
 
@@ -58,6 +62,7 @@ class Batcher:
         limits: Limits = BATCH_LIMITS,
         *,
         max_delay: float = 0.0,
+        preferred: Limits | None = None,
         max_queued_rows: int = 4096,
         max_queued_tokens: int = 1_048_576,
         timeout: float | None = None,
@@ -70,7 +75,9 @@ class Batcher:
         Args:
             backend: runs the batches; it may be given buffers that are used again after the run.
             limits: of one batch. The exclusions of one row are never split.
-            max_delay: seconds that a free worker waits for more before it starts a batch that is not full.
+            max_delay: seconds that a free worker waits for more before it starts a batch smaller than `preferred`.
+            preferred: so many rows or items are a batch that waits for no more, as that would not make it cheaper; the
+                exclusions do not matter. None for full batches.
             max_queued_rows: rows that may wait; a request beyond is refused, unless nothing waits.
             max_queued_tokens: items that may wait, in the same way.
             timeout: seconds that a request may wait where it does not say; None for no bound.
@@ -85,6 +92,11 @@ class Batcher:
             ("limits.rows", limits.rows),
             ("limits.tokens", limits.tokens),
             ("limits.exclusions", limits.exclusions),
+            *(
+                ()
+                if preferred is None
+                else (("preferred.rows", preferred.rows), ("preferred.tokens", preferred.tokens))
+            ),
             ("max_queued_rows", max_queued_rows),
             ("max_queued_tokens", max_queued_tokens),
             ("workers", workers),
@@ -101,6 +113,7 @@ class Batcher:
             limits,
             short_tokens=short_tokens,
             max_delay=max_delay,
+            preferred=limits if preferred is None else preferred,
             max_rows=max_queued_rows,
             max_tokens=max_queued_tokens,
             workers=workers,

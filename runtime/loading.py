@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from recblr.errors import ConfigError, MissingExtraError, RecblrError
 from recblr.plugins.cpus import usable_cpus
 from recblr.runtime.backend import ENGINES, Backend, EngineName, Limits
-from recblr.runtime.batcher import BATCH_LIMITS, Batcher
+from recblr.runtime.batcher import BATCH_LIMITS, CPU_PREFERRED, Batcher
 from recblr.runtime.bundle import Bundle, open_bundle
 from recblr.runtime.catalogue import Catalogue
 from recblr.runtime.catalogue_backend import CatalogueBackend
@@ -42,7 +42,8 @@ class Batching:
     Attributes:
         max_batch_rows: of one run.
         max_batch_tokens: items of one run; a longer row is fed in pieces.
-        max_delay_ms: milliseconds that a batch that is not full waits for more; a lone request waits as long.
+        max_delay_ms: milliseconds that a batch waits for more, if they would make it cheaper per user: on the CPU a
+            history of a hundred items is as cheap alone, and waits for none; a lone step waits as long.
         max_queue: rows that may wait; a request beyond is refused.
         timeout: seconds that a request may wait for its run; None for no bound.
         workers: batches that run at once; None for as many as there are CPUs for their threads, at most 8.
@@ -101,7 +102,7 @@ def load(
         backend = CatalogueBackend(backend, Catalogue.of_bundle(bundle, threads, indexed=True), _max_k(bundle))
     if batching is not None:
         workers = min(_MAX_WORKERS, max(1, usable_cpus() // (run_threads or 1))) if device == "cpu" else 1
-        backend = _batched(backend, batching, workers)
+        backend = _batched(backend, batching, workers, CPU_PREFERRED if device == "cpu" and not large else None)
     return Engine(bundle, backend)
 
 
@@ -156,13 +157,14 @@ def _max_k(bundle: Bundle) -> int:
     return min(bundle.manifest.max_k, bundle.manifest.n_items)
 
 
-def _batched(backend: Backend, batching: Batching, workers: int) -> Batcher:
+def _batched(backend: Backend, batching: Batching, workers: int, preferred: Limits | None = None) -> Batcher:
     # Exclusions are limited as without batching: whole histories may be left out of a few dozen rows.
     limits = Limits(batching.max_batch_rows, batching.max_batch_tokens)
     return Batcher(
         backend,
         limits,
         max_delay=batching.max_delay_ms / 1e3,
+        preferred=preferred,
         max_queued_rows=batching.max_queue,
         timeout=batching.timeout,
         workers=workers if batching.workers is None else batching.workers,

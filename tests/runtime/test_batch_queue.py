@@ -38,7 +38,7 @@ def request(lists: list[list[int]], exclusions: int = 0) -> Request:
 
 def make_queue(clock: Callable[[], float], answers: list[Answer], **options: Any) -> BatchQueue:
     settings: dict[str, Any] = {"short_tokens": 2, "max_delay": 0.0, "max_rows": 12, "max_tokens": 60, "workers": 1}
-    settings |= options
+    settings |= {"preferred": LIMITS} | options
     return BatchQueue(LIMITS, clock=clock, deliver=lambda given: answers.extend(given), **settings)
 
 
@@ -149,7 +149,7 @@ def check_interleaving(steps: list[tuple[Any, ...]], clock: Clock, answers: list
 
 def test_a_partly_full_batch_waits_out_its_delay() -> None:
     clock, answers = Clock(), list[Answer]()
-    queue = make_queue(clock, answers, max_delay=2.0)
+    queue = make_queue(clock, answers, max_delay=0.2)
     taken: list[list[Part] | None] = []
 
     def take() -> list[int]:
@@ -160,10 +160,10 @@ def test_a_partly_full_batch_waits_out_its_delay() -> None:
 
     queue.put(request([[1], [2]]), None)
     assert take() == []
-    clock.now += 1.9
-    queue.put(request([[3]]), None)  # wakes the worker, which goes on waiting
+    clock.now += 0.19
+    queue.put(request([[3]]), None)
     assert taken == []
-    clock.now += 0.2  # the first has waited long enough, the second goes with it
+    clock.now += 0.02  # the first has waited long enough, the second goes with it
     queue.put(request([[4] * 5]), None)  # of the other lane
     deadline = threading.Event()
     for _ in range(400):
@@ -175,6 +175,33 @@ def test_a_partly_full_batch_waits_out_its_delay() -> None:
     parts = queue.take()
     assert parts is not None
     assert [part.lengths for part in parts] == [[5]]
+
+
+@pytest.mark.parametrize("preferred", [Limits(rows=2, tokens=8), Limits(rows=4, tokens=5), Limits(rows=99, tokens=99)])
+def test_a_batch_of_the_preferred_size_does_not_wait(preferred: Limits) -> None:
+    clock, taken = Clock(), list[list[int]]()
+    queue = make_queue(clock, [], max_delay=3600.0, preferred=preferred)
+    enough = threading.Event()
+
+    def take() -> None:
+        parts = queue.take()
+        assert parts is not None
+        taken.append([part.n_rows for part in parts])
+        enough.set()
+
+    threading.Thread(target=take, daemon=True).start()
+    queue.put(request([[1, 2]]), None)
+    if preferred.rows == 2:
+        rest = [[3, 4]]
+    elif preferred.tokens == 5:
+        rest = [[3, 4], [5]]
+    else:  # beyond the limits: those count
+        rest = [[3, 4], [5, 6], [7, 8]]
+    for row in rest:
+        assert not enough.wait(0.02)
+        queue.put(request([row]), None)
+    assert enough.wait(WAIT)
+    assert taken == [[1] * (len(rest) + 1)]
 
 
 def test_a_jump_of_the_clock_expires_what_it_must_and_starts_the_rest() -> None:
@@ -248,7 +275,7 @@ def test_a_worker_that_dies_leaves_no_caller_waiting(workers: int) -> None:
             raise OSError("no clock")
         return 0.0
 
-    batcher = Batcher(Sums(), LIMITS, max_delay=5.0, workers=workers, clock=clock)
+    batcher = Batcher(Sums(), LIMITS, max_delay=0.5, workers=workers, clock=clock)
     asked = request([[1]])
     first = batcher.submit(asked._items, np.array([0, 1], np.int32), asked._states, asked._exclude)
     broken.set()
@@ -267,6 +294,7 @@ def test_workers_share_the_long_rows_that_wait() -> None:
         Limits(rows=64, tokens=1000),
         short_tokens=2,
         max_delay=0.0,
+        preferred=Limits(),
         max_rows=100,
         max_tokens=100_000,
         workers=2,
