@@ -56,12 +56,17 @@ def evaluate_scorer(data: Path, peer: str, history: int | None) -> dict[str, Any
     scorer: Scorer = SCORERS[peer](split.train, n_items)
     counted = time.perf_counter()
     parts = {"validation": split.validation, "test": split.test}
-    metrics = {name: metrics_of_ranks(rank_targets(scorer, part, n_items)) for name, part in parts.items()}
+
+    def metrics(mask_seen: bool) -> dict[str, Any]:
+        ranks = {name: rank_targets(scorer, part, n_items, mask_seen) for name, part in parts.items()}
+        return {name: metrics_of_ranks(of_part) for name, of_part in ranks.items()}
+
     return {
         "data": data.stem,
         "history": history,
         "train_seconds": counted - started,
-        **metrics,
+        **metrics(mask_seen=False),
+        "seen_left_out": metrics(mask_seen=True),
         "machine": machine_info(("recblr", "torch", "numpy")),
     }
 

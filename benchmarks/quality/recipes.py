@@ -41,6 +41,14 @@ _AMAZON = Recipe(
     note="D=64, 2 layers, expansion 2, conv 4, histories of 50",
 )
 
+_OPEN_AMAZON = Recipe(
+    model={"dropout": 0.5, "dim": 128},
+    training={**_AMAZON.training, "weight_decay": 0.3},
+    history=50,
+    note="D=128, 2 layers, expansion 2, conv 4, histories of 50",
+    objective={"loss": "sampled", "negatives": 2048},
+)
+
 RECIPES: dict[str, dict[str, Recipe]] = {
     "ml-1m": {
         "paper": Recipe(
@@ -58,11 +66,28 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             history=200,
             note="D=64, 2 layers, expansion 2, conv 4, histories of 200",
         ),
+        "open": Recipe(
+            model={"dropout": 0.3, "dim": 128},
+            training={
+                "epochs": 24,
+                "patience": 10,
+                "batch_tokens": 2048,
+                "learning_rate": 2e-3,
+                "weight_decay": 0.05,
+                "max_history": 200,
+                "schedule": "cosine",
+                "warmup_epochs": 0.5,
+                "weight_average": 0.998,
+            },
+            history=200,
+            note="D=128, 2 layers, expansion 2, conv 4, histories of 200",
+        ),
     },
     "amazon-beauty": {
         "paper": dataclasses.replace(_AMAZON, training={**_AMAZON.training, "weight_decay": 0.3}),
+        "open": _OPEN_AMAZON,
     },
-    "amazon-sports": {"paper": _AMAZON},
+    "amazon-sports": {"paper": _AMAZON, "open": _OPEN_AMAZON},
 }
 
 COLUMNS = ("hr@10", "ndcg@10", "mrr@10", "hr@20", "ndcg@20")

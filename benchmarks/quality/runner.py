@@ -90,7 +90,8 @@ def train(
         make_model: builds another model than RecBLR's own.
 
     Returns:
-        JSON-ready: settings, the validation curve, the best epoch, validation and test metrics, seconds, machine.
+        JSON-ready: settings, the validation curve, the best epoch, validation and test metrics, both also with the
+        items of the history left out of the ranking, seconds, machine.
     """
     started, cpu_started = time.perf_counter(), time.process_time()
     prepared = prepare(data, DataSettings())
@@ -106,6 +107,7 @@ def train(
         click.echo(f"resuming after epoch {trainer.state.epoch}")
     best = trainer.fit(Progress(), resume_file)
     model = trainer.model
+    parts = {"validation": split.validation} | ({"test": split.test} if test else {})
     if type(model) is RecBLR:
         _checkpoint(model, prepared, config).save(work / f"{name}.pt")
     return {
@@ -122,6 +124,7 @@ def train(
         "best_epoch": best.epoch,
         "validation": best.validation,
         "test": evaluate(model, split.test).metrics if test else None,
+        "seen_left_out": {part: evaluate(model, targets, mask_seen=True).metrics for part, targets in parts.items()},
         "train_seconds": sum(record.train_seconds for record in trainer.state.records),
         "validation_seconds": sum(record.validation_seconds for record in trainer.state.records),
         "wall_seconds_since_last_start": time.perf_counter() - started,

@@ -29,6 +29,7 @@ _OF_A_RUN = (
     "best_epoch",
     "validation",
     "test",
+    "seen_left_out",
     "train_seconds",
     "validation_seconds",
     "device",
@@ -60,17 +61,21 @@ class Overrides:
     epochs: int | None = None
     dropout: float | None = None
     max_history: int | None = None
+    negatives: int | None = None
 
     def apply(self, recipe: Recipe) -> Recipe:
         """The recipe so changed; its history, too, is `max_history` long."""
         model, training, history = dict(recipe.model), dict(recipe.training), recipe.history
+        objective = dict(recipe.objective)
         if self.epochs is not None:
             training["epochs"] = self.epochs
         if self.dropout is not None:
             model["dropout"] = self.dropout
         if self.max_history is not None:
             training["max_history"] = history = self.max_history
-        return dataclasses.replace(recipe, model=model, training=training, history=history)
+        if self.negatives is not None:
+            objective |= {"loss": "sampled", "negatives": self.negatives}
+        return dataclasses.replace(recipe, model=model, training=training, objective=objective, history=history)
 
 
 def base_recipe(data: Path, overrides: Overrides) -> Recipe:
@@ -87,6 +92,12 @@ def sweep_options(command: Command) -> Command:
         click.option("--epochs", type=int, default=None, help="At most; the recipe's if not given."),
         click.option("--dropout", type=float, default=None, help="The recipe's if not given."),
         click.option("--max-history", type=int, default=None, help="The recipe's if not given."),
+        click.option(
+            "--negatives",
+            type=int,
+            default=None,
+            help="Train against so many sampled items; the recipe's loss if not given.",
+        ),
         click.option(
             "--work",
             type=click.Path(path_type=Path),
@@ -154,6 +165,7 @@ def run_and_write(
     epochs: int | None,
     dropout: float | None,
     max_history: int | None,
+    negatives: int | None,
     work: Path,
     threads: int | None,
 ) -> None:
@@ -162,11 +174,12 @@ def run_and_write(
     Args:
         sweep, data, entries, work: see `run_sweep`.
         plot: of a name and the rows; gives the file.
-        seeds, epochs, dropout, max_history, threads: as `sweep_options` gives them.
+        seeds, epochs, dropout, max_history, negatives, threads: as `sweep_options` gives them.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    overrides, numbers = Overrides(epochs, dropout, max_history), [int(seed) for seed in seeds.split(",")]
+    overrides = Overrides(epochs, dropout, max_history, negatives)
+    numbers = [int(seed) for seed in seeds.split(",")]
     rows = run_sweep(data, sweep, entries, numbers, overrides, work)
     name = f"quality-{sweep}-{data.stem}"
     result = {
