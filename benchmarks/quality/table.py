@@ -6,15 +6,24 @@ python benchmarks/quality/table.py
 from __future__ import annotations
 
 import json
-import statistics
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+from document import spread, table
+from evidence import (
+    history_length,
+    image,
+    inference_cost,
+    large_catalogue,
+    learning_speed,
+    order_effect,
+    scan_variants,
+    sweeps,
+)
 from plots import new_figure, write_plot
-from recipes import COLUMNS, PUBLISHED, RECIPES
+from recipes import COLUMNS, PUBLISHED, PUBLISHED_SEEN_LEFT_OUT, RECIPES
 from runner import QUALITY
 
 from recblr.files import write_text
@@ -41,37 +50,44 @@ def runs_of(data: str) -> dict[str, list[dict[str, Any]]]:
     return {recipe: of_recipe for recipe, of_recipe in runs.items() if of_recipe}
 
 
-def row(label: str, seeds: str, cells: list[str]) -> str:
-    """One line of a Markdown table."""
-    return f"| {label} | {seeds} | {' | '.join(cells)} |"
-
-
-def spread(values: list[float]) -> str:
-    """Mean, and standard deviation of several."""
-    mean = f"{statistics.mean(values):.4f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.4f}"
-
-
 def section(data: str, runs: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
     """A data set's part of the document, line by line."""
     yield f"## {TITLES[data]}"
     yield ""
-    yield row("", "seeds", ["HR@10", "NDCG@10", "MRR@10", "HR@20", "NDCG@20", "validation NDCG@10"])
-    yield row("---", "---", ["---"] * 6)
-    for label, metrics in PUBLISHED[data].items():
-        yield row(label, "", [f"{metrics[c]:.4f}" if c in metrics else "" for c in COLUMNS] + [""])
-    for recipe, of_recipe in runs.items():
-        cells = [spread([run["test"][column] for run in of_recipe]) for column in COLUMNS]
-        cells.append(spread([run["validation"]["ndcg@10"] for run in of_recipe]))
-        yield row(LABELS[recipe], str(len(of_recipe)) if "seed" in of_recipe[0] else "", cells)
-    yield ""
+    yield from results(PUBLISHED[data], runs)
+    if any("seen_left_out" in of_recipe[0] for of_recipe in runs.values()):
+        yield "With the history's items left out of the ranking:"
+        yield ""
+        yield from results(PUBLISHED_SEEN_LEFT_OUT[data], runs, "seen_left_out")
     for recipe, of_recipe in runs.items():
         if "curve" in of_recipe[0]:
             yield "- " + described(recipe, of_recipe)
     yield ""
     if any("curve" in of_recipe[0] for of_recipe in runs.values()):
-        yield f"![Validation NDCG@10 over epochs](../benchmarks/results/quality-{data}.png)"
-        yield ""
+        yield from image(f"quality-{data}", "Validation NDCG@10 over epochs")
+
+
+def results(
+    published: dict[str, dict[str, float]], runs: dict[str, list[dict[str, Any]]], protocol: str | None = None
+) -> Iterator[str]:
+    """A table of test metrics, the published ones first.
+
+    Args:
+        published: name and metrics.
+        runs: see `runs_of`.
+        protocol: name in a run of the metrics of another protocol than the paper's; runs without it are left out.
+    """
+    rows = [[label, "", *(f"{of[c]:.4f}" if c in of else "" for c in COLUMNS), ""] for label, of in published.items()]
+    for recipe, of_recipe in runs.items():
+        metrics = [
+            run if protocol is None else run[protocol] for run in of_recipe if protocol is None or protocol in run
+        ]
+        if not metrics:
+            continue
+        cells = [spread([of_run["test"][column] for of_run in metrics]) for column in COLUMNS]
+        cells.append(spread([of_run["validation"]["ndcg@10"] for of_run in metrics]))
+        rows.append([LABELS[recipe], str(len(metrics)) if "seed" in of_recipe[0] else "", *cells])
+    yield from table(["", "seeds", "HR@10", "NDCG@10", "MRR@10", "HR@20", "NDCG@20", "validation NDCG@10"], rows)
 
 
 def tried(data: str) -> Iterator[str]:
@@ -82,12 +98,17 @@ def tried(data: str) -> Iterator[str]:
         return
     yield "What was tried and not kept, one seed each:"
     yield ""
-    yield row("settings", "epochs", ["validation HR@10", "validation NDCG@10"])
-    yield row("---", "---", ["---"] * 2)
-    for trial in sorted(trials, key=lambda trial: -trial["validation"]["ndcg@10"]):
-        metrics = [f"{trial['validation'][name]:.4f}" for name in ("hr@10", "ndcg@10")]
-        yield row(settings_of(trial), f"{trial['best_epoch']} of {trial['epochs']}", metrics)
-    yield ""
+    yield from table(
+        ["settings", "epochs", "validation HR@10", "validation NDCG@10"],
+        [
+            [
+                settings_of(trial),
+                f"{trial['best_epoch']} of {trial['epochs']}",
+                *(f"{trial['validation'][name]:.4f}" for name in ("hr@10", "ndcg@10")),
+            ]
+            for trial in sorted(trials, key=lambda trial: -trial["validation"]["ndcg@10"])
+        ],
+    )
 
 
 def settings_of(run: dict[str, Any]) -> str:
@@ -152,51 +173,16 @@ Written by `benchmarks/quality/table.py` from the runs in `benchmarks/results/qu
 
 Protocol: 5-core, leave-one-out (each user's last item is the test, the one before it validation), all items ranked,
 none masked. The epoch is chosen by validation NDCG@10; the test part is read once per run, after training. The
-published numbers are those of RecBLR's paper (table 2) and, last, the best reports on the same statistics that we know.
+published numbers are those of RecBLR's paper (table 2).
+
+A second table has the same models with the items of a user's history left out of the ranking, as recblr serves them
+(`exclude_seen`), and the best reports on the same statistics that we know. They all leave them out: eSASRec's code
+(`filter_viewed`, github.com/blondered/transformer_benchmark, whose tables the numbers are from), HSTU's
+(`filter_invalid_ids`) and LRURec's paper. In these data sets no user has an item twice, so what is left in only takes
+places away; a report with it and one without cannot be compared.
 
     python benchmarks/quality/train.py DATA.parquet --recipe paper --seeds 0,1,2   # then peers.py, table.py
 """
-
-
-ORDERS = """\
-The published numbers are of RecBole's order of the interactions, ours of their exact times, so on this data set
-they cannot be compared directly. RecBole keeps timestamps as float32 (its issues 1653 and 2204): they differ by 64
-seconds at least, and within those a user's films stay in the order of the ratings file, which is not by time, but
-an order of films that many users share and that can be learned. `orders.py recbole` puts the original ratings file
-into that order, for whoever has it. What such an order can do was measured without it (`order_effect.py`): after
-{epochs} epochs of the same training, validation NDCG@10 is {exact:.4f} in the exact order, and {tied:.4f} with the
-same interactions in {how} of all items"""
-
-
-def order_effect(data: str) -> Iterator[str]:
-    """What an order of ties does to a data set's score, where `order_effect.py` measured it."""
-    path = QUALITY.parent / f"quality-order-effect-{data}.json"
-    if not path.exists():
-        return
-    result = json.loads(path.read_text(encoding="utf-8"))
-    (_, exact), (in_runs, tied) = result["runs"].items()
-    exact_score, tied_score = (run["validation"]["ndcg@10"] for run in (exact, tied))
-    text = ORDERS.format(epochs=exact["epochs"], exact=exact_score, tied=tied_score, how=in_runs)
-    yield textwrap.fill(f"{text} ({tied_score / exact_score - 1:+.0%}).", 120)
-    yield ""
-
-
-def inference_cost(data: str) -> Iterator[str]:
-    """What answers cost with a data set's histories, where `inference_cost.py` measured it."""
-    path = QUALITY.parent / f"quality-inference-cost-{data}.json"
-    if not path.exists():
-        return
-    result = json.loads(path.read_text(encoding="utf-8"))
-    one, many = (users["ms"] for users in result["users"])
-    threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
-    length = f"{result['mean_length']:.0f} items on average"
-    yield f"What an answer costs, histories of {length}, {threads} (`inference_cost.py`):"
-    yield ""
-    yield row("ms", "1 user", ["32 users"])
-    yield row("---", "---", ["---"])
-    for name in one:
-        yield row(name, f"{one[name]:.2f}", [f"{many[name]:.2f}"])
-    yield ""
 
 
 @click.command()
@@ -207,9 +193,11 @@ def main() -> None:
         runs = runs_of(data)
         if not runs:
             continue
-        lines += [*section(data, runs), *order_effect(data), *inference_cost(data), *tried(data)]
+        lines += [*section(data, runs), *order_effect(data), *inference_cost(data)]
+        lines += [*tried(data), *sweeps(data), *learning_speed(data)]
         if any("curve" in run for of_recipe in runs.values() for run in of_recipe):
             plot(data, runs)
+    lines += [*large_catalogue(), *history_length(), *scan_variants()]
     write_text(DOCUMENT, "\n".join(lines))
     click.echo(f"written to {DOCUMENT}")
 
