@@ -44,8 +44,11 @@ CALLERS = (1, 2, 4, 8, 16, 32, 64)
 SATURATING_CALLERS = 128
 LOAD = 0.3
 LONE_RATE = 50.0
+SENDERS = 16  # threads of an open loop; a start waits if none is free, and that counts
 DELAYS_MS = (0.0, 2.0)
 SWITCH_SECONDS = 0.0005  # as recblr-serve sets it
+
+LOADED = ("submitted", "threads", "one_thread_without_batcher", "threads_without_batcher")
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 Ask = Callable[[int], Awaitable[object]]
@@ -127,6 +130,29 @@ def open_loop(
     return latencies
 
 
+def open_loop_of_threads(
+    call: Callable[[], object], rate: float, seconds: float, generator: np.random.Generator
+) -> list[float]:
+    """As `open_loop`, of threads that each take the next start and wait for their answer, as in a threaded server."""
+    starts = np.cumsum(generator.exponential(1 / rate, max(100, int(rate * seconds)))) + time.perf_counter() + 0.05
+    turns, latencies = iter(starts.tolist()), list[float]()
+
+    def caller() -> None:
+        for start in turns:
+            wait = start - time.perf_counter()
+            if wait > 0:
+                time.sleep(wait)
+            call()
+            latencies.append((time.perf_counter() - start) * 1e3)
+
+    threads = [threading.Thread(target=caller) for _ in range(SENDERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return latencies
+
+
 def percentiles(latencies: list[float]) -> dict[str, float]:
     """Of latencies in ms."""
     p50, p95, p99 = np.percentile(latencies, [50, 95, 99]).tolist()
@@ -161,20 +187,21 @@ def saturation(
 def latency_at_load(
     backend: Backend, requests: list[Arrays], bare_per_s: float, rounds: int, seconds: float
 ) -> list[dict[str, Any]]:
-    """Latency at 30% of the bare engine's throughput, against that of lone requests, and of one thread that sends
-    them to the engine one after the other, without a batcher."""
+    """Latency at 30% of the bare engine's throughput, against that of lone requests: of futures, of threads that wait,
+    and for comparison without a batcher, of one thread that asks for one after the other, and of as many as with it."""
     turn = iter(range(2**62))
 
     def send_bare(answered: Callable[[], None]) -> None:
         backend.run(*requests[next(turn) % len(requests)])
         answered()
 
+    def run_bare() -> None:
+        backend.run(*requests[next(turn) % len(requests)])
+
     measured = []
     for delay in DELAYS_MS:
         generator = np.random.default_rng(3)
-        lone: list[float] = []
-        loaded: list[float] = []
-        unbatched: list[float] = []
+        latencies: dict[str, list[float]] = {name: [] for name in ("lone", *LOADED)}
         with Batcher(
             backend, max_delay=delay / 1e3, preferred=CPU_PREFERRED, workers=usable_cpus()
         ) as batcher:  # as `load` makes it
@@ -183,22 +210,25 @@ def latency_at_load(
                 future = batcher.submit(*requests[next(turn) % len(requests)])
                 future.add_done_callback(lambda _: answered())
 
+            def run(batcher: Batcher = batcher) -> None:
+                batcher.run(*requests[next(turn) % len(requests)])
+
+            rate = LOAD * bare_per_s
             for _ in range(rounds):
-                lone += open_loop(send_bare, LONE_RATE, seconds, generator)
-                loaded += open_loop(send, LOAD * bare_per_s, seconds, generator)
-                unbatched += open_loop(send_bare, LOAD * bare_per_s, seconds, generator)
-        limit = 2 * statistics.median(lone) + delay
-        of_lone, of_loaded = percentiles(lone), percentiles(loaded)
+                latencies["lone"] += open_loop(send_bare, LONE_RATE, seconds, generator)
+                latencies["submitted"] += open_loop(send, rate, seconds, generator)
+                latencies["threads"] += open_loop_of_threads(run, rate, seconds, generator)
+                latencies["one_thread_without_batcher"] += open_loop(send_bare, rate, seconds, generator)
+                latencies["threads_without_batcher"] += open_loop_of_threads(run_bare, rate, seconds, generator)
+        limit = 2 * statistics.median(latencies["lone"]) + delay
+        of_each = {name: percentiles(of) for name, of in latencies.items()}
         measured.append(
             {
                 "delay_ms": delay,
-                "per_s": LOAD * bare_per_s,
-                "lone": of_lone,
-                "loaded": of_loaded,
-                "loaded_without_batcher": percentiles(unbatched),
+                "per_s": rate,
+                **of_each,
                 "limit_ms": limit,
-                "p99_to_limit": of_loaded["p99_ms"] / limit,
-                "p99_to_lone_p99": (of_loaded["p99_ms"] - delay) / of_lone["p99_ms"],
+                "p99_to_limit": {name: of_each[name]["p99_ms"] / limit for name in LOADED},
             }
         )
     return measured
@@ -279,14 +309,10 @@ def show(name: str, measured: dict[str, Any]) -> None:
         f"rows), batched {saturated['batched_per_s']:,.0f}/s, ratio {saturated['ratio']:.2f}"
     )
     for row in measured["open_loop"]:
-        shown = ", ".join(
-            f"{name.replace('_', ' ')} p50 {row[name]['p50_ms']:.2f} p99 {row[name]['p99_ms']:.2f} ms"
-            for name in ("lone", "loaded", "loaded_without_batcher")
-        )
-        click.echo(
-            f"  {row['per_s']:,.0f}/s, delay {row['delay_ms']} ms: {shown}, {row['p99_to_limit']:.2f} of the limit, "
-            f"{row['p99_to_lone_p99']:.2f} of a lone p99"
-        )
+        click.echo(f"  {row['per_s']:,.0f}/s, delay {row['delay_ms']} ms, limit {row['limit_ms']:.2f} ms:")
+        for name in ("lone", *LOADED):
+            shown = " ".join(f"{p} {row[name][f'{p}_ms']:.2f}" for p in ("p50", "p95", "p99"))
+            click.echo(f"    {name.replace('_', ' '):26} {shown} ms")
     for row in measured["closed_loop"]:
         click.echo(
             f"  {row['callers']:3} callers: {row['per_s']:8,.0f}/s, p50 {row['p50_ms']:.2f} p99 {row['p99_ms']:.2f} ms"

@@ -18,6 +18,10 @@ _MIN_REMOVED = 64
 # Fewer items are not shared among workers: a run of its own would cost more than their waiting.
 _FEWEST_SHARED_TOKENS = 128
 
+# So many callers may run batches of their own that are worth it: as they would not be merged, they would only wait for
+# one another, while the system shares the CPUs among them. None starts one while anything waits.
+_CALLERS_PER_WORKER = 2
+
 # The condition's waits are bounded by the platform; a worker looks again after so many seconds.
 _LONGEST_WAIT = 3600.0
 
@@ -91,7 +95,7 @@ class BatchQueue:
             preferred: so many rows, or items, wait for no others; nor does a full batch.
             max_rows: that may wait.
             max_tokens: that may wait.
-            workers: how many take batches.
+            workers: how many batches run at once; see `_CALLERS_PER_WORKER` for the exception.
             clock: seconds, never going back.
             deliver: hands answers to their callers; called without the lock.
         """
@@ -130,8 +134,16 @@ class BatchQueue:
             OverloadedError: the queue is full.
             ClosedError: it is closed.
         """
+        self._accept(request, timeout, by_caller=False)
+
+    def put_or_take(self, request: Request, timeout: float | None) -> list[Part] | None:
+        """As `put`, but where a worker would start with it at once, the caller gets its batch, to run it as one."""
+        return self._accept(request, timeout, by_caller=True)
+
+    def _accept(self, request: Request, timeout: float | None, *, by_caller: bool) -> list[Part] | None:
         now = self._clock()
         expired: list[Answer] = []
+        parts: list[Part] | None = None
         with self._changed:
             if self._closed:
                 raise ClosedError("the batcher is closed: make a new one")
@@ -141,9 +153,10 @@ class BatchQueue:
             if full:
                 self._refused += 1
             else:
+                nothing_waits = not (self._short.rows or self._long.rows)
                 request.arrived = now
                 # Where something waits already, a worker looks again when its delay is over, or when it is free.
-                news = self._max_delay == 0 or not (self._short.rows or self._long.rows)
+                news = self._max_delay == 0 or nothing_waits
                 if timeout is not None:
                     request.deadline = now + timeout
                     if request.deadline < self._next_deadline:
@@ -152,7 +165,12 @@ class BatchQueue:
                 lane.put(request)
                 self._accepted += 1
                 self._open.add(request)
-                if news or self._enough(lane):
+                enough = self._enough(lane)
+                places = self._workers * (_CALLERS_PER_WORKER if enough else 1)
+                free = nothing_waits and self._running < places
+                if by_caller and free and (enough or self._max_delay == 0):
+                    parts = self._fill(lane, now)
+                elif (news or enough) and self._running < self._workers:  # else one looks when a batch is over
                     self._changed.notify()
         if expired:
             self._deliver(expired)
@@ -161,6 +179,7 @@ class BatchQueue:
                 f"no room for {request.n_rows:,} more rows, where at most {self._max_rows:,} rows and "
                 f"{self._max_tokens:,} items may wait: send the request again later, or elsewhere"
             )
+        return parts
 
     def withdraw(self, request: Request) -> bool:
         """Drop a request whose caller no longer waits; its place is free at once. False where it was done already."""
@@ -202,6 +221,7 @@ class BatchQueue:
                 else:
                     request.resume(result[2])
                     self._lane_of(request).put(request)
+                    self._changed.notify()  # who ran the piece may be a caller, who runs no more
                 if not part.final:
                     self._held.discard(request)  # after `_end`, which must know that it is in no lane
             if self._closed:
@@ -220,9 +240,18 @@ class BatchQueue:
             self._backend_errors += 1
 
     def stop_running(self) -> None:
-        """Note that a worker's batch is over."""
+        """Note that a batch is over."""
         with self._changed:
             self._running -= 1
+            if self._closed:
+                self._changed.notify_all()
+            elif self._short.rows or self._long.rows:
+                self._changed.notify()  # a worker may wait because callers ran as many batches as there may be
+
+    def wait_until_idle(self, seconds: float | None) -> bool:
+        """Wait until no batch runs, once the queue is closed; False where that takes longer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._running == 0, seconds)
 
     def close(self) -> None:
         """Take no more requests; those that wait are still answered."""
@@ -306,10 +335,10 @@ class BatchQueue:
             now = self._clock()
             if now >= self._next_deadline:
                 return []
-            lane, seconds = self._choose(now)
+            lane, seconds = self._choose(now) if self._running < self._workers else (None, None)
             if lane is not None:
                 return self._fill(lane, now)
-            if seconds is None and self._closed and not self._held:
+            if self._closed and not (self._held or self._short.rows or self._long.rows):
                 return None
             if self._next_deadline < float("inf"):
                 left = self._next_deadline - now

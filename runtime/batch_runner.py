@@ -87,7 +87,10 @@ class BatchRunner:
         lengths = [length for part in parts for length in part.lengths]
         n_rows = len(lengths)
         offsets = self._offsets[: n_rows + 1]
-        np.cumsum(lengths, out=offsets[1:])
+        if n_rows == 1:
+            offsets[1] = lengths[0]
+        else:
+            np.cumsum(lengths, out=offsets[1:])
         if len(parts) == 1:
             (part,) = parts
             items, states, exclude = part.items, part.states, part.exclude

@@ -40,6 +40,7 @@ class Batcher:
 
     `Engine(bundle, Batcher(backend))` batches without the engine's knowing. A worker that is free takes what waits at
     once, so a lone request is not delayed; while workers are busy, requests gather and go together, up to `limits`.
+    A thread in `run` that finds nothing waiting and a worker free computes its batch itself, in the worker's place.
 
     Rows of at most `short_tokens` items (steps) and longer ones are batched apart and take turns. Of longer ones that
     wait, a worker takes its share, so that none is idle while another computes them all; a row longer than
@@ -107,6 +108,7 @@ class Batcher:
             raise ConfigError(f"max_delay is {max_delay!r}: give seconds, 0 for none")
         _check_timeout(timeout, ConfigError)
         self._backend = backend
+        self._limits = limits
         self._timeout = timeout
         self._process = os.getpid()
         self._queue = BatchQueue(
@@ -211,9 +213,18 @@ class Batcher:
     def _wait(
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, *, rank: bool
     ) -> Result:
-        if threading.current_thread() in self._workers:
+        thread = threading.current_thread()
+        if thread in self._workers:
             raise RequestError("run was called in a future's callback, where it would wait for itself: use submit")
-        future = self.submit(items, offsets, state_in, exclude, rank=rank)
+        if thread is threading.main_thread():  # Ctrl-C may come there, and must not meet the queue's bookkeeping
+            future = self.submit(items, offsets, state_in, exclude, rank=rank)
+        else:
+            self._check_process()
+            future = _WithdrawingFuture(self._queue)
+            future.request = Request(items, offsets, state_in, exclude, future, rank=rank)
+            parts = self._queue.put_or_take(future.request, self._timeout)
+            if parts is not None:
+                BatchRunner(self._queue, self._backend, self._limits).run(parts)
         try:
             return future.result()
         finally:
@@ -337,5 +348,8 @@ def _close(
     for worker in workers:
         if worker is not threading.current_thread():
             worker.join(None if end is None else max(0.0, end - time.monotonic()))
-    if any(worker.is_alive() for worker in workers if worker is not threading.current_thread()):
+    idle = threading.current_thread() in workers or queue.wait_until_idle(
+        None if end is None else max(0.0, end - time.monotonic())
+    )
+    if not idle or any(worker.is_alive() for worker in workers if worker is not threading.current_thread()):
         queue.fail_open(f"the batcher was closed, and had not answered within {timeout} s", running=True)

@@ -56,7 +56,7 @@ def compute(parts: Iterable[Part]) -> list[tuple[Part, Result | Exception]]:
 
 actions = st.one_of(
     st.tuples(
-        st.just("put"),
+        st.sampled_from(["put", "run"]),
         st.lists(st.lists(st.integers(1, 50), max_size=20), min_size=1, max_size=6),
         st.integers(0, 9),
         st.sampled_from([None, 1.0, 5.0]),
@@ -75,10 +75,12 @@ def test_every_request_ends_once_and_right_in_any_interleaving(steps: list[tuple
     clock, answers = Clock(), list[Answer]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch_queue, "_FEWEST_SHARED_TOKENS", 3)
-        check_interleaving(steps, clock, answers, make_queue(clock, answers, workers=workers))
+        check_interleaving(steps, clock, answers, make_queue(clock, answers, workers=workers), workers)
 
 
-def check_interleaving(steps: list[tuple[Any, ...]], clock: Clock, answers: list[Answer], queue: BatchQueue) -> None:
+def check_interleaving(
+    steps: list[tuple[Any, ...]], clock: Clock, answers: list[Answer], queue: BatchQueue, workers: int
+) -> None:
     expected: dict[Request, list[float]] = {}
     running: list[list[Part]] = []
     failed: set[Request] = set()
@@ -86,15 +88,17 @@ def check_interleaving(steps: list[tuple[Any, ...]], clock: Clock, answers: list
 
     def ready() -> bool:
         """Whether a worker would find work at once, once what expired is gone."""
-        waiting = (r for r in expected if not r.done and r.rows_left and r not in held())
-        return any(r.deadline is None or r.deadline > clock.now for r in waiting)
+        return any(r.deadline is None or r.deadline > clock.now for r in waiting())
+
+    def waiting() -> list[Request]:
+        return [r for r in expected if not r.done and r.rows_left and r not in held()]
 
     def held() -> set[Request]:
         return {part.request for parts in running for part in parts if not part.final}
 
-    def take() -> None:
-        parts = queue.take()
+    def take(parts: list[Part] | None, places: int) -> None:
         assert parts
+        assert len(running) < places
         assert sum(part.n_rows for part in parts) <= LIMITS.rows
         assert sum(len(part.items) for part in parts) <= LIMITS.tokens
         assert len(parts) == 1 or sum(len(part.exclude) for part in parts) <= LIMITS.exclusions
@@ -107,15 +111,22 @@ def check_interleaving(steps: list[tuple[Any, ...]], clock: Clock, answers: list
         queue.finish(compute(parts) if error is None else [(part, error) for part in parts])
 
     for step in steps:
-        if step[0] == "put":
+        if step[0] in ("put", "run"):
             new = request(step[1], step[2])
             try:
-                queue.put(new, step[3])
+                if step[0] == "put":
+                    queue.put(new, step[3])
+                elif (parts := queue.put_or_take(new, step[3])) is not None:
+                    assert not waiting()
+                    enough = new.n_rows >= LIMITS.rows or sum(map(len, step[1])) >= LIMITS.tokens
+                    take(parts, 2 * workers if enough else workers)
+                else:
+                    assert waiting() or len(running) >= workers
                 expected[new] = [float(sum(row)) for row in step[1]]
             except OverloadedError:
                 refused += 1
-        elif step[0] == "take" and ready() and len(running) < 3:
-            take()
+        elif step[0] == "take" and ready() and len(running) < workers:
+            take(queue.take(), workers)
         elif step[0] in ("finish", "fail") and running:
             error = BackendError("failed") if step[0] == "fail" else None
             end(running.pop(step[1] % len(running)), error)
@@ -149,7 +160,7 @@ def check_interleaving(steps: list[tuple[Any, ...]], clock: Clock, answers: list
 
 def test_a_partly_full_batch_waits_out_its_delay() -> None:
     clock, answers = Clock(), list[Answer]()
-    queue = make_queue(clock, answers, max_delay=0.2)
+    queue = make_queue(clock, answers, max_delay=0.2, workers=3)
     taken: list[list[Part] | None] = []
 
     def take() -> list[int]:
@@ -239,7 +250,7 @@ def test_closing_between_the_pieces_of_a_row_runs_the_rest() -> None:
 
 def test_time_that_runs_out_while_a_piece_runs_holds_up_nobody() -> None:
     clock, answers = Clock(), list[Answer]()
-    queue = make_queue(clock, answers)
+    queue = make_queue(clock, answers, workers=2)
     long, other = request([list(range(1, 31))]), request([[7] * 5])
     queue.put(long, 1.0)
     piece = queue.take()
@@ -288,6 +299,44 @@ def test_a_worker_that_dies_leaves_no_caller_waiting(workers: int) -> None:
     batcher.close(timeout=WAIT)
 
 
+def test_callers_that_run_their_own_batch_take_a_workers_place() -> None:
+    clock, answers = Clock(), list[Answer]()
+    queue = make_queue(clock, answers, workers=2)
+    long, step = request([list(range(1, 21))]), request([[1]])
+    piece = queue.put_or_take(long, None)
+    assert piece is not None
+    assert not piece[0].final
+    own = queue.put_or_take(step, None)
+    assert own is not None
+    third = request([[2]])
+    assert queue.put_or_take(third, None) is None  # two batches run
+    taken: list[list[Part] | None] = []
+    worker = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
+    worker.start()
+    worker.join(0.05)
+    assert taken == []
+    queue.stop_running()
+    queue.finish(compute(own))
+    worker.join(WAIT)
+    assert [[part.request for part in parts or ()] for parts in taken] == [[third]]
+    queue.stop_running()
+    queue.finish(compute(taken[0] or ()))
+    worker = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
+    worker.start()  # waits for the rest of the long row, whose piece a caller runs
+    worker.join(0.05)
+    assert worker.is_alive()
+    queue.stop_running()
+    queue.finish(compute(piece))
+    worker.join(WAIT)
+    rest = taken[1]
+    assert rest is not None
+    assert [part.request for part in rest] == [long]
+    queue.close()
+    assert not queue.wait_until_idle(0.01)
+    queue.stop_running()
+    assert queue.wait_until_idle(WAIT)
+
+
 def test_workers_share_the_long_rows_that_wait() -> None:
     clock = Clock()
     queue = BatchQueue(
@@ -308,6 +357,7 @@ def test_workers_share_the_long_rows_that_wait() -> None:
     while queue.metrics().queued_rows:
         parts = queue.take()
         assert parts is not None
+        queue.stop_running()
         taken.append([len(part.items) for part in parts])
     # 455 of 910; of the 460 that are left, all of a longer row; then no less than 128.
     assert taken == [[90] * 5, [400], [30, 30]]

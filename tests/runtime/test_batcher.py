@@ -280,6 +280,50 @@ def test_closing_leaves_a_run_that_does_not_end(backend: FakeBackend, make: Call
             future.result(0)
 
 
+def test_a_thread_that_finds_nothing_waiting_computes_itself(
+    backend: FakeBackend, make: Callable[..., Batcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batcher, threads = make(), list[threading.Thread]()
+    run = backend.run
+    monkeypatch.setattr(backend, "run", lambda *rows: threads.append(threading.current_thread()) or run(*rows))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        own = pool.submit(threading.current_thread).result(WAIT)
+        assert sums(pool.submit(batcher.run, *rows([1, 2])).result(WAIT)) == [[3, 2, 0]]
+        long = list(range(1, 21))  # three pieces, of which the thread runs the first
+        assert sums(pool.submit(batcher.run, *rows(long)).result(WAIT)) == [[210, 20, 0]]
+        with pytest.raises(BackendError, match="index out of range"):
+            pool.submit(batcher.run, *rows([POISON])).result(WAIT)
+    assert threads == [own, own, batcher._workers[0], batcher._workers[0], own]
+    assert sums(batcher.run(*rows([4]))) == [[4, 1, 0]]
+    assert threads[-1] is batcher._workers[0]  # of the main thread, where Ctrl-C comes
+
+
+def test_closing_waits_for_what_callers_run(backend: FakeBackend, make: Callable[..., Batcher]) -> None:
+    batcher = make()
+    backend.gate.clear()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        asked = pool.submit(batcher.run, *rows([1, 2]))
+        assert backend.entered.acquire(timeout=WAIT)
+        closing = pool.submit(batcher.close)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            closing.result(0.05)
+        backend.gate.set()
+        closing.result(WAIT)
+        assert sums(asked.result(WAIT)) == [[3, 2, 0]]
+
+
+def test_closing_leaves_a_callers_run_that_does_not_end(backend: FakeBackend, make: Callable[..., Batcher]) -> None:
+    batcher = make()
+    backend.gate.clear()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(batcher.run, *rows([1, 2]))
+        assert backend.entered.acquire(timeout=WAIT)
+        batcher.close(timeout=0.01)
+        backend.gate.set()
+        with pytest.raises(ClosedError, match="within 0.01 s"):
+            asked.result(WAIT)
+
+
 def test_a_forgotten_batcher_ends_its_workers(backend: FakeBackend) -> None:
     batcher = Batcher(backend)
     (worker,) = batcher._workers
