@@ -42,10 +42,10 @@ _AMAZON = Recipe(
 )
 
 _OPEN_AMAZON = Recipe(
-    model={"dropout": 0.5, "dim": 128},
+    model={"dropout": 0.5, "conv_width": 1},
     training={**_AMAZON.training, "weight_decay": 0.3},
     history=50,
-    note="D=128, 2 layers, expansion 2, conv 4, histories of 50",
+    note="D=64, 2 layers, expansion 2, conv 1, histories of 50",
     objective={"loss": "sampled", "negatives": 2048},
 )
 
