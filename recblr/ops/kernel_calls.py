@@ -200,8 +200,7 @@ class KernelCalls:
         streams = [] if self.suffix == "cpu" else [ctypes.c_void_p(self.stream)]
         status = getattr(self.handle, f"recblr_{name}_{self.suffix}")(ctypes.byref(arguments), *places, *streams)
         if status != abi.OK:
-            self.handle.recblr_last_error.restype = ctypes.c_char_p
-            raise PluginLibraryError(f"recblr_{name}_{self.suffix}: {self.handle.recblr_last_error().decode()}")
+            raise PluginLibraryError(f"recblr_{name}_{self.suffix}: {load_library().last_error}")
 
 
 def calls_for(x: Tensor) -> KernelCalls:
