@@ -127,20 +127,21 @@ class BatchQueue:
         """No more requests are taken."""
         return self._closed
 
-    def put(self, request: Request, timeout: float | None) -> None:
+    def put(self, request: Request, timeout: float | None, *, take: bool = False) -> list[Part] | None:
         """Take a request that expires after `timeout` seconds, or never.
+
+        Args:
+            request: from any thread.
+            timeout: seconds.
+            take: where a worker would start with it at once, give its batch to the caller, to run it as one.
+
+        Returns:
+            The parts of that batch, or None.
 
         Raises:
             OverloadedError: the queue is full.
             ClosedError: it is closed.
         """
-        self._accept(request, timeout, by_caller=False)
-
-    def put_or_take(self, request: Request, timeout: float | None) -> list[Part] | None:
-        """As `put`, but where a worker would start with it at once, the caller gets its batch, to run it as one."""
-        return self._accept(request, timeout, by_caller=True)
-
-    def _accept(self, request: Request, timeout: float | None, *, by_caller: bool) -> list[Part] | None:
         now = self._clock()
         expired: list[Answer] = []
         parts: list[Part] | None = None
@@ -168,7 +169,7 @@ class BatchQueue:
                 enough = self._enough(lane)
                 places = self._workers * (_CALLERS_PER_WORKER if enough else 1)
                 free = nothing_waits and self._running < places
-                if by_caller and free and (enough or self._max_delay == 0):
+                if take and free and (enough or self._max_delay == 0):
                     parts = self._fill(lane, now)
                 elif (news or enough) and self._running < self._workers:  # else one looks when a batch is over
                     self._changed.notify()

@@ -89,15 +89,13 @@ class Batcher:
         Raises:
             ConfigError: a value out of its range.
         """
+        preferred = limits if preferred is None else preferred
         for name, value in (
             ("limits.rows", limits.rows),
             ("limits.tokens", limits.tokens),
             ("limits.exclusions", limits.exclusions),
-            *(
-                ()
-                if preferred is None
-                else (("preferred.rows", preferred.rows), ("preferred.tokens", preferred.tokens))
-            ),
+            ("preferred.rows", preferred.rows),
+            ("preferred.tokens", preferred.tokens),
             ("max_queued_rows", max_queued_rows),
             ("max_queued_tokens", max_queued_tokens),
             ("workers", workers),
@@ -115,7 +113,7 @@ class Batcher:
             limits,
             short_tokens=short_tokens,
             max_delay=max_delay,
-            preferred=limits if preferred is None else preferred,
+            preferred=preferred,
             max_rows=max_queued_rows,
             max_tokens=max_queued_tokens,
             workers=workers,
@@ -174,11 +172,16 @@ class Batcher:
             ClosedError: the batcher is closed.
             ForkError: this process was forked after the batcher was made.
         """
+        future = self._future(items, offsets, state_in, exclude, rank)
+        self._queue.put(future.request, self._seconds(timeout))
+        return future
+
+    def _future(
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, rank: bool
+    ) -> _WithdrawingFuture:
         self._check_process()
         future = _WithdrawingFuture(self._queue)
-        request = Request(items, offsets, state_in, exclude, future, rank=rank)
-        future.request = request
-        self._queue.put(request, self._seconds(timeout))
+        future.request = Request(items, offsets, state_in, exclude, future, rank=rank)
         return future
 
     async def arun(
@@ -216,15 +219,11 @@ class Batcher:
         thread = threading.current_thread()
         if thread in self._workers:
             raise RequestError("run was called in a future's callback, where it would wait for itself: use submit")
-        if thread is threading.main_thread():  # Ctrl-C may come there, and must not meet the queue's bookkeeping
-            future = self.submit(items, offsets, state_in, exclude, rank=rank)
-        else:
-            self._check_process()
-            future = _WithdrawingFuture(self._queue)
-            future.request = Request(items, offsets, state_in, exclude, future, rank=rank)
-            parts = self._queue.put_or_take(future.request, self._timeout)
-            if parts is not None:
-                BatchRunner(self._queue, self._backend, self._limits).run(parts)
+        future = self._future(items, offsets, state_in, exclude, rank)
+        # Ctrl-C may come in the main thread, and must not meet the queue's bookkeeping.
+        parts = self._queue.put(future.request, self._timeout, take=thread is not threading.main_thread())
+        if parts is not None:
+            BatchRunner(self._queue, self._backend, self._limits).run(parts)
         try:
             return future.result()
         finally:
@@ -345,11 +344,13 @@ def _close(
     if not drain:
         queue.fail_open("the batcher was closed before the request ran", running=False)
     end = None if timeout is None else time.monotonic() + timeout
+
+    def left() -> float | None:
+        return None if end is None else max(0.0, end - time.monotonic())
+
     for worker in workers:
         if worker is not threading.current_thread():
-            worker.join(None if end is None else max(0.0, end - time.monotonic()))
-    idle = threading.current_thread() in workers or queue.wait_until_idle(
-        None if end is None else max(0.0, end - time.monotonic())
-    )
+            worker.join(left())
+    idle = threading.current_thread() in workers or queue.wait_until_idle(left())
     if not idle or any(worker.is_alive() for worker in workers if worker is not threading.current_thread()):
         queue.fail_open(f"the batcher was closed, and had not answered within {timeout} s", running=True)

@@ -116,7 +116,7 @@ def check_interleaving(
             try:
                 if step[0] == "put":
                     queue.put(new, step[3])
-                elif (parts := queue.put_or_take(new, step[3])) is not None:
+                elif (parts := queue.put(new, step[3], take=True)) is not None:
                     assert not waiting()
                     enough = new.n_rows >= LIMITS.rows or sum(map(len, step[1])) >= LIMITS.tokens
                     take(parts, 2 * workers if enough else workers)
@@ -303,13 +303,13 @@ def test_callers_that_run_their_own_batch_take_a_workers_place() -> None:
     clock, answers = Clock(), list[Answer]()
     queue = make_queue(clock, answers, workers=2)
     long, step = request([list(range(1, 21))]), request([[1]])
-    piece = queue.put_or_take(long, None)
+    piece = queue.put(long, None, take=True)
     assert piece is not None
     assert not piece[0].final
-    own = queue.put_or_take(step, None)
+    own = queue.put(step, None, take=True)
     assert own is not None
     third = request([[2]])
-    assert queue.put_or_take(third, None) is None  # two batches run
+    assert queue.put(third, None, take=True) is None  # two batches run
     taken: list[list[Part] | None] = []
     worker = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
     worker.start()
