@@ -101,6 +101,20 @@ def settle() -> None:
     gc.freeze()
 
 
+def scheduled_starts(rate: float, seconds: float, generator: np.random.Generator) -> list[float]:
+    """Random times at this rate, at least 100, from now on."""
+    gaps = generator.exponential(1 / rate, max(100, int(rate * seconds)))
+    starts: list[float] = (np.cumsum(gaps) + time.perf_counter() + 0.05).tolist()
+    return starts
+
+
+def sleep_until(start: float) -> None:
+    """Wait for a time of `time.perf_counter`; at once where it is past."""
+    wait = start - time.perf_counter()
+    if wait > 0:
+        time.sleep(wait)
+
+
 def open_loop(
     send: Callable[[Callable[[], None]], None], rate: float, seconds: float, generator: np.random.Generator
 ) -> list[float]:
@@ -112,7 +126,6 @@ def open_loop(
         seconds: of all.
         generator: of the starts.
     """
-    starts = np.cumsum(generator.exponential(1 / rate, max(100, int(rate * seconds)))) + time.perf_counter() + 0.05
     latencies: list[float] = []
     left = threading.Semaphore(0)
 
@@ -120,10 +133,9 @@ def open_loop(
         latencies.append((time.perf_counter() - start) * 1e3)
         left.release()
 
-    for start in starts.tolist():
-        wait = start - time.perf_counter()
-        if wait > 0:
-            time.sleep(wait)
+    starts = scheduled_starts(rate, seconds, generator)
+    for start in starts:
+        sleep_until(start)
         send(lambda start=start: answered(start))  # type: ignore[misc]
     for _ in starts:
         left.acquire()
@@ -134,14 +146,11 @@ def open_loop_of_threads(
     call: Callable[[], object], rate: float, seconds: float, generator: np.random.Generator
 ) -> list[float]:
     """As `open_loop`, of threads that each take the next start and wait for their answer, as in a threaded server."""
-    starts = np.cumsum(generator.exponential(1 / rate, max(100, int(rate * seconds)))) + time.perf_counter() + 0.05
-    turns, latencies = iter(starts.tolist()), list[float]()
+    turns, latencies = iter(scheduled_starts(rate, seconds, generator)), list[float]()
 
     def caller() -> None:
         for start in turns:
-            wait = start - time.perf_counter()
-            if wait > 0:
-                time.sleep(wait)
+            sleep_until(start)
             call()
             latencies.append((time.perf_counter() - start) * 1e3)
 
@@ -191,12 +200,12 @@ def latency_at_load(
     and for comparison without a batcher, of one thread that asks for one after the other, and of as many as with it."""
     turn = iter(range(2**62))
 
-    def send_bare(answered: Callable[[], None]) -> None:
-        backend.run(*requests[next(turn) % len(requests)])
-        answered()
-
     def run_bare() -> None:
         backend.run(*requests[next(turn) % len(requests)])
+
+    def send_bare(answered: Callable[[], None]) -> None:
+        run_bare()
+        answered()
 
     measured = []
     for delay in DELAYS_MS:

@@ -41,45 +41,37 @@ _AMAZON = Recipe(
     note="D=64, 2 layers, expansion 2, conv 4, histories of 50",
 )
 
-_OPEN_AMAZON = Recipe(
+_OPEN_AMAZON = dataclasses.replace(
+    _AMAZON,
     model={"dropout": 0.5, "conv_width": 1},
     training={**_AMAZON.training, "weight_decay": 0.3},
-    history=50,
     note="D=64, 2 layers, expansion 2, conv 1, histories of 50",
     objective={"loss": "sampled", "negatives": 2048},
 )
 
+_ML_1M = Recipe(
+    model={"dropout": 0.2},
+    training={
+        "epochs": 36,
+        "patience": 10,
+        "batch_tokens": 2048,
+        "learning_rate": 2e-3,
+        "max_history": 200,
+        "schedule": "cosine",
+        "warmup_epochs": 0.5,
+        "weight_average": 0.998,
+    },
+    history=200,
+    note="D=64, 2 layers, expansion 2, conv 4, histories of 200",
+)
+
 RECIPES: dict[str, dict[str, Recipe]] = {
     "ml-1m": {
-        "paper": Recipe(
-            model={"dropout": 0.2},
-            training={
-                "epochs": 36,
-                "patience": 10,
-                "batch_tokens": 2048,
-                "learning_rate": 2e-3,
-                "max_history": 200,
-                "schedule": "cosine",
-                "warmup_epochs": 0.5,
-                "weight_average": 0.998,
-            },
-            history=200,
-            note="D=64, 2 layers, expansion 2, conv 4, histories of 200",
-        ),
-        "open": Recipe(
+        "paper": _ML_1M,
+        "open": dataclasses.replace(
+            _ML_1M,
             model={"dropout": 0.3, "dim": 128},
-            training={
-                "epochs": 24,
-                "patience": 10,
-                "batch_tokens": 2048,
-                "learning_rate": 2e-3,
-                "weight_decay": 0.05,
-                "max_history": 200,
-                "schedule": "cosine",
-                "warmup_epochs": 0.5,
-                "weight_average": 0.998,
-            },
-            history=200,
+            training={**_ML_1M.training, "epochs": 24, "weight_decay": 0.05},
             note="D=128, 2 layers, expansion 2, conv 4, histories of 200",
         ),
     },
