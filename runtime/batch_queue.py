@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from recblr.errors import ClosedError, DeadlineError, OverloadedError
 from recblr.runtime.backend import Limits
@@ -21,6 +22,11 @@ _FEWEST_SHARED_TOKENS = 128
 # So many callers may run batches of their own that are worth it: as they would not be merged, they would only wait for
 # one another, while the system shares the CPUs among them. None starts one while anything waits.
 _CALLERS_PER_WORKER = 2
+
+_CLOSED = "the batcher is closed: make a new one"
+
+# What came of rows that a caller ran itself; "again" where it puts them in the queue.
+Outcome: TypeAlias = Literal["answered", "failed", "again"]
 
 # The condition's waits are bounded by the platform; a worker looks again after so many seconds.
 _LONGEST_WAIT = 3600.0
@@ -115,7 +121,7 @@ class BatchQueue:
         self._held: set[Request] = set()  # in no lane while a piece of a row runs
         self._next_deadline = float("inf")  # none waiting has an earlier one
         self._open: set[Request] = set()
-        self._running = 0
+        self._running = self._entered = 0
         self._closed = False
         self._accepted = self._refused = self._answered = self._failed = self._expired = self._cancelled = 0
         self._backend_errors = self._batch_tokens = 0
@@ -127,16 +133,8 @@ class BatchQueue:
         """No more requests are taken."""
         return self._closed
 
-    def put(self, request: Request, timeout: float | None, *, take: bool = False) -> list[Part] | None:
-        """Take a request that expires after `timeout` seconds, or never.
-
-        Args:
-            request: from any thread.
-            timeout: seconds.
-            take: where a worker would start with it at once, give its batch to the caller, to run it as one.
-
-        Returns:
-            The parts of that batch, or None.
+    def put(self, request: Request, timeout: float | None) -> None:
+        """Take a request from any thread that expires after `timeout` seconds, or never.
 
         Raises:
             OverloadedError: the queue is full.
@@ -144,10 +142,9 @@ class BatchQueue:
         """
         now = self._clock()
         expired: list[Answer] = []
-        parts: list[Part] | None = None
         with self._changed:
             if self._closed:
-                raise ClosedError("the batcher is closed: make a new one")
+                raise ClosedError(_CLOSED)
             if self._full(request):
                 expired = self._expire(now)
             full = self._full(request)
@@ -166,12 +163,8 @@ class BatchQueue:
                 lane.put(request)
                 self._accepted += 1
                 self._open.add(request)
-                enough = self._enough(lane)
-                places = self._workers * (_CALLERS_PER_WORKER if enough else 1)
-                free = nothing_waits and self._running < places
-                if take and free and (enough or self._max_delay == 0):
-                    parts = self._fill(lane, now)
-                elif (news or enough) and self._running < self._workers:  # else one looks when a batch is over
+                # Where all workers run, one looks when its batch is over.
+                if (news or self._enough(lane.rows, lane.tokens)) and self._running < self._workers:
                     self._changed.notify()
         if expired:
             self._deliver(expired)
@@ -180,7 +173,51 @@ class BatchQueue:
                 f"no room for {request.n_rows:,} more rows, where at most {self._max_rows:,} rows and "
                 f"{self._max_tokens:,} items may wait: send the request again later, or elsewhere"
             )
-        return parts
+
+    def enter(self, n_rows: int, n_tokens: int) -> bool:
+        """Whether a caller may run rows itself, as a batch in a worker's place; it must `leave` then.
+
+        It may where a worker would start with them at once: nothing waits and a worker is free.
+
+        Args:
+            n_rows: within the limits of a batch.
+            n_tokens: items of these rows, within them, too.
+
+        Raises:
+            ClosedError: the queue is closed.
+        """
+        with self._changed:
+            if self._closed:
+                raise ClosedError(_CLOSED)
+            enough = self._enough(n_rows, n_tokens)
+            places = self._workers * (_CALLERS_PER_WORKER if enough else 1)
+            if (
+                self._short.rows
+                or self._long.rows
+                or self._running >= places
+                or not (enough or self._max_delay == 0)
+            ):
+                return False
+            self._running += 1
+            self._entered += 1
+            return True
+
+    def leave(self, n_rows: int, n_tokens: int, outcome: Outcome) -> None:
+        """End what `enter` began."""
+        with self._changed:
+            self._entered -= 1
+            if outcome == "answered":
+                self._batch_rows.add(n_rows)
+                self._batch_tokens += n_tokens
+                self._answered += 1
+            else:
+                self._backend_errors += 1
+            if outcome == "failed":
+                self._failed += 1
+            if outcome != "again":
+                self._accepted += 1
+                self._wait_seconds.add(0.0)
+            self._end_batch()
 
     def withdraw(self, request: Request) -> bool:
         """Drop a request whose caller no longer waits; its place is free at once. False where it was done already."""
@@ -222,7 +259,6 @@ class BatchQueue:
                 else:
                     request.resume(result[2])
                     self._lane_of(request).put(request)
-                    self._changed.notify()  # who ran the piece may be a caller, who runs no more
                 if not part.final:
                     self._held.discard(request)  # after `_end`, which must know that it is in no lane
             if self._closed:
@@ -243,11 +279,7 @@ class BatchQueue:
     def stop_running(self) -> None:
         """Note that a batch is over."""
         with self._changed:
-            self._running -= 1
-            if self._closed:
-                self._changed.notify_all()
-            elif self._short.rows or self._long.rows:
-                self._changed.notify()  # a worker may wait because callers ran as many batches as there may be
+            self._end_batch()
 
     def wait_until_idle(self, seconds: float | None) -> bool:
         """Wait until no batch runs, once the queue is closed; False where that takes longer."""
@@ -278,7 +310,7 @@ class BatchQueue:
             return BatcherMetrics(
                 queued_rows=self._short.rows + self._long.rows,
                 queued_tokens=self._short.tokens + self._long.tokens,
-                open_requests=len(self._open),
+                open_requests=len(self._open) + self._entered,
                 running_batches=self._running,
                 accepted=self._accepted,
                 refused=self._refused,
@@ -293,6 +325,13 @@ class BatchQueue:
             )
 
     # What follows is called with the lock held.
+
+    def _end_batch(self) -> None:
+        self._running -= 1
+        if self._closed:
+            self._changed.notify_all()
+        elif self._short.rows or self._long.rows:
+            self._changed.notify()  # a worker may wait because callers ran as many batches as there may be
 
     def _lane_of(self, request: Request) -> _Lane:
         return self._short if request.longest <= self._short_tokens else self._long
@@ -355,15 +394,15 @@ class BatchQueue:
             if front is None:
                 continue
             left = front.arrived + self._max_delay - now
-            if left <= 0 or self._enough(lane) or self._closed:
+            if left <= 0 or self._enough(lane.rows, lane.tokens) or self._closed:
                 self._long_next = lane is self._short
                 return lane, None
             seconds = left if seconds is None else min(seconds, left)
         return None, seconds
 
-    def _enough(self, lane: _Lane) -> bool:
-        """Whether what waits is worth a batch already."""
-        return lane.rows >= self._enough_rows or lane.tokens >= self._enough_tokens
+    def _enough(self, n_rows: int, n_tokens: int) -> bool:
+        """Whether so much is worth a batch already."""
+        return n_rows >= self._enough_rows or n_tokens >= self._enough_tokens
 
     def _tokens_for(self, lane: _Lane) -> int:
         """The most items of a batch: for long rows a worker's share of what waits, as the others will be free soon."""

@@ -154,22 +154,8 @@ class Request:
         Raises:
             RequestError: other dtypes or shapes, offsets that do not describe `items`, or exclusions of other rows.
         """
-        _check(items, "items", _INT32, 1)
-        _check(offsets, "offsets", _INT32, 1)
-        _check(state_in, "state_in", _FLOAT32, 2)
-        _check(exclude, "exclude", _INT32, 2)
-        places: list[int] = offsets.tolist()
+        places = checked_offsets(items, offsets, state_in, exclude)
         n_rows = len(places) - 1
-        if n_rows < 1 or places[0] != 0 or places[-1] != len(items) or (n_rows > 1 and places != sorted(places)):
-            raise RequestError(
-                f"offsets do not describe rows of {len(items)} items: give 0, rising, up to {len(items)}"
-            )
-        if len(state_in) != n_rows:
-            raise RequestError(f"state_in has {len(state_in)} rows where offsets have {n_rows}: give one state per row")
-        if exclude.shape[1] != 2:
-            raise RequestError(f"exclude has shape {exclude.shape}: give int32 [M, 2] pairs of (row, item)")
-        if len(exclude) and not (exclude[:, 0].min() >= 0 and exclude[:, 0].max() < n_rows):
-            raise RequestError(f"exclude names a row outside 0..{n_rows - 1}: its rows are those of offsets")
         self.future = future
         self.loop = loop
         self.rank = rank
@@ -280,6 +266,31 @@ class Request:
         """Let go of the arrays of a request that is done; it may stay in the queue for a while."""
         self._items, self._states, self._exclude = _NO_ITEMS, _NO_STATES, _NO_EXCLUSIONS
         self._state = self._result = None
+
+
+def checked_offsets(
+    items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
+) -> list[int]:
+    """The offsets as Python's numbers, once all arrays have the form that `recblr.runtime.Backend.run` asks for.
+
+    Raises:
+        RequestError: see `Request`.
+    """
+    _check(items, "items", _INT32, 1)
+    _check(offsets, "offsets", _INT32, 1)
+    _check(state_in, "state_in", _FLOAT32, 2)
+    _check(exclude, "exclude", _INT32, 2)
+    places: list[int] = offsets.tolist()
+    n_rows = len(places) - 1
+    if n_rows < 1 or places[0] != 0 or places[-1] != len(items) or (n_rows > 1 and places != sorted(places)):
+        raise RequestError(f"offsets do not describe rows of {len(items)} items: give 0, rising, up to {len(items)}")
+    if len(state_in) != n_rows:
+        raise RequestError(f"state_in has {len(state_in)} rows where offsets have {n_rows}: give one state per row")
+    if exclude.shape[1] != 2:
+        raise RequestError(f"exclude has shape {exclude.shape}: give int32 [M, 2] pairs of (row, item)")
+    if len(exclude) and not (exclude[:, 0].min() >= 0 and exclude[:, 0].max() < n_rows):
+        raise RequestError(f"exclude names a row outside 0..{n_rows - 1}: its rows are those of offsets")
+    return places
 
 
 def _check(array: object, name: str, dtype: np.dtype[np.generic], ndim: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recblr.array_types import ExcludeArray, StatesArray
+from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
 from recblr.errors import BackendError, RecblrError, short_reason
 from recblr.runtime.backend import Backend, Limits, advance
 from recblr.runtime.batch_queue import BatchQueue
@@ -30,7 +30,7 @@ class BatchRunner:
             self._run(parts, results)
         except BaseException as error:  # such as SystemExit: not repeated, and the worker goes on
             told = {id(part) for part, _ in results}
-            results += [(part, _explained(error)) for part in parts if id(part) not in told]
+            results += [(part, explained(error)) for part in parts if id(part) not in told]
         finally:
             self._queue.stop_running()
         self._queue.finish(results)
@@ -50,7 +50,7 @@ class BatchRunner:
             elif parts[0].n_rows > 1:
                 self._run_rows(parts[0], results)
             else:
-                results.append((parts[0], _explained(error)))
+                results.append((parts[0], explained(error)))
             return
         if len(parts) == 1:
             results.append((parts[0], (top_items, top_scores, states)))
@@ -101,15 +101,29 @@ class BatchRunner:
                 self._states = np.empty((self._rows, width), np.float32)
             states = np.concatenate([part.states for part in parts], out=self._states[:n_rows])
             exclude = _merged_exclusions(parts)
-        if any(part.rank for part in parts):
-            top_items, top_scores, new_states = self._backend.run(items, offsets, states, exclude)
-        else:
-            new_states = advance(self._backend, items, offsets, states)
-            top_items, top_scores = np.empty((n_rows, 0), np.int32), np.empty((n_rows, 0), np.float32)
-        if not len(top_items) == len(top_scores) == len(new_states) == n_rows:
-            raise BackendError(f"the backend gave {len(top_items)} rows for {n_rows}: its graph is another")
+        rank = any(part.rank for part in parts)
+        result = run_rows(self._backend, items, offsets, states, exclude, rank)
         self._queue.ran(n_rows, len(items))
-        return top_items, top_scores, new_states
+        return result
+
+
+def run_rows(
+    backend: Backend, items: ItemsArray, offsets: OffsetsArray, states: StatesArray, exclude: ExcludeArray, rank: bool
+) -> Result:
+    """`Backend.run`, or without `rank` the states alone; the rankings are then [B, 0].
+
+    Raises:
+        BackendError: the backend gave another number of rows; it may raise anything else.
+    """
+    n_rows = len(offsets) - 1
+    if rank:
+        top_items, top_scores, new_states = backend.run(items, offsets, states, exclude)
+    else:
+        new_states = advance(backend, items, offsets, states)
+        top_items, top_scores = np.empty((n_rows, 0), np.int32), np.empty((n_rows, 0), np.float32)
+    if not len(top_items) == len(top_scores) == len(new_states) == n_rows:
+        raise BackendError(f"the backend gave {len(top_items)} rows for {n_rows}: its graph is another")
+    return top_items, top_scores, new_states
 
 
 def _merged_exclusions(parts: Sequence[Part]) -> ExcludeArray:
@@ -124,12 +138,13 @@ def _merged_exclusions(parts: Sequence[Part]) -> ExcludeArray:
     return merged
 
 
-def _explained(error: BaseException) -> Exception:
+def explained(error: BaseException) -> Exception:
+    """What the caller is told of a run that raised."""
     if isinstance(error, RecblrError):
         return error
-    explained = BackendError(
+    told = BackendError(
         f"the backend failed on this request ({type(error).__name__}: {short_reason(error)}): "
         "check its items and states; other requests are not affected"
     )
-    explained.__cause__ = error
-    return explained
+    told.__cause__ = error
+    return told

@@ -18,9 +18,9 @@ from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArr
 from recblr.errors import ConfigError, ForkError, RecblrError, RequestError, short_reason
 from recblr.runtime.backend import Backend, Limits
 from recblr.runtime.batch_metrics import BatcherMetrics
-from recblr.runtime.batch_queue import Answer, BatchQueue
-from recblr.runtime.batch_request import Request, Result
-from recblr.runtime.batch_runner import BatchRunner
+from recblr.runtime.batch_queue import Answer, BatchQueue, Outcome
+from recblr.runtime.batch_request import Request, Result, checked_offsets
+from recblr.runtime.batch_runner import BatchRunner, explained, run_rows
 
 # On the native library's kernels, four rows share a reading of the items; in ONNX Runtime the cost of a step falls
 # until about 32 rows, that of an item of a history until about 128 items. Batches a few times that size pay for
@@ -219,15 +219,41 @@ class Batcher:
         thread = threading.current_thread()
         if thread in self._workers:
             raise RequestError("run was called in a future's callback, where it would wait for itself: use submit")
-        future = self._future(items, offsets, state_in, exclude, rank)
         # Ctrl-C may come in the main thread, and must not meet the queue's bookkeeping.
-        parts = self._queue.put(future.request, self._timeout, take=thread is not threading.main_thread())
-        if parts is not None:
-            BatchRunner(self._queue, self._backend, self._limits).run(parts)
+        if thread is not threading.main_thread():
+            result = self._run_alone(items, offsets, state_in, exclude, rank)
+            if result is not None:
+                return result
+        future = self._future(items, offsets, state_in, exclude, rank)
+        self._queue.put(future.request, self._timeout)
         try:
             return future.result()
         finally:
             future.cancel()  # where Ctrl-C ended the wait
+
+    def _run_alone(
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, rank: bool
+    ) -> Result | None:
+        """Run rows in this thread, where nothing waits; None where they must go through the queue."""
+        self._check_process()
+        checked_offsets(items, offsets, state_in, exclude)
+        limits, n_rows, n_tokens = self._limits, len(state_in), len(items)
+        too_many = n_rows > 1 and len(exclude) > limits.exclusions
+        if n_rows > limits.rows or n_tokens > limits.tokens or too_many or not self._queue.enter(n_rows, n_tokens):
+            return None
+        outcome: Outcome = "failed"
+        try:
+            result = run_rows(self._backend, items, offsets, state_in, exclude, rank)
+            outcome = "answered"
+            return result
+        except Exception as error:
+            if n_rows > 1:  # which may be too large for the memory: workers repeat it in halves
+                outcome = "again"
+                return None
+            told = explained(error)
+            raise told from told.__cause__
+        finally:
+            self._queue.leave(n_rows, n_tokens, outcome)
 
     def metrics(self) -> BatcherMetrics:
         """What waits now, and counts since the start."""

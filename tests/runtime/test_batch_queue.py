@@ -56,11 +56,13 @@ def compute(parts: Iterable[Part]) -> list[tuple[Part, Result | Exception]]:
 
 actions = st.one_of(
     st.tuples(
-        st.sampled_from(["put", "run"]),
+        st.just("put"),
         st.lists(st.lists(st.integers(1, 50), max_size=20), min_size=1, max_size=6),
         st.integers(0, 9),
         st.sampled_from([None, 1.0, 5.0]),
     ),
+    st.tuples(st.just("enter"), st.integers(1, LIMITS.rows), st.integers(0, LIMITS.tokens)),
+    st.tuples(st.just("leave"), st.integers(0, 3), st.sampled_from(["answered", "failed", "again"])),
     st.tuples(st.just("take")),
     st.tuples(st.just("finish"), st.integers(0, 3)),
     st.tuples(st.just("fail"), st.integers(0, 3)),
@@ -84,7 +86,8 @@ def check_interleaving(
     expected: dict[Request, list[float]] = {}
     running: list[list[Part]] = []
     failed: set[Request] = set()
-    refused = withdrawn = 0
+    entered: list[tuple[int, int]] = []
+    refused = withdrawn = answered_alone = failed_alone = 0
 
     def ready() -> bool:
         """Whether a worker would find work at once, once what expired is gone."""
@@ -98,7 +101,7 @@ def check_interleaving(
 
     def take(parts: list[Part] | None, places: int) -> None:
         assert parts
-        assert len(running) < places
+        assert len(running) + len(entered) < places
         assert sum(part.n_rows for part in parts) <= LIMITS.rows
         assert sum(len(part.items) for part in parts) <= LIMITS.tokens
         assert len(parts) == 1 or sum(len(part.exclude) for part in parts) <= LIMITS.exclusions
@@ -111,21 +114,25 @@ def check_interleaving(
         queue.finish(compute(parts) if error is None else [(part, error) for part in parts])
 
     for step in steps:
-        if step[0] in ("put", "run"):
+        if step[0] == "put":
             new = request(step[1], step[2])
             try:
-                if step[0] == "put":
-                    queue.put(new, step[3])
-                elif (parts := queue.put(new, step[3], take=True)) is not None:
-                    assert not waiting()
-                    enough = new.n_rows >= LIMITS.rows or sum(map(len, step[1])) >= LIMITS.tokens
-                    take(parts, 2 * workers if enough else workers)
-                else:
-                    assert waiting() or len(running) >= workers
+                queue.put(new, step[3])
                 expected[new] = [float(sum(row)) for row in step[1]]
             except OverloadedError:
                 refused += 1
-        elif step[0] == "take" and ready() and len(running) < workers:
+        elif step[0] == "enter":
+            size = step[1:]
+            enough = size[0] >= LIMITS.rows or size[1] >= LIMITS.tokens
+            free = len(running) + len(entered) < (2 * workers if enough else workers)
+            assert queue.enter(*size) == (free and not waiting())
+            if free and not waiting():
+                entered.append(size)
+        elif step[0] == "leave" and entered:
+            queue.leave(*entered.pop(step[1] % len(entered)), step[2])
+            answered_alone += step[2] == "answered"
+            failed_alone += step[2] == "failed"
+        elif step[0] == "take" and ready() and len(running) + len(entered) < workers:
             take(queue.take(), workers)
         elif step[0] in ("finish", "fail") and running:
             error = BackendError("failed") if step[0] == "fail" else None
@@ -135,6 +142,8 @@ def check_interleaving(
         elif step[0] == "wait":
             clock.now += step[1]
     queue.close()
+    while entered:
+        queue.leave(*entered.pop(), "again")
     while running:
         end(running.pop())
     while (parts := queue.take()) is not None:
@@ -151,10 +160,11 @@ def check_interleaving(
         else:
             assert isinstance(answer.error, DeadlineError)
     metrics = queue.metrics()
-    assert (metrics.accepted, metrics.refused) == (len(expected), refused)
-    assert metrics.answered + metrics.failed + metrics.expired == len(answers) == len(expected) - withdrawn
+    assert (metrics.accepted, metrics.refused) == (len(expected) + answered_alone + failed_alone, refused)
+    ended = metrics.answered + metrics.failed + metrics.expired - answered_alone - failed_alone
+    assert ended == len(answers) == len(expected) - withdrawn
     assert metrics.cancelled == withdrawn
-    assert metrics.answered == sum(answer.result is not None for answer in answers)
+    assert metrics.answered == sum(answer.result is not None for answer in answers) + answered_alone
     assert (metrics.open_requests, metrics.queued_rows, metrics.queued_tokens, metrics.running_batches) == (0, 0, 0, 0)
 
 
@@ -302,39 +312,30 @@ def test_a_worker_that_dies_leaves_no_caller_waiting(workers: int) -> None:
 def test_callers_that_run_their_own_batch_take_a_workers_place() -> None:
     clock, answers = Clock(), list[Answer]()
     queue = make_queue(clock, answers, workers=2)
-    long, step = request([list(range(1, 21))]), request([[1]])
-    piece = queue.put(long, None, take=True)
-    assert piece is not None
-    assert not piece[0].final
-    own = queue.put(step, None, take=True)
-    assert own is not None
-    third = request([[2]])
-    assert queue.put(third, None, take=True) is None  # two batches run
+    assert queue.enter(1, 1)
+    assert queue.enter(1, 1)
+    assert not queue.enter(1, 1)  # two batches run
+    step = request([[2]])
+    queue.put(step, None)
     taken: list[list[Part] | None] = []
     worker = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
     worker.start()
     worker.join(0.05)
     assert taken == []
-    queue.stop_running()
-    queue.finish(compute(own))
+    queue.leave(1, 1, "answered")
     worker.join(WAIT)
-    assert [[part.request for part in parts or ()] for parts in taken] == [[third]]
+    assert [[part.request for part in parts or ()] for parts in taken] == [[step]]
     queue.stop_running()
     queue.finish(compute(taken[0] or ()))
-    worker = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
-    worker.start()  # waits for the rest of the long row, whose piece a caller runs
-    worker.join(0.05)
-    assert worker.is_alive()
-    queue.stop_running()
-    queue.finish(compute(piece))
-    worker.join(WAIT)
-    rest = taken[1]
-    assert rest is not None
-    assert [part.request for part in rest] == [long]
     queue.close()
+    with pytest.raises(ClosedError):
+        queue.enter(1, 1)
     assert not queue.wait_until_idle(0.01)
-    queue.stop_running()
+    queue.leave(1, 1, "failed")
     assert queue.wait_until_idle(WAIT)
+    metrics = queue.metrics()
+    assert (metrics.accepted, metrics.answered, metrics.failed, metrics.open_requests) == (3, 2, 1, 0)
+    assert (metrics.backend_errors, metrics.batch_rows.total) == (1, 1.0)
 
 
 def test_workers_share_the_long_rows_that_wait() -> None:

@@ -289,13 +289,30 @@ def test_a_thread_that_finds_nothing_waiting_computes_itself(
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         own = pool.submit(threading.current_thread).result(WAIT)
         assert sums(pool.submit(batcher.run, *rows([1, 2])).result(WAIT)) == [[3, 2, 0]]
-        long = list(range(1, 21))  # three pieces, of which the thread runs the first
+        long = list(range(1, 21))  # three pieces, for workers
         assert sums(pool.submit(batcher.run, *rows(long)).result(WAIT)) == [[210, 20, 0]]
         with pytest.raises(BackendError, match="index out of range"):
             pool.submit(batcher.run, *rows([POISON])).result(WAIT)
-    assert threads == [own, own, batcher._workers[0], batcher._workers[0], own]
+        assert batcher.metrics().failed == 1
+        with pytest.raises(RequestError, match="offsets do not describe"):
+            pool.submit(batcher.run, *rows([1])[:1], np.array([0, 2], np.int32), *rows([1])[2:]).result(WAIT)
+    worker = batcher._workers[0]
+    assert threads == [own, worker, worker, worker, own]
     assert sums(batcher.run(*rows([4]))) == [[4, 1, 0]]
-    assert threads[-1] is batcher._workers[0]  # of the main thread, where Ctrl-C comes
+    assert threads[-1] is worker  # of the main thread, where Ctrl-C comes
+
+
+def test_rows_that_fail_in_the_callers_thread_are_repeated_in_halves(
+    backend: FakeBackend, make: Callable[..., Batcher]
+) -> None:
+    batcher = make()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        backend.max_rows = 1
+        assert sums(pool.submit(batcher.run, *rows([1], [2], [3])).result(WAIT)) == [[1, 1, 0], [2, 1, 0], [3, 1, 0]]
+        with pytest.raises(BackendError, match="index out of range"):
+            pool.submit(batcher.run, *rows([1], [POISON])).result(WAIT)
+    metrics = batcher.metrics()
+    assert (metrics.accepted, metrics.answered, metrics.failed, metrics.open_requests) == (2, 1, 1, 0)
 
 
 def test_closing_waits_for_what_callers_run(backend: FakeBackend, make: Callable[..., Batcher]) -> None:
@@ -319,9 +336,10 @@ def test_closing_leaves_a_callers_run_that_does_not_end(backend: FakeBackend, ma
         asked = pool.submit(batcher.run, *rows([1, 2]))
         assert backend.entered.acquire(timeout=WAIT)
         batcher.close(timeout=0.01)
+        with pytest.raises(ClosedError):
+            batcher.submit(*rows([1]))
         backend.gate.set()
-        with pytest.raises(ClosedError, match="within 0.01 s"):
-            asked.result(WAIT)
+        assert sums(asked.result(WAIT)) == [[3, 2, 0]]
 
 
 def test_a_forgotten_batcher_ends_its_workers(backend: FakeBackend) -> None:
