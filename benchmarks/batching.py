@@ -4,9 +4,10 @@ for histories, of the batcher's for steps), and one caller to 64.
     python benchmarks/batching.py [DATA]
 
 Histories are whole requests through the engine, of DATA's lengths, or of a log-normal distribution like MovieLens's
-without it. Steps are one item on a state, given to the batcher and to the backend directly, so that they measure the
-batcher alone. Ratios are medians over rounds in which both sides take turns. Latency in open loop counts from the
-scheduled start; a lone request is measured in the same way, at a rate at which it meets no other.
+without it. Steps are one item on a state, given to the batcher and to the backend directly, one of a request or a
+group, so that they measure the batcher alone. Ratios are medians over rounds in which both sides take turns. Latency in
+open loop counts from the scheduled start; a lone request is measured in the same way, at a rate at which it meets no
+other.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ LONE_RATE = 50.0
 SENDERS = 16  # threads of an open loop; a start waits if none is free, and that counts
 DELAYS_MS = (0.0, 2.0)
 SWITCH_SECONDS = 0.0005  # as recblr-serve sets it
+
+GROUP_ROWS = 16
 
 LOADED = ("submitted", "threads", "one_thread_without_batcher", "threads_without_batcher")
 
@@ -175,16 +178,21 @@ def best_batch(candidates: dict[tuple[int, int], Callable[[], object]], seconds:
 
 
 def saturation(
-    candidates: dict[tuple[int, int], Callable[[], object]], ask: Ask, rounds: int, seconds: float
+    candidates: dict[tuple[int, int], Callable[[], object]],
+    ask: Ask,
+    rounds: int,
+    seconds: float,
+    rows_of_request: int = 1,
 ) -> dict[str, Any]:
-    """The batcher's throughput with many callers against the bare best."""
+    """The batcher's rows per second with many callers against the bare best."""
     threads, rows = best_batch(candidates, seconds / 2)
     bare, batched = [], []
     for _ in range(rounds):
         bare.append(rate_of(candidates[threads, rows], rows, seconds))
-        batched.append(closed_loop(ask, SATURATING_CALLERS, seconds)[0])
+        batched.append(closed_loop(ask, SATURATING_CALLERS, seconds)[0] * rows_of_request)
     return {
         "callers": SATURATING_CALLERS,
+        "rows_of_request": rows_of_request,
         "bare_threads": threads,
         "bare_rows": rows,
         "bare_per_s": statistics.median(bare),
@@ -288,6 +296,7 @@ def measure_steps(bare: dict[int, Engine], batched: Engine, rounds: int, seconds
     batcher = batched.batcher
     assert batcher is not None
     requests = [rows_of(batched, 1, 1, generator) for _ in range(64)]
+    groups = [rows_of(batched, 1, GROUP_ROWS, generator) for _ in range(64)]
     candidates: dict[tuple[int, int], Callable[[], object]] = {}
     for threads, engine in bare.items():
         for rows in BATCH_SIZES:
@@ -297,6 +306,9 @@ def measure_steps(bare: dict[int, Engine], batched: Engine, rounds: int, seconds
     def ask(number: int) -> Awaitable[object]:
         return batcher.arun(*requests[number % len(requests)])
 
+    def ask_of_group(number: int) -> Awaitable[object]:
+        return batcher.arun(*groups[number % len(groups)])
+
     saturated = saturation(candidates, ask, rounds, seconds)
     callers = []
     for n in CALLERS:
@@ -304,6 +316,7 @@ def measure_steps(bare: dict[int, Engine], batched: Engine, rounds: int, seconds
         callers.append({"callers": n, "per_s": rate, **percentiles(latencies)})
     return {
         "saturated": saturated,
+        "saturated_by_groups": saturation(candidates, ask_of_group, rounds, seconds, GROUP_ROWS),
         "closed_loop": callers,
         # The batcher's own throughput: the bare engine's is beyond what one Python process can send and answer singly.
         "open_loop": latency_at_load(bare[1]._backend, requests, saturated["batched_per_s"], rounds, seconds),
@@ -312,11 +325,12 @@ def measure_steps(bare: dict[int, Engine], batched: Engine, rounds: int, seconds
 
 def show(name: str, measured: dict[str, Any]) -> None:
     """Print the essentials."""
-    saturated = measured["saturated"]
-    click.echo(
-        f"{name}: bare {saturated['bare_per_s']:,.0f}/s ({saturated['bare_threads']} threads, {saturated['bare_rows']} "
-        f"rows), batched {saturated['batched_per_s']:,.0f}/s, ratio {saturated['ratio']:.2f}"
-    )
+    for saturated in (measured[key] for key in ("saturated", "saturated_by_groups") if key in measured):
+        click.echo(
+            f"{name}, {saturated['rows_of_request']} of a request: bare {saturated['bare_per_s']:,.0f}/s "
+            f"({saturated['bare_threads']} threads, {saturated['bare_rows']} rows), batched "
+            f"{saturated['batched_per_s']:,.0f}/s, ratio {saturated['ratio']:.2f}"
+        )
     for row in measured["open_loop"]:
         click.echo(f"  {row['per_s']:,.0f}/s, delay {row['delay_ms']} ms, limit {row['limit_ms']:.2f} ms:")
         for name in ("lone", *LOADED):

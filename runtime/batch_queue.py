@@ -191,12 +191,7 @@ class BatchQueue:
                 raise ClosedError(_CLOSED)
             enough = self._enough(n_rows, n_tokens)
             places = self._workers * (_CALLERS_PER_WORKER if enough else 1)
-            if (
-                self._short.rows
-                or self._long.rows
-                or self._running >= places
-                or not (enough or self._max_delay == 0)
-            ):
+            if self._short.rows or self._long.rows or self._running >= places or not (enough or self._max_delay == 0):
                 return False
             self._running += 1
             self._entered += 1

@@ -129,6 +129,9 @@ def pairs(exclusions: Sequence[ItemsArray]) -> ExcludeArray:
     if not n_pairs:
         return _NO_PAIRS
     array = np.empty((n_pairs, 2), np.int32)
+    if len(exclusions) == 1:
+        array[:, 0], array[:, 1] = 0, exclusions[0]
+        return array
     array[:, 0] = np.repeat(np.arange(len(exclusions)), [len(row) for row in exclusions])
     array[:, 1] = np.concatenate(exclusions)
     return array

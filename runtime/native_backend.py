@@ -54,7 +54,7 @@ class NativeBackend:
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
         """See `recblr.runtime.Backend.run`."""
-        if len(exclude) and np.any(np.diff(exclude[:, 0]) < 0):
+        if len(exclude) and len(offsets) > 2 and np.any(np.diff(exclude[:, 0]) < 0):
             exclude = exclude[np.argsort(exclude[:, 0], kind="stable")]
         return self._model.run(items, offsets, state_in, exclude, self._max_k, self.threads)
 

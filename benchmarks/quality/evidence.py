@@ -75,8 +75,12 @@ def inference_cost(data: str) -> Iterator[str]:
 
 
 def sweeps(data: str) -> Iterator[str]:
-    """The ablations and the expansion factors, by `ablations.py` and `expansion.py`."""
-    for sweep, title in (("ablations", "What each part is worth"), ("expansion", "How wide the recurrence should be")):
+    """The options of the open recipe, the ablations and the expansion factors, by the scripts of these names."""
+    for sweep, title in (
+        ("options", "What each option of the open row gives, one changed at a time"),
+        ("ablations", "What each part is worth"),
+        ("expansion", "How wide the recurrence should be"),
+    ):
         name = f"quality-{sweep}-{data}"
         result = read(name)
         if result is None:

@@ -46,12 +46,25 @@ class Entry:
     Attributes:
         label: its name in tables and plots.
         model: settings of `recblr.config.RecBLRConfig` that differ from the recipe's.
+        training: those of `recblr.trainer.TrainingConfig`.
+        objective: those of `recblr.objective.Objective`.
         make_model: builds it.
     """
 
     label: str
     model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    objective: dict[str, Any] = dataclasses.field(default_factory=dict)
     make_model: Callable[[RecBLRConfig], RecBLR] = RecBLR
+
+    def apply(self, recipe: Recipe) -> Recipe:
+        """The recipe with the entry's settings."""
+        return dataclasses.replace(
+            recipe,
+            model={**recipe.model, **self.model},
+            training={**recipe.training, **self.training},
+            objective={**recipe.objective, **self.objective},
+        )
 
 
 @dataclass(frozen=True)
@@ -78,10 +91,10 @@ class Overrides:
         return dataclasses.replace(recipe, model=model, training=training, objective=objective, history=history)
 
 
-def base_recipe(data: Path, overrides: Overrides) -> Recipe:
-    """The paper's recipe for a data set, or for one without recipes recblr's defaults, as the command line says."""
+def base_recipe(data: Path, overrides: Overrides, name: str = "paper") -> Recipe:
+    """A recipe of a data set, or for one without recipes recblr's defaults, as the command line says."""
     default = Recipe(model={}, training={}, history=None, note="defaults")
-    return overrides.apply(RECIPES.get(data.stem, {}).get("paper", default))
+    return overrides.apply(RECIPES.get(data.stem, {}).get(name, default))
 
 
 def sweep_options(command: Command) -> Command:
@@ -112,33 +125,39 @@ def sweep_options(command: Command) -> Command:
     return command
 
 
-def run_name(data: Path, sweep: str, entry: Entry, seed: int, overrides: Overrides) -> str:
+def run_name(data: Path, sweep: str, entry: Entry, seed: int, overrides: Overrides, recipe_name: str = "paper") -> str:
     """Of a run's files. An entry that is the recipe itself shares those that train.py leaves, so it is not redone."""
     if overrides == Overrides() and entry.make_model is RecBLR and data.stem in RECIPES:
-        recipe = base_recipe(data, overrides)
+        recipe = base_recipe(data, overrides, recipe_name)
         defaults = {field.name: field.default for field in dataclasses.fields(RecBLRConfig)}
-        if all(value == recipe.model.get(name, defaults[name]) for name, value in entry.model.items()):
-            return f"{data.stem}-paper-seed{seed}"
+        same_model = all(value == recipe.model.get(name, defaults[name]) for name, value in entry.model.items())
+        if same_model and not entry.training and not entry.objective:
+            return f"{data.stem}-{recipe_name}-seed{seed}"
     return f"{data.stem}-{sweep}-{entry.label.replace(' ', '-')}-seed{seed}"
 
 
 def run_sweep(
-    data: Path, sweep: str, entries: Sequence[Entry], seeds: Sequence[int], overrides: Overrides, work: Path
+    data: Path,
+    sweep: str,
+    entries: Sequence[Entry],
+    seeds: Sequence[int],
+    overrides: Overrides,
+    work: Path,
+    recipe_name: str = "paper",
 ) -> list[dict[str, Any]]:
     """Train and evaluate all entries; seeds outermost, so that the machine's drift meets all alike.
 
     Returns:
         JSON-ready, per entry: its label, settings, runs, and means and standard deviations over seeds.
     """
-    recipe = base_recipe(data, overrides)
+    recipe = base_recipe(data, overrides, recipe_name)
     runs: dict[str, list[dict[str, Any]]] = {entry.label: [] for entry in entries}
     models: dict[str, dict[str, Any]] = {}
     for seed in seeds:
         for entry in entries:
-            name = run_name(data, sweep, entry, seed, overrides)
+            name = run_name(data, sweep, entry, seed, overrides, recipe_name)
             click.echo(f"{name}: {entry.label}")
-            varied = dataclasses.replace(recipe, model={**recipe.model, **entry.model})
-            run = train(data, varied, seed, work, name, make_model=entry.make_model)
+            run = train(data, entry.apply(recipe), seed, work, name, make_model=entry.make_model)
             models[entry.label] = run["model"]
             runs[entry.label].append({key: run[key] for key in _OF_A_RUN})
     return [
@@ -168,6 +187,7 @@ def run_and_write(
     negatives: int | None,
     work: Path,
     threads: int | None,
+    recipe_name: str = "paper",
 ) -> None:
     """A sweep's command: `run_sweep`, and results/quality-<sweep>-<data>.json with its plot.
 
@@ -175,17 +195,18 @@ def run_and_write(
         sweep, data, entries, work: see `run_sweep`.
         plot: of a name and the rows; gives the file.
         seeds, epochs, dropout, max_history, negatives, threads: as `sweep_options` gives them.
+        recipe_name: of the recipe that the entries change.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     overrides = Overrides(epochs, dropout, max_history, negatives)
     numbers = [int(seed) for seed in seeds.split(",")]
-    rows = run_sweep(data, sweep, entries, numbers, overrides, work)
+    rows = run_sweep(data, sweep, entries, numbers, overrides, work, recipe_name)
     name = f"quality-{sweep}-{data.stem}"
     result = {
         "machine": machine_info(("recblr", "torch", "numpy")),
         "data": data.stem,
-        **describe(base_recipe(data, overrides), numbers),
+        **describe(base_recipe(data, overrides, recipe_name), numbers),
         "entries": rows,
     }
     echo_table(rows)

@@ -45,6 +45,35 @@ def test_only_the_recipe_itself_shares_its_files(sweep: ModuleType, variants: Mo
     assert name(sweep.Entry("no gates", make_model=variants.WithoutGates)) == "amazon-beauty-sweep-no-gates-seed1"
     assert name(sweep.Entry("full"), sweep.Overrides(epochs=2)) == "amazon-beauty-sweep-full-seed1"
     assert name(sweep.Entry("full"), data=Path("mine.csv")) == "mine-sweep-full-seed1"
+    assert name(sweep.Entry("no decay", training={"weight_decay": 0.0})) == "amazon-beauty-sweep-no-decay-seed1"
+    assert name(sweep.Entry("smooth", objective={"label_smoothing": 0.1})) == "amazon-beauty-sweep-smooth-seed1"
+    assert sweep.run_name(BEAUTY, "sweep", sweep.Entry("full"), 1, none, "open") == "amazon-beauty-open-seed1"
+
+
+def test_an_entry_changes_the_recipe(sweep: ModuleType) -> None:
+    recipe = sweep.base_recipe(BEAUTY, sweep.Overrides(), "open")
+    assert sweep.Entry("same").apply(recipe) == recipe
+    changed = sweep.Entry(
+        "x", model={"dropout": 0.1}, training={"weight_decay": 0.0}, objective={"correction": 0.0}
+    ).apply(recipe)
+    assert changed.model == {**recipe.model, "dropout": 0.1}
+    assert changed.training == {**recipe.training, "weight_decay": 0.0}
+    assert changed.objective == {**recipe.objective, "correction": 0.0}
+
+
+def test_every_option_is_one_change_of_the_open_recipe(
+    sweep: ModuleType, quality_module: Callable[[str], ModuleType]
+) -> None:
+    recipe = sweep.base_recipe(BEAUTY, sweep.Overrides(), "open")
+    first, *others = quality_module("options").ENTRIES
+    assert first.apply(recipe) == recipe
+    labels = {first.label}
+    for entry in others:
+        changes = [*entry.model.items(), *entry.training.items(), *entry.objective.items()]
+        assert len(changes) == 1
+        assert entry.apply(recipe) != recipe
+        labels.add(entry.label)
+    assert len(labels) == len(others) + 1
 
 
 def test_mean_and_standard_deviation(sweep: ModuleType) -> None:

@@ -1,0 +1,59 @@
+"""What each option of the recipe "open" gives: the recipe with one of them changed at a time.
+
+    python benchmarks/quality/options.py amazon-beauty.parquet --epochs 40 --seeds 0
+
+The first entries put back what the recipe changed, the others try what it leaves out. The table is in
+results/quality-options-<data>.json, with a plot beside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from plots import new_figure, write_plot
+from sweep import Entry, run_and_write, sweep_options
+
+ENTRIES = (
+    Entry("the recipe"),
+    Entry("softmax over all items", objective={"loss": "softmax"}),
+    Entry("no weight averaging", training={"weight_average": 0.0}),
+    Entry("no weight decay", training={"weight_decay": 0.0}),
+    Entry("batches of 2,048 items", training={"batch_tokens": 2048}),
+    Entry("dropout 0.2", model={"dropout": 0.2}),
+    Entry("convolution of 4", model={"conv_width": 4}),
+    Entry("expansion 4", model={"expansion": 4.0}),
+    Entry("negatives not corrected", objective={"correction": 0.0}),
+    Entry("label smoothing 0.1", objective={"label_smoothing": 0.1}),
+    Entry("item vectors of length 2.5", objective={"item_norm": 2.5}),
+    Entry("learning rate falls as a cosine", training={"schedule": "cosine"}),
+    Entry("windows of 20 items", training={"max_history": 20}),
+)
+
+
+def plot(name: str, rows: list[dict[str, Any]]) -> Path:
+    """Validation and test NDCG@10 with their standard deviations."""
+    figure = new_figure(9, 0.6 + 0.28 * len(rows))
+    labels = [row["label"] for row in rows]
+    panels = figure.subplots(1, 2, sharey=True)
+    panels[0].invert_yaxis()  # the first on top
+    for axes, part in zip(panels, ("validation", "test"), strict=True):
+        means = [row[part]["ndcg@10"]["mean"] for row in rows]
+        axes.errorbar(means, labels, xerr=[row[part]["ndcg@10"]["sd"] for row in rows], fmt="o", capsize=3)
+        axes.axvline(means[0], color="tab:gray", linewidth=0.8)
+        axes.set_xlabel(f"{part} NDCG@10")
+        axes.grid(alpha=0.3)
+    return write_plot(name, figure)
+
+
+@click.command()
+@sweep_options
+@click.option("--first", type=click.IntRange(min=1), default=len(ENTRIES), help="Only so many entries; all by default.")
+def main(data: Path, first: int, **options: Any) -> None:
+    """Train on DATA and write benchmarks/results/quality-options-<data>.json."""
+    run_and_write("options", data, ENTRIES[:first], plot, recipe_name="open", **options)
+
+
+if __name__ == "__main__":
+    main()
