@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recblr.errors import ConfigError
-from recblr.loss import chunked_cross_entropy
+from recblr.loss import chunked_cross_entropy, sampled_cross_entropy
 
 LOSSES = ("softmax", "sampled")
 
@@ -22,7 +22,7 @@ class Objective:
     Attributes:
         loss: "softmax" over all items, or "sampled": over each target and `negatives` random items.
         negatives: M, drawn anew for every batch and shared by its tokens.
-        correction: of "sampled", from 0 to 1; see `sampled_cross_entropy`.
+        correction: of "sampled", from 0 to 1; see `recblr.loss.sampled_cross_entropy`.
         label_smoothing: probability that is taken from the target and spread over all items.
         item_norm: length to which each item's vector is scaled, so that popular items cannot score by length; 0
             leaves them as they are. As a layer norm follows wherever the model reads an item's vector, nothing else
@@ -58,7 +58,9 @@ class Objective:
         scale = self.item_norm
         if self.loss == "sampled":
             negatives = torch.randint(1, len(embedding), (self.negatives,), device=targets.device)
-            of_targets, of_negatives = (_scaled(F.embedding(i, embedding), scale) for i in (targets, negatives))
+            # Looked up together, as each look-up's gradient is as large as the embedding.
+            both = _scaled(F.embedding(torch.cat([targets, negatives]), embedding), scale)
+            of_targets, of_negatives = both.split([len(targets), len(negatives)])
             offset = self.correction * math.log((len(embedding) - 1) / self.negatives)
             total = sampled_cross_entropy(hidden, of_targets, of_negatives, targets, negatives, offset)
             others = of_negatives
@@ -72,32 +74,6 @@ class Objective:
             # Of q = (1 - e) one-hot + e uniform, the cross-entropy is -log p(target) + e (s_target - mean of s).
             total = total + self.label_smoothing * (hidden * (of_targets - others.mean(dim=0))).float().sum()
         return total
-
-
-def sampled_cross_entropy(
-    hidden: Tensor, of_targets: Tensor, of_negatives: Tensor, targets: Tensor, negatives: Tensor, offset: float
-) -> Tensor:
-    """Sum over tokens of -log(exp(s_t) / (exp(s_t) + exp(offset) * sum over negatives j != t of exp(s_j))).
-
-    s = hidden . item. For M negatives drawn uniformly from V items, offset = log(V / M) makes the denominator an
-    unbiased estimate of the full softmax's (importance sampling: Bengio & Senecal 2008; the correction by log Q that
-    spares the target: Khrylchenko et al. 2025); offset = 0 ranks the target among the sample alone.
-
-    Args:
-        hidden: [N, D].
-        of_targets: [N, D], the targets' vectors.
-        of_negatives: [M, D].
-        targets: [N] int64.
-        negatives: [M] int64; where one is a token's own target it does not count for this token.
-        offset: added to the negatives' scores.
-
-    Returns:
-        A float32 scalar.
-    """
-    own = (hidden * of_targets).float().sum(dim=1, keepdim=True)
-    scores = (hidden @ of_negatives.T).float() + offset
-    scores = scores.masked_fill(targets[:, None] == negatives, -torch.inf)
-    return (torch.cat([own, scores], dim=1).logsumexp(dim=1, keepdim=True) - own).sum()
 
 
 def _scaled(vectors: Tensor, norm: float) -> Tensor:

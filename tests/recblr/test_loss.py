@@ -1,4 +1,4 @@
-"""The chunked loss against PyTorch's own, in value, gradients and memory."""
+"""The losses against PyTorch's own, in value, gradients and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recblr.loss import chunked_cross_entropy
+from recblr import ops
+from recblr.loss import chunked_cross_entropy, sampled_cross_entropy
+from recblr.ops.native import NativeOps
+from recblr.ops.reference import ReferenceOps
 
 N, V, D = 37, 23, 8
 
@@ -133,3 +136,70 @@ def test_memory_is_bounded(autocast: bool) -> None:
     # The documented bound, and a little for the targets, sums and one chunk of hidden vectors.
     assert live.peak < 2 * gradients + 3 * chunk + 2 * 4 * D * (v + 1) + 100_000
     assert live.peak < 4 * n * v / 4
+
+
+M = 11
+
+
+def sampled_inputs(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """hidden, vectors of targets and negatives, and both's items; the negatives twice have one that is a target."""
+    hidden, weight, targets = inputs(dtype)
+    negatives = torch.randint(1, V + 1, (M,), generator=torch.Generator().manual_seed(1))
+    negatives[3] = negatives[8] = targets[5]
+    of_targets, of_negatives = (weight[items].detach().requires_grad_() for items in (targets, negatives))
+    return hidden, of_targets, of_negatives, targets, negatives
+
+
+def plain_sampled_loss(
+    hidden: Tensor, of_targets: Tensor, of_negatives: Tensor, targets: Tensor, negatives: Tensor, offset: float
+) -> Tensor:
+    own = (hidden * of_targets).sum(dim=1)
+    scores = (hidden @ of_negatives.T + offset).masked_fill(targets[:, None] == negatives, -torch.inf)
+    return (torch.cat([own[:, None], scores], dim=1).logsumexp(dim=1) - own).sum()
+
+
+@pytest.mark.parametrize("rows", [1, 5.5, 1000])
+@pytest.mark.parametrize("implementation", [NativeOps, ReferenceOps])
+def test_value_and_gradients_of_sampled_negatives(rows: float, implementation: type[ops.SequenceOps]) -> None:
+    arguments = sampled_inputs()
+    with ops.use(implementation()):
+        loss = sampled_cross_entropy(*arguments, 1.5, int(rows * 4 * (M + 2)))
+    wanted_loss = plain_sampled_loss(*arguments, 1.5)
+    torch.testing.assert_close(loss, wanted_loss, rtol=1e-5, atol=1e-5)
+    found, wanted = (torch.autograd.grad(value / 7, arguments[:3]) for value in (loss, wanted_loss))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_sampled_negatives_without_gradients_or_tokens() -> None:
+    hidden, of_targets, of_negatives, targets, negatives = sampled_inputs()
+    with torch.no_grad():
+        loss = sampled_cross_entropy(hidden, of_targets, of_negatives, targets, negatives, 0.0)
+    wanted = plain_sampled_loss(hidden, of_targets, of_negatives, targets, negatives, 0.0)
+    torch.testing.assert_close(loss, wanted.detach())
+    none = sampled_cross_entropy(hidden[:0], of_targets[:0], of_negatives, targets[:0], negatives, 0.0)
+    assert none.item() == 0
+    (gradient,) = torch.autograd.grad(none, [of_negatives])
+    assert not gradient.any()
+
+
+def test_where_all_negatives_are_the_target_nothing_is_lost() -> None:
+    hidden, of_targets, _, targets, _ = sampled_inputs()
+    loss = sampled_cross_entropy(
+        hidden[:1], of_targets[:1], of_targets[:1].expand(3, D), targets[:1], targets[[0] * 3], 2
+    )
+    assert loss.item() == 0
+    assert torch.autograd.grad(loss, [hidden])[0].abs().max() < 1e-30
+
+
+def test_sampled_negatives_under_bf16_autocast_are_close() -> None:
+    arguments = sampled_inputs()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = sampled_cross_entropy(*arguments, 1.5)
+    wanted_loss = plain_sampled_loss(*arguments, 1.5)
+    torch.testing.assert_close(loss, wanted_loss, rtol=1e-2, atol=0)
+    assert (loss - wanted_loss).abs() > 1e-4  # the products were in bfloat16
+    found, wanted = (torch.autograd.grad(value, arguments[:3]) for value in (loss, wanted_loss))
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == torch.float32
+        assert (one - other).norm() < 0.03 * other.norm()
