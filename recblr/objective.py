@@ -60,7 +60,7 @@ class Objective:
             negatives = torch.randint(1, len(embedding), (self.negatives,), device=targets.device)
             # Looked up together, as each look-up's gradient is as large as the embedding.
             both = _scaled(F.embedding(torch.cat([targets, negatives]), embedding), scale)
-            of_targets, of_negatives = both.split([len(targets), len(negatives)])
+            of_targets, of_negatives = both[: len(targets)], both[len(targets) :]
             offset = self.correction * math.log((len(embedding) - 1) / self.negatives)
             total = sampled_cross_entropy(hidden, of_targets, of_negatives, targets, negatives, offset)
             others = of_negatives
