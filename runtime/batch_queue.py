@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from recblr.errors import ClosedError, DeadlineError, OverloadedError
 from recblr.runtime.backend import Limits
+from recblr.runtime.batch_lane import Lane
 from recblr.runtime.batch_metrics import ROW_BOUNDS, WAIT_BOUNDS, BatcherMetrics, Histogram
 from recblr.runtime.batch_request import Part, Request, Result
-
-# Removed requests stay in their lane, empty, until they are reached or are most of it.
-_MIN_REMOVED = 64
 
 # Fewer items are not shared among workers: a run of its own would cost more than their waiting.
 _FEWEST_SHARED_TOKENS = 128
@@ -39,38 +36,6 @@ class Answer:
     request: Request
     result: Result | None
     error: Exception | None
-
-
-class _Lane:
-    """Requests in order of arrival; those cut into parts go round."""
-
-    __slots__ = ("removed", "requests", "rows", "tokens")
-
-    def __init__(self) -> None:
-        self.requests: deque[Request] = deque()
-        self.rows = 0
-        self.tokens = 0
-        self.removed = 0
-
-    def front(self) -> Request | None:
-        requests = self.requests
-        while requests and requests[0].done:
-            requests.popleft()
-            self.removed -= 1
-        return requests[0] if requests else None
-
-    def put(self, request: Request) -> None:
-        self.requests.append(request)
-        self.rows += request.rows_left
-        self.tokens += request.tokens_left
-
-    def remove(self, request: Request) -> None:
-        self.rows -= request.rows_left
-        self.tokens -= request.tokens_left
-        self.removed += 1
-        if self.removed > _MIN_REMOVED and self.removed > len(self.requests) // 2:
-            self.requests = deque(waiting for waiting in self.requests if not waiting.done)
-            self.removed = 0
 
 
 class BatchQueue:
@@ -116,7 +81,7 @@ class BatchQueue:
         self._workers = workers
         self._clock = clock
         self._changed = threading.Condition(threading.Lock())
-        self._short, self._long = _Lane(), _Lane()
+        self._short, self._long = Lane(), Lane()
         self._long_next = False
         self._held: set[Request] = set()  # in no lane while a piece of a row runs
         self._next_deadline = float("inf")  # none waiting has an earlier one
@@ -328,7 +293,7 @@ class BatchQueue:
         elif self._short.rows or self._long.rows:
             self._changed.notify()  # a worker may wait because callers ran as many batches as there may be
 
-    def _lane_of(self, request: Request) -> _Lane:
+    def _lane_of(self, request: Request) -> Lane:
         return self._short if request.longest <= self._short_tokens else self._long
 
     def _full(self, request: Request) -> bool:
@@ -380,7 +345,7 @@ class BatchQueue:
                 seconds = left if seconds is None else min(seconds, left)
             self._changed.wait(seconds if seconds is None else min(seconds, _LONGEST_WAIT))
 
-    def _choose(self, now: float) -> tuple[_Lane | None, float | None]:
+    def _choose(self, now: float) -> tuple[Lane | None, float | None]:
         """The lane whose batch may start, or after how many seconds one may; (None, None) where nothing waits."""
         lanes = (self._long, self._short) if self._long_next else (self._short, self._long)
         seconds: float | None = None
@@ -399,7 +364,7 @@ class BatchQueue:
         """Whether so much is worth a batch already."""
         return n_rows >= self._enough_rows or n_tokens >= self._enough_tokens
 
-    def _tokens_for(self, lane: _Lane) -> int:
+    def _tokens_for(self, lane: Lane) -> int:
         """The most items of a batch: for long rows a worker's share of what waits, as the others will be free soon."""
         front = lane.front()
         if lane is self._short or front is None:
@@ -407,7 +372,7 @@ class BatchQueue:
         share = -(-lane.tokens // self._workers)
         return min(self._limits.tokens, max(_FEWEST_SHARED_TOKENS, share, front.tokens_left_in_row))
 
-    def _fill(self, lane: _Lane, now: float) -> list[Part]:
+    def _fill(self, lane: Lane, now: float) -> list[Part]:
         rows, tokens, exclusions = self._limits.rows, self._tokens_for(lane), self._limits.exclusions
         parts: list[Part] = []
         again: list[Request] = []
