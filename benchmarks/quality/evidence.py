@@ -134,9 +134,11 @@ def learning_speed(data: str) -> Iterator[str]:
             ]
         )
     yield from table(["", "targets per s", "s per epoch, both timed in turn", "reached"], rows)
+    cpu, other = result["machine"]["cpu"], result["every_position"]["machine"]["cpu"]
+    elsewhere = "" if cpu == other else f" on another machine ({other}, not {cpu})"
     yield from paragraph(
-        "The minutes of the first are those of its run of record, beside whatever else that machine did; only the "
-        "seconds per epoch were timed under equal conditions."
+        f"The minutes of the first are those of its run of record{elsewhere}, beside whatever else that machine did; "
+        "only the seconds per epoch were timed under equal conditions."
     )
     yield from image(name, "Validation NDCG@10 over time and epochs")
 
