@@ -159,7 +159,8 @@ def run_sweep(
             click.echo(f"{name}: {entry.label}")
             run = train(data, entry.apply(recipe), seed, work, name, make_model=entry.make_model)
             models[entry.label] = run["model"]
-            runs[entry.label].append({key: run[key] for key in _OF_A_RUN})
+            seconds = statistics.median(epoch["train_seconds"] for epoch in run["curve"])
+            runs[entry.label].append({key: run[key] for key in _OF_A_RUN} | {"seconds_per_epoch": seconds})
     return [
         {
             "label": entry.label,
@@ -167,7 +168,7 @@ def run_sweep(
             "parameters": runs[entry.label][0]["parameters"],
             "test": of_runs(runs[entry.label], "test"),
             "validation": of_runs(runs[entry.label], "validation"),
-            "seconds_per_epoch": statistics.median(r["train_seconds"] / r["epochs"] for r in runs[entry.label]),
+            "seconds_per_epoch": statistics.median(run["seconds_per_epoch"] for run in runs[entry.label]),
             "runs": runs[entry.label],
         }
         for entry in entries
