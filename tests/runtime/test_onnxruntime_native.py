@@ -210,8 +210,9 @@ class TestOperators:
         assert (y.dtype, last_h.dtype) == (np.float16, np.float32)
         rounded = feeds | {name: halves[name].astype(np.float32) for name in ("x", "gates", "z")}
         exact_y, exact_h = runner(SCAN)(rounded)
-        np.testing.assert_array_equal(last_h, exact_h)
-        np.testing.assert_array_equal(y, exact_y.astype(np.float16))
+        # In float32 within, where compilers may contract the two kernels' products and sums differently.
+        np.testing.assert_allclose(last_h, exact_h, rtol=2e-6, atol=1e-6)
+        np.testing.assert_allclose(y, exact_y, rtol=2**-10, atol=1e-6)
 
     @pytest.mark.parametrize("op", [CONV, SCAN])
     def test_int64_offsets(self, op: str) -> None:
