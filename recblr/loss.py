@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -174,12 +175,14 @@ def sampled_cross_entropy(
 
 
 def _chunk(hidden: Tensor, width: int, chunk_bytes: int | None) -> int:
-    """Tokens whose logits are held at once."""
+    """Tokens whose logits are held at once, so that all chunks are of about one size."""
     row_bytes = 4 * width
     if chunk_bytes is None:
         usual = _CPU_CHUNK_BYTES if hidden.device.type == "cpu" else _CHUNK_BYTES
         chunk_bytes = max(usual, _LEAST_CHUNK * row_bytes)
-    return max(1, chunk_bytes // row_bytes)
+    most = max(1, chunk_bytes // row_bytes)
+    n_chunks = max(1, math.ceil(len(hidden) / most))
+    return max(1, math.ceil(len(hidden) / n_chunks))
 
 
 def _product_dtype(hidden: Tensor) -> torch.dtype:
