@@ -21,13 +21,13 @@ ENTRIES = (
     Entry("no weight averaging", training={"weight_average": 0.0}),
     Entry("no weight decay", training={"weight_decay": 0.0}),
     Entry("batches of 2,048 items", training={"batch_tokens": 2048}),
-    Entry("dropout 0.2", model={"dropout": 0.2}),
-    Entry("convolution of 4", model={"conv_width": 4}),
     Entry("expansion 4", model={"expansion": 4.0}),
     Entry("negatives not corrected", objective={"correction": 0.0}),
     Entry("label smoothing 0.1", objective={"label_smoothing": 0.1}),
     Entry("item vectors of length 2.5", objective={"item_norm": 2.5}),
     Entry("learning rate falls as a cosine", training={"schedule": "cosine"}),
+    Entry("dropout 0.2", model={"dropout": 0.2}),
+    Entry("convolution of 4", model={"conv_width": 4}),
     Entry("windows of 20 items", training={"max_history": 20}),
 )
 
