@@ -139,6 +139,7 @@ class Request:
         future: Future[Result] | asyncio.Future[Result],
         loop: asyncio.AbstractEventLoop | None = None,
         rank: bool = True,
+        places: list[int] | None = None,
     ) -> None:
         """Check the arrays' form, so that a malformed request cannot reach the rows of another.
 
@@ -150,11 +151,13 @@ class Request:
             future: where the answer goes.
             loop: the event loop of `future`, where it is asyncio's.
             rank: False where the states alone are asked for.
+            places: what `checked_offsets` gave, where the arrays were checked before.
 
         Raises:
             RequestError: other dtypes or shapes, offsets that do not describe `items`, or exclusions of other rows.
         """
-        places = checked_offsets(items, offsets, state_in, exclude)
+        if places is None:
+            places = checked_offsets(items, offsets, state_in, exclude)
         n_rows = len(places) - 1
         self.future = future
         self.loop = loop

@@ -172,16 +172,22 @@ class Batcher:
             ClosedError: the batcher is closed.
             ForkError: this process was forked after the batcher was made.
         """
+        self._check_process()
         future = self._future(items, offsets, state_in, exclude, rank)
         self._queue.put(future.request, self._seconds(timeout))
         return future
 
     def _future(
-        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, rank: bool
+        self,
+        items: ItemsArray,
+        offsets: OffsetsArray,
+        state_in: StatesArray,
+        exclude: ExcludeArray,
+        rank: bool,
+        places: list[int] | None = None,
     ) -> _WithdrawingFuture:
-        self._check_process()
         future = _WithdrawingFuture(self._queue)
-        future.request = Request(items, offsets, state_in, exclude, future, rank=rank)
+        future.request = Request(items, offsets, state_in, exclude, future, rank=rank, places=places)
         return future
 
     async def arun(
@@ -219,12 +225,14 @@ class Batcher:
         thread = threading.current_thread()
         if thread in self._workers:
             raise RequestError("run was called in a future's callback, where it would wait for itself: use submit")
+        self._check_process()
+        places = checked_offsets(items, offsets, state_in, exclude)
         # Ctrl-C may come in the main thread, and must not meet the queue's bookkeeping.
         if thread is not threading.main_thread():
             result = self._run_alone(items, offsets, state_in, exclude, rank)
             if result is not None:
                 return result
-        future = self._future(items, offsets, state_in, exclude, rank)
+        future = self._future(items, offsets, state_in, exclude, rank, places)
         self._queue.put(future.request, self._timeout)
         try:
             return future.result()
@@ -234,9 +242,7 @@ class Batcher:
     def _run_alone(
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, rank: bool
     ) -> Result | None:
-        """Run rows in this thread, where nothing waits; None where they must go through the queue."""
-        self._check_process()
-        checked_offsets(items, offsets, state_in, exclude)
+        """Run rows, once checked, in this thread, where nothing waits; None where they must go through the queue."""
         limits, n_rows, n_tokens = self._limits, len(state_in), len(items)
         too_many = n_rows > 1 and len(exclude) > limits.exclusions
         if n_rows > limits.rows or n_tokens > limits.tokens or too_many or not self._queue.enter(n_rows, n_tokens):

@@ -17,7 +17,8 @@ from recblr.array_types import (
     TopScoresArray,
 )
 from recblr.errors import BundleError, ConfigError, RequestError
-from recblr.runtime.backend import Backend, LeasingBackend, Limits, advance
+from recblr.runtime.backend import Backend, LeasingBackend, Limits
+from recblr.runtime.batch_runner import run_rows
 from recblr.runtime.batcher import Batcher
 from recblr.runtime.bundle import Bundle
 from recblr.runtime.catalogue import FEWEST_INDEXED, Catalogue
@@ -307,10 +308,7 @@ class Engine:
         if isinstance(step, LeasedRun):
             pool, lease = step.states.pool, step.states.lease
             return self._leasing.run_leased(step.items, step.offsets, pool, lease, step.exclude, fetch=step.fetch)
-        if step.rank:
-            return self._backend.run(step.items, step.offsets, step.states, step.exclude)
-        states = advance(self._backend, step.items, step.offsets, step.states)
-        return np.empty((len(states), 0), np.int32), np.empty((len(states), 0), np.float32), states
+        return run_rows(self._backend, step.items, step.offsets, step.states, step.exclude, step.rank)
 
     def _answer(
         self, request: EngineRequest, states: StatesArray | LeasedStates | None = None
