@@ -94,7 +94,7 @@ class _SampledCrossEntropy(torch.autograd.Function):
 def _forbid_(scores: Tensor, forbidden: Tensor) -> None:
     """Set scores [N, M] to -inf where bool [N, M] `forbidden`, which is rarely."""
     if scores.device.type == "cpu":
-        scores[forbidden.nonzero(as_tuple=True)] = -torch.inf  # a fourth of the time that `masked_fill_` takes
+        scores[forbidden.nonzero(as_tuple=True)] = -torch.inf
     else:
         scores.masked_fill_(forbidden, -torch.inf)
 

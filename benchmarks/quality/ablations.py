@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from plots import new_figure, write_plot
-from sweep import Entry, run_and_write, sweep_options
+from sweep import Entry, plot_dots, run_and_write, sweep_options
 from variants import WithoutConvolution, WithoutFeedForward, WithoutGates
 
 ENTRIES = (
@@ -25,18 +24,8 @@ ENTRIES = (
 
 
 def plot(name: str, rows: list[dict[str, Any]]) -> Path:
-    """Test HR@10 and NDCG@10 with their standard deviations."""
-    figure = new_figure(8, 2.6)
-    labels = [row["label"] for row in rows]
-    panels = figure.subplots(1, 2, sharey=True)
-    panels[0].invert_yaxis()  # the first on top
-    for axes, metric in zip(panels, ("hr@10", "ndcg@10"), strict=True):
-        means = [row["test"][metric]["mean"] for row in rows]
-        axes.errorbar(means, labels, xerr=[row["test"][metric]["sd"] for row in rows], fmt="o", capsize=3)
-        axes.axvline(means[0], color="tab:gray", linewidth=0.8)
-        axes.set_xlabel(f"test {metric.upper()}")
-        axes.grid(alpha=0.3)
-    return write_plot(name, figure)
+    """Test HR@10 and NDCG@10."""
+    return plot_dots(name, rows, (("test", "hr@10"), ("test", "ndcg@10")), (8, 2.6))
 
 
 @click.command()

@@ -99,13 +99,13 @@ def position_step(model: RecBLR, optimizer: torch.optim.Optimizer, batch: Batch)
 
 
 def seconds_per_epoch(
-    model: RecBLR, train: Sequences, max_history: int | None, batch_tokens: int, batches: int, device: str
+    model: RecBLR, train: Sequences, max_history: int | None, batch_tokens: int, turns: int, device: str
 ) -> dict[str, Any]:
     """Of both schemes, by the mean time of batches of each, taken in turn.
 
     Args:
         model, train, max_history, batch_tokens: see `Trainer`.
-        batches: turns, each of one batch of prefixes and `POSITIONS_PER_TURN` of positions, before which one more
+        turns: each of one batch of prefixes and `POSITIONS_PER_TURN` of positions, before which one more
             finds the memory as the other scheme left it and is not counted; nor is the first turn.
         device: of the model.
     """
@@ -116,7 +116,7 @@ def seconds_per_epoch(
     some_batches = _endless(lambda: training_batches(train, windows, batch_tokens, rng))
     some_prefixes = _endless(lambda: prefix_batches(prefixes, rng))
     per_target: dict[str, list[float]] = {"every_position": [], "one_sample_per_prefix": []}
-    for turn in range(batches + 1):
+    for turn in range(turns + 1):
         for number in range(POSITIONS_PER_TURN + 1):
             batch, tokens = next(some_batches)
             ms = milliseconds(partial(position_step, model, optimizer, batch), device)
@@ -199,7 +199,7 @@ def _of_prefixes(run: PrefixRun, target: float) -> dict[str, Any]:
 @click.option("--target", type=float, default=None, help="Validation NDCG@10; the paper's for DATA if not given.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=20.0, show_default=True)
 @click.option("--points", type=click.IntRange(min=1), default=20, show_default=True, help="Of the prefixes' curve.")
-@click.option("--batches", type=click.IntRange(min=1), default=10, show_default=True, help="Turns to time both in.")
+@click.option("--turns", type=click.IntRange(min=1), default=10, show_default=True, help="To time both in.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=int, default=None, help="PyTorch's threads.")
 @click.option("--device", default=default_device, help="cpu or cuda; a GPU if there is one.")
@@ -209,7 +209,7 @@ def main(
     target: float | None,
     minutes: float,
     points: int,
-    batches: int,
+    turns: int,
     seed: int,
     threads: int | None,
     device: str,
@@ -237,8 +237,8 @@ def main(
         torch.manual_seed(seed)
         return RecBLR(RecBLRConfig.from_dict(positions["model"])).to(device)
 
-    sampled = seconds_per_epoch(new_model(), split.train, max_history, training["batch_tokens"], batches, device)
-    click.echo(f"seconds per epoch, in {batches} turns: {sampled['seconds']}, ratio {sampled['ratio']:.1f}")
+    sampled = seconds_per_epoch(new_model(), split.train, max_history, training["batch_tokens"], turns, device)
+    click.echo(f"seconds per epoch, in {turns} turns: {sampled['seconds']}, ratio {sampled['ratio']:.1f}")
     run = train_on_prefixes(new_model(), split, max_history, seed, minutes * 60, points)
     curve = curve_of_positions(positions)
     result = {

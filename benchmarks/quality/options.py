@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from plots import new_figure, write_plot
-from sweep import Entry, run_and_write, sweep_options
+from sweep import Entry, plot_dots, run_and_write, sweep_options
 
 ENTRIES = (
     Entry("the recipe"),
@@ -33,18 +32,8 @@ ENTRIES = (
 
 
 def plot(name: str, rows: list[dict[str, Any]]) -> Path:
-    """Validation and test NDCG@10 with their standard deviations."""
-    figure = new_figure(9, 0.6 + 0.28 * len(rows))
-    labels = [row["label"] for row in rows]
-    panels = figure.subplots(1, 2, sharey=True)
-    panels[0].invert_yaxis()  # the first on top
-    for axes, part in zip(panels, ("validation", "test"), strict=True):
-        means = [row[part]["ndcg@10"]["mean"] for row in rows]
-        axes.errorbar(means, labels, xerr=[row[part]["ndcg@10"]["sd"] for row in rows], fmt="o", capsize=3)
-        axes.axvline(means[0], color="tab:gray", linewidth=0.8)
-        axes.set_xlabel(f"{part} NDCG@10")
-        axes.grid(alpha=0.3)
-    return write_plot(name, figure)
+    """Validation and test NDCG@10."""
+    return plot_dots(name, rows, (("validation", "ndcg@10"), ("test", "ndcg@10")), (9, 0.6 + 0.28 * len(rows)))
 
 
 @click.command()

@@ -15,6 +15,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine_info, write_result
+from plots import new_figure, write_plot
 from recipes import RECIPES, Recipe
 from runner import train
 
@@ -233,6 +234,31 @@ def describe(recipe: Recipe, seeds: Sequence[int]) -> dict[str, Any]:
         "seeds": list(seeds),
         "selection": "the epoch with the best validation NDCG@10; the test part is read once per run, after training",
     }
+
+
+def plot_dots(
+    name: str, rows: Sequence[dict[str, Any]], panels: Sequence[tuple[str, str]], size: tuple[float, float]
+) -> Path:
+    """A dot per entry with its standard deviation, the first entry on top and as a line.
+
+    Args:
+        name: of the file, see `plots.write_plot`.
+        rows: see `run_sweep`.
+        panels: part, "test" or "validation", and metric of each.
+        size: width and height, in inches.
+    """
+    figure = new_figure(*size)
+    labels = [row["label"] for row in rows]
+    all_axes = figure.subplots(1, len(panels), sharey=True)
+    all_axes[0].invert_yaxis()
+    for axes, (part, metric) in zip(all_axes, panels, strict=True):
+        values = [row[part][metric] for row in rows]
+        means = [value["mean"] for value in values]
+        axes.errorbar(means, labels, xerr=[value["sd"] for value in values], fmt="o", capsize=3)
+        axes.axvline(means[0], color="tab:gray", linewidth=0.8)
+        axes.set_xlabel(f"{part} {metric.upper()}")
+        axes.grid(alpha=0.3)
+    return write_plot(name, figure)
 
 
 def echo_table(rows: Sequence[dict[str, Any]]) -> None:
