@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -96,3 +96,45 @@ WAIT_BOUNDS: tuple[float, ...] = (
     1,
     2.5,
 )
+
+
+@dataclass(slots=True, eq=False)
+class BatcherCounts:
+    """What `BatcherMetrics` counts since the start; not locked."""
+
+    accepted: int = 0
+    refused: int = 0
+    answered: int = 0
+    failed: int = 0
+    expired: int = 0
+    cancelled: int = 0
+    backend_errors: int = 0
+    batch_tokens: int = 0
+    batch_rows: Histogram = field(default_factory=lambda: Histogram(ROW_BOUNDS))
+    wait_seconds: Histogram = field(default_factory=lambda: Histogram(WAIT_BOUNDS))
+
+    def ran(self, n_rows: int, n_tokens: int) -> None:
+        """Count a run of the backend that succeeded."""
+        self.batch_rows.add(n_rows)
+        self.batch_tokens += n_tokens
+
+    def metrics(
+        self, *, queued_rows: int, queued_tokens: int, open_requests: int, running_batches: int
+    ) -> BatcherMetrics:
+        """The counts so far, beside what is so now."""
+        return BatcherMetrics(
+            queued_rows=queued_rows,
+            queued_tokens=queued_tokens,
+            open_requests=open_requests,
+            running_batches=running_batches,
+            accepted=self.accepted,
+            refused=self.refused,
+            answered=self.answered,
+            failed=self.failed,
+            expired=self.expired,
+            cancelled=self.cancelled,
+            backend_errors=self.backend_errors,
+            batch_rows=self.batch_rows.snapshot(),
+            batch_tokens=self.batch_tokens,
+            wait_seconds=self.wait_seconds.snapshot(),
+        )

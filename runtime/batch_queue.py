@@ -10,11 +10,16 @@ from typing import Literal, TypeAlias
 from recblr.errors import ClosedError, DeadlineError, OverloadedError
 from recblr.runtime.backend import Limits
 from recblr.runtime.batch_lane import Lane
-from recblr.runtime.batch_metrics import ROW_BOUNDS, WAIT_BOUNDS, BatcherMetrics, Histogram
+from recblr.runtime.batch_metrics import BatcherCounts, BatcherMetrics
 from recblr.runtime.batch_request import Part, Request, Result
 
 # Fewer items are not shared among workers: a run of its own would cost more than their waiting.
 _FEWEST_SHARED_TOKENS = 128
+
+# For so many seconds after a short row came, batches of long ones are cut to this share of the limit: others will come,
+# and wait for them. Without any, large batches leave more of the CPUs to the backend.
+_SHORT_EXPECTED_SECONDS = 1.0
+_SHARE_BESIDE_SHORT = 0.5
 
 # So many callers may run batches of their own that are worth it: as they would not be merged, they would only wait for
 # one another, while the system shares the CPUs among them. None starts one while anything waits.
@@ -83,15 +88,13 @@ class BatchQueue:
         self._changed = threading.Condition(threading.Lock())
         self._short, self._long = Lane(), Lane()
         self._long_next = False
+        self._short_came = -float("inf")  # when the last one did
         self._held: set[Request] = set()  # in no lane while a piece of a row runs
         self._next_deadline = float("inf")  # none waiting has an earlier one
         self._open: set[Request] = set()
         self._running = self._entered = 0
         self._closed = False
-        self._accepted = self._refused = self._answered = self._failed = self._expired = self._cancelled = 0
-        self._backend_errors = self._batch_tokens = 0
-        self._batch_rows = Histogram(ROW_BOUNDS)
-        self._wait_seconds = Histogram(WAIT_BOUNDS)
+        self._counts = BatcherCounts()
 
     @property
     def closed(self) -> bool:
@@ -114,7 +117,7 @@ class BatchQueue:
                 expired = self._expire(now)
             full = self._full(request)
             if full:
-                self._refused += 1
+                self._counts.refused += 1
             else:
                 nothing_waits = not (self._short.rows or self._long.rows)
                 request.arrived = now
@@ -125,8 +128,10 @@ class BatchQueue:
                     if request.deadline < self._next_deadline:
                         self._next_deadline, news = request.deadline, True
                 lane = self._lane_of(request)
+                if lane is self._short:
+                    self._short_came = now
                 lane.put(request)
-                self._accepted += 1
+                self._counts.accepted += 1
                 self._open.add(request)
                 # Where all workers run, one looks when its batch is over.
                 if (news or self._enough(lane.rows, lane.tokens)) and self._running < self._workers:
@@ -158,6 +163,8 @@ class BatchQueue:
             places = self._workers * (_CALLERS_PER_WORKER if enough else 1)
             if self._short.rows or self._long.rows or self._running >= places or not (enough or self._max_delay == 0):
                 return False
+            if n_tokens <= n_rows * self._short_tokens:
+                self._short_came = self._clock()
             self._running += 1
             self._entered += 1
             return True
@@ -167,16 +174,15 @@ class BatchQueue:
         with self._changed:
             self._entered -= 1
             if outcome == "answered":
-                self._batch_rows.add(n_rows)
-                self._batch_tokens += n_tokens
-                self._answered += 1
+                self._counts.ran(n_rows, n_tokens)
+                self._counts.answered += 1
             else:
-                self._backend_errors += 1
+                self._counts.backend_errors += 1
             if outcome == "failed":
-                self._failed += 1
+                self._counts.failed += 1
             if outcome != "again":
-                self._accepted += 1
-                self._wait_seconds.add(0.0)
+                self._counts.accepted += 1
+                self._counts.wait_seconds.add(0.0)
             self._end_batch()
 
     def withdraw(self, request: Request) -> bool:
@@ -184,7 +190,7 @@ class BatchQueue:
         with self._changed:
             if request.done:
                 return False
-            self._cancelled += 1
+            self._counts.cancelled += 1
             self._end(request)
             return True
 
@@ -207,13 +213,13 @@ class BatchQueue:
                 if request.done:  # withdrawn, expired or failed by another part
                     pass
                 elif isinstance(result, Exception):
-                    self._failed += 1
+                    self._counts.failed += 1
                     self._end(request)
                     answers.append(Answer(request, None, result))
                 elif part.final:
                     whole = request.add(part, result)
                     if whole is not None:
-                        self._answered += 1
+                        self._counts.answered += 1
                         self._end(request)
                         answers.append(Answer(request, whole, None))
                 else:
@@ -228,13 +234,12 @@ class BatchQueue:
     def ran(self, n_rows: int, n_tokens: int) -> None:
         """Count a run of the backend that succeeded."""
         with self._changed:
-            self._batch_rows.add(n_rows)
-            self._batch_tokens += n_tokens
+            self._counts.ran(n_rows, n_tokens)
 
     def raised(self) -> None:
         """Count a run of the backend that raised."""
         with self._changed:
-            self._backend_errors += 1
+            self._counts.backend_errors += 1
 
     def stop_running(self) -> None:
         """Note that a batch is over."""
@@ -258,7 +263,7 @@ class BatchQueue:
         with self._changed:
             for request in tuple(self._open):
                 if running or request.rows_left:
-                    self._failed += 1
+                    self._counts.failed += 1
                     self._end(request)
                     answers.append(Answer(request, None, ClosedError(reason)))
             self._changed.notify_all()
@@ -267,21 +272,11 @@ class BatchQueue:
     def metrics(self) -> BatcherMetrics:
         """The counts at this moment."""
         with self._changed:
-            return BatcherMetrics(
+            return self._counts.metrics(
                 queued_rows=self._short.rows + self._long.rows,
                 queued_tokens=self._short.tokens + self._long.tokens,
                 open_requests=len(self._open) + self._entered,
                 running_batches=self._running,
-                accepted=self._accepted,
-                refused=self._refused,
-                answered=self._answered,
-                failed=self._failed,
-                expired=self._expired,
-                cancelled=self._cancelled,
-                backend_errors=self._backend_errors,
-                batch_rows=self._batch_rows.snapshot(),
-                batch_tokens=self._batch_tokens,
-                wait_seconds=self._wait_seconds.snapshot(),
             )
 
     # What follows is called with the lock held.
@@ -324,7 +319,7 @@ class BatchQueue:
                 continue
             waited = now - request.arrived
             reason = f"the request waited {waited:.3g} s, longer than it may: allow more time, or send fewer requests"
-            self._expired += 1
+            self._counts.expired += 1
             self._end(request)
             answers.append(Answer(request, None, DeadlineError(reason)))
         return answers
@@ -364,16 +359,19 @@ class BatchQueue:
         """Whether so much is worth a batch already."""
         return n_rows >= self._enough_rows or n_tokens >= self._enough_tokens
 
-    def _tokens_for(self, lane: Lane) -> int:
-        """The most items of a batch: for long rows a worker's share of what waits, as the others will be free soon."""
-        front = lane.front()
+    def _tokens_for(self, lane: Lane, now: float) -> int:
+        """The most items of a batch: for long rows a worker's share of what waits, as the others will be free soon,
+        and no more than short ones should wait for."""
+        front, limit = lane.front(), self._limits.tokens
         if lane is self._short or front is None:
-            return self._limits.tokens
-        share = -(-lane.tokens // self._workers)
-        return min(self._limits.tokens, max(_FEWEST_SHARED_TOKENS, share, front.tokens_left_in_row))
+            return limit
+        share = max(_FEWEST_SHARED_TOKENS, -(-lane.tokens // self._workers))
+        if now - self._short_came < _SHORT_EXPECTED_SECONDS:
+            share = min(share, int(limit * _SHARE_BESIDE_SHORT))
+        return min(limit, max(share, front.tokens_left_in_row))
 
     def _fill(self, lane: Lane, now: float) -> list[Part]:
-        rows, tokens, exclusions = self._limits.rows, self._tokens_for(lane), self._limits.exclusions
+        rows, tokens, exclusions = self._limits.rows, self._tokens_for(lane, now), self._limits.exclusions
         parts: list[Part] = []
         again: list[Request] = []
         while rows and (request := lane.front()) is not None:
@@ -383,7 +381,7 @@ class BatchQueue:
                 break
             if not request.started:
                 request.started = True
-                self._wait_seconds.add(now - request.arrived)
+                self._counts.wait_seconds.add(now - request.arrived)
             lane.requests.popleft()
             lane.rows -= rows_before - request.rows_left
             lane.tokens -= tokens_before - request.tokens_left

@@ -23,9 +23,9 @@ from recblr.runtime.batch_request import Request, Result, checked_offsets
 from recblr.runtime.batch_runner import BatchRunner, explained, run_rows
 
 # On the native library's kernels, four rows share a reading of the items; in ONNX Runtime the cost of a step falls
-# until about 32 rows, that of an item of a history until about 128 items. Batches a few times that size pay for
-# Python's part, too, and keep others waiting for 3 ms.
-BATCH_LIMITS = Limits(rows=64, tokens=1280)
+# until about 32 rows, that of an item of a history until about 128 items. Batches many times that size pay for
+# Python's part, too: it takes the workers' turns, and their caches.
+BATCH_LIMITS = Limits(rows=64, tokens=2560)
 
 # Of the same: with so many rows or items a batch is hardly dearer per row than a full one. On a GPU, and where a large
 # catalogue is ranked, only a full one is.
@@ -43,9 +43,9 @@ class Batcher:
     A thread in `run` that finds nothing waiting and a worker free computes its batch itself, in the worker's place.
 
     Rows of at most `short_tokens` items (steps) and longer ones are batched apart and take turns. Of longer ones that
-    wait, a worker takes its share, so that none is idle while another computes them all; a row longer than
-    `limits.tokens` is fed in pieces of that size, through its state: a step never waits for the whole of a long
-    history, and neither kind is starved.
+    wait, a worker takes its share, so that none is idle while another computes them all, and while steps come, half of
+    `limits.tokens` at most. A row longer than `limits.tokens` is fed in pieces of that size, through its state: a step
+    never waits for the whole of a long history, and neither kind is starved.
 
     A result is that of the same request alone: the backend is given the same pieces of every row, whatever else runs.
     What is left is the backend's rounding. On the native library's kernels, and in ONNX Runtime's CPU with the native

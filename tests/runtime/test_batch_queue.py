@@ -338,32 +338,68 @@ def test_callers_that_run_their_own_batch_take_a_workers_place() -> None:
     assert (metrics.backend_errors, metrics.batch_rows.total) == (1, 1.0)
 
 
-def test_workers_share_the_long_rows_that_wait() -> None:
-    clock = Clock()
-    queue = BatchQueue(
+def large_queue(clock: Clock, workers: int = 1) -> BatchQueue:
+    return BatchQueue(
         Limits(rows=64, tokens=1000),
         short_tokens=2,
         max_delay=0.0,
         preferred=Limits(),
         max_rows=100,
         max_tokens=100_000,
-        workers=2,
+        workers=workers,
         clock=clock,
         deliver=lambda given: None,
     )
-    lengths = [90, 90, 90, 90, 90, 400, 30, 30]
-    for length in lengths:
+
+
+def lengths_of_next_batch(queue: BatchQueue) -> list[int]:
+    parts = queue.take()
+    assert parts is not None
+    queue.stop_running()
+    return [len(part.items) for part in parts]
+
+
+def test_workers_share_the_long_rows_that_wait() -> None:
+    queue = large_queue(Clock(), workers=2)
+    for length in [90, 90, 90, 90, 90, 400, 30, 30]:
         queue.put(request([[1] * length]), None)
     taken = []
     while queue.metrics().queued_rows:
-        parts = queue.take()
-        assert parts is not None
-        queue.stop_running()
-        taken.append([len(part.items) for part in parts])
+        taken.append(lengths_of_next_batch(queue))
     # 455 of 910; of the 460 that are left, all of a longer row; then no less than 128.
     assert taken == [[90] * 5, [400], [30, 30]]
     for _ in range(70):
         queue.put(request([[1, 1]]), None)
-    parts = queue.take()
-    assert parts is not None
-    assert len(parts) == 64  # short rows are not shared
+    assert len(lengths_of_next_batch(queue)) == 64  # short rows are not shared
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_long_rows_leave_time_for_short_ones_while_these_come(alone: bool) -> None:
+    clock = Clock()
+    queue = large_queue(clock)
+
+    def short_comes() -> None:
+        if alone:
+            assert queue.enter(1, 1)
+            queue.leave(1, 1, "answered")
+        else:
+            queue.put(request([[1]]), None)
+            assert lengths_of_next_batch(queue) == [1]
+
+    def next_batch() -> list[int]:
+        for _ in range(12):
+            queue.put(request([[1] * 90]), None)
+        taken = lengths_of_next_batch(queue)
+        while queue.metrics().queued_rows:
+            lengths_of_next_batch(queue)
+        return taken
+
+    assert next_batch() == [90] * 11
+    short_comes()
+    assert next_batch() == [90] * 5  # half the limit
+    queue.put(request([[1] * 900]), None)
+    assert lengths_of_next_batch(queue) == [900]  # a row is not cut for that
+    clock.now += 0.9
+    assert next_batch() == [90] * 5
+    clock.now += 0.2
+    assert next_batch() == [90] * 11
