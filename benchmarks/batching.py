@@ -1,13 +1,13 @@
-"""The batcher against the bare engine: throughput when saturated, latency at 30% load (of the bare engine's throughput
-for histories, of the batcher's for steps), and one caller to 64.
+"""The batcher against the bare engine: throughput when saturated, latency at 30% load (of what the bare engine does,
+one request after the other), and one caller to 64.
 
     python benchmarks/batching.py [DATA]
 
 Histories are whole requests through the engine, of DATA's lengths, or of a log-normal distribution like MovieLens's
 without it. Steps are one item on a state, given to the batcher and to the backend directly, one of a request or a
-group, so that they measure the batcher alone. Ratios are medians over rounds in which both sides take turns. Latency in
-open loop counts from the scheduled start; a lone request is measured in the same way, at a rate at which it meets no
-other.
+group, so that they measure the batcher alone. Ratios and percentiles are medians over rounds in which all sides take
+turns. Latency in open loop counts from the scheduled start; a lone request is measured in the same way, at a rate at
+which it meets no other.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from recblr.model import RecBLR
 from recblr.plugins.cpus import usable_cpus
 from recblr.preparation import DataSettings, prepare
 from recblr.runtime import Backend, Batcher, Batching, Engine, load
-from recblr.runtime.batcher import CPU_PREFERRED
+from recblr.runtime.batcher import CPU_CALLERS_PER_WORKER, CPU_PREFERRED
 from recblr.vocabulary import ItemVocabulary
 
 N_ITEMS = 3416
@@ -165,9 +165,9 @@ def open_loop_of_threads(
     return latencies
 
 
-def percentiles(latencies: list[float]) -> dict[str, float]:
-    """Of latencies in ms."""
-    p50, p95, p99 = np.percentile(latencies, [50, 95, 99]).tolist()
+def percentiles(rounds: list[list[float]]) -> dict[str, float]:
+    """Of latencies in ms, each a median of the rounds'."""
+    p50, p95, p99 = np.median([np.percentile(latencies, [50, 95, 99]) for latencies in rounds], axis=0).tolist()
     return {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
 
 
@@ -201,11 +201,9 @@ def saturation(
     }
 
 
-def latency_at_load(
-    backend: Backend, requests: list[Arrays], bare_per_s: float, rounds: int, seconds: float
-) -> list[dict[str, Any]]:
-    """Latency at 30% of the bare engine's throughput, against that of lone requests: of futures, of threads that wait,
-    and for comparison without a batcher, of one thread that asks for one after the other, and of as many as with it."""
+def latency_at_load(backend: Backend, requests: list[Arrays], rounds: int, seconds: float) -> list[dict[str, Any]]:
+    """Latency at 30% of what the bare engine does one after the other, against that of lone requests: of futures, of
+    threads that wait, and for comparison without a batcher, of one thread and of as many as with it."""
     turn = iter(range(2**62))
 
     def run_bare() -> None:
@@ -215,13 +213,18 @@ def latency_at_load(
         run_bare()
         answered()
 
+    rate = LOAD * rate_of(run_bare, 1, seconds)
     measured = []
     for delay in DELAYS_MS:
         generator = np.random.default_rng(3)
-        latencies: dict[str, list[float]] = {name: [] for name in ("lone", *LOADED)}
-        with Batcher(
-            backend, max_delay=delay / 1e3, preferred=CPU_PREFERRED, workers=usable_cpus()
-        ) as batcher:  # as `load` makes it
+        latencies: dict[str, list[list[float]]] = {name: [] for name in ("lone", *LOADED)}
+        with Batcher(  # as `load` makes it
+            backend,
+            max_delay=delay / 1e3,
+            preferred=CPU_PREFERRED,
+            workers=usable_cpus(),
+            callers=CPU_CALLERS_PER_WORKER * usable_cpus(),
+        ) as batcher:
 
             def send(answered: Callable[[], None], batcher: Batcher = batcher) -> None:
                 future = batcher.submit(*requests[next(turn) % len(requests)])
@@ -230,22 +233,26 @@ def latency_at_load(
             def run(batcher: Batcher = batcher) -> None:
                 batcher.run(*requests[next(turn) % len(requests)])
 
-            rate = LOAD * bare_per_s
             for _ in range(rounds):
-                latencies["lone"] += open_loop(send_bare, LONE_RATE, seconds, generator)
-                latencies["submitted"] += open_loop(send, rate, seconds, generator)
-                latencies["threads"] += open_loop_of_threads(run, rate, seconds, generator)
-                latencies["one_thread_without_batcher"] += open_loop(send_bare, rate, seconds, generator)
-                latencies["threads_without_batcher"] += open_loop_of_threads(run_bare, rate, seconds, generator)
-        limit = 2 * statistics.median(latencies["lone"]) + delay
-        of_each = {name: percentiles(of) for name, of in latencies.items()}
+                latencies["lone"].append(open_loop(send_bare, LONE_RATE, seconds, generator))
+                latencies["submitted"].append(open_loop(send, rate, seconds, generator))
+                latencies["threads"].append(open_loop_of_threads(run, rate, seconds, generator))
+                latencies["one_thread_without_batcher"].append(open_loop(send_bare, rate, seconds, generator))
+                latencies["threads_without_batcher"].append(open_loop_of_threads(run_bare, rate, seconds, generator))
+        limits = [2 * statistics.median(of_round) + delay for of_round in latencies["lone"]]
         measured.append(
             {
                 "delay_ms": delay,
                 "per_s": rate,
-                **of_each,
-                "limit_ms": limit,
-                "p99_to_limit": {name: of_each[name]["p99_ms"] / limit for name in LOADED},
+                **{name: percentiles(of) for name, of in latencies.items()},
+                "limit_ms": statistics.median(limits),
+                "p99_to_limit": {
+                    name: statistics.median(
+                        float(np.percentile(of_round, 99)) / limit
+                        for of_round, limit in zip(latencies[name], limits, strict=True)
+                    )
+                    for name in LOADED
+                },
             }
         )
     return measured
@@ -276,17 +283,16 @@ def measure_histories(
     callers = []
     for n in CALLERS:
         rate, latencies = closed_loop(ask, n, seconds)
-        callers.append({"callers": n, "per_s": rate, **percentiles(latencies)})
+        callers.append({"callers": n, "per_s": rate, **percentiles([latencies])})
     length = int(np.median(lengths))
     requests = [rows_of(batched, length, 1, generator) for _ in range(64)]
-    capacity = rate_of(lambda: bare[1]._backend.run(*requests[0]), 1, seconds)
     return {
         "lengths": source,
         "mean_length": float(lengths.mean()),
         "saturated": saturated,
         "closed_loop": callers,
         "open_loop_length": length,
-        "open_loop": latency_at_load(bare[1]._backend, requests, capacity, rounds, seconds),
+        "open_loop": latency_at_load(bare[1]._backend, requests, rounds, seconds),
     }
 
 
@@ -313,13 +319,12 @@ def measure_steps(bare: dict[int, Engine], batched: Engine, rounds: int, seconds
     callers = []
     for n in CALLERS:
         rate, latencies = closed_loop(ask, n, seconds)
-        callers.append({"callers": n, "per_s": rate, **percentiles(latencies)})
+        callers.append({"callers": n, "per_s": rate, **percentiles([latencies])})
     return {
         "saturated": saturated,
         "saturated_by_groups": saturation(candidates, ask_of_group, rounds, seconds, GROUP_ROWS),
         "closed_loop": callers,
-        # The batcher's own throughput: the bare engine's is beyond what one Python process can send and answer singly.
-        "open_loop": latency_at_load(bare[1]._backend, requests, saturated["batched_per_s"], rounds, seconds),
+        "open_loop": latency_at_load(bare[1]._backend, requests, rounds, seconds),
     }
 
 
@@ -335,7 +340,8 @@ def show(name: str, measured: dict[str, Any]) -> None:
         click.echo(f"  {row['per_s']:,.0f}/s, delay {row['delay_ms']} ms, limit {row['limit_ms']:.2f} ms:")
         for name in ("lone", *LOADED):
             shown = " ".join(f"{p} {row[name][f'{p}_ms']:.2f}" for p in ("p50", "p95", "p99"))
-            click.echo(f"    {name.replace('_', ' '):26} {shown} ms")
+            to_limit = f", p99 {row['p99_to_limit'][name]:.2f} of the limit" if name in LOADED else ""
+            click.echo(f"    {name.replace('_', ' '):26} {shown} ms{to_limit}")
     for row in measured["closed_loop"]:
         click.echo(
             f"  {row['callers']:3} callers: {row['per_s']:8,.0f}/s, p50 {row['p50_ms']:.2f} p99 {row['p99_ms']:.2f} ms"

@@ -21,10 +21,6 @@ _FEWEST_SHARED_TOKENS = 128
 _SHORT_EXPECTED_SECONDS = 1.0
 _SHARE_BESIDE_SHORT = 0.5
 
-# So many callers may run batches of their own that are worth it: as they would not be merged, they would only wait for
-# one another, while the system shares the CPUs among them. None starts one while anything waits.
-_CALLERS_PER_WORKER = 2
-
 _CLOSED = "the batcher is closed: make a new one"
 
 # What came of rows that a caller ran itself; "again" where it puts them in the queue.
@@ -59,6 +55,7 @@ class BatchQueue:
         max_rows: int,
         max_tokens: int,
         workers: int,
+        callers: int = 0,
         clock: Callable[[], float],
         deliver: Callable[[Iterable[Answer]], None],
     ) -> None:
@@ -71,7 +68,8 @@ class BatchQueue:
             preferred: so many rows, or items, wait for no others; nor does a full batch.
             max_rows: that may wait.
             max_tokens: that may wait.
-            workers: how many batches run at once; see `_CALLERS_PER_WORKER` for the exception.
+            workers: how many batches run at once.
+            callers: how many more callers may run rows themselves at once.
             clock: seconds, never going back.
             deliver: hands answers to their callers; called without the lock.
         """
@@ -84,6 +82,7 @@ class BatchQueue:
         self._max_rows = max_rows
         self._max_tokens = max_tokens
         self._workers = workers
+        self._callers = callers
         self._clock = clock
         self._changed = threading.Condition(threading.Lock())
         self._short, self._long = Lane(), Lane()
@@ -134,7 +133,7 @@ class BatchQueue:
                 self._counts.accepted += 1
                 self._open.add(request)
                 # Where all workers run, one looks when its batch is over.
-                if (news or self._enough(lane.rows, lane.tokens)) and self._running < self._workers:
+                if (news or self._enough(lane.rows, lane.tokens)) and self._busy() < self._workers:
                     self._changed.notify()
         if expired:
             self._deliver(expired)
@@ -145,9 +144,10 @@ class BatchQueue:
             )
 
     def enter(self, n_rows: int, n_tokens: int) -> bool:
-        """Whether a caller may run rows itself, as a batch in a worker's place; it must `leave` then.
+        """Whether a caller may run rows itself, as a batch; it must `leave` then.
 
-        It may where a worker would start with them at once: nothing waits and a worker is free.
+        Some may at any time. Others take a worker's place, where it would start with them at once: nothing waits and a
+        worker is free.
 
         Args:
             n_rows: within the limits of a batch.
@@ -159,13 +159,13 @@ class BatchQueue:
         with self._changed:
             if self._closed:
                 raise ClosedError(_CLOSED)
-            enough = self._enough(n_rows, n_tokens)
-            places = self._workers * (_CALLERS_PER_WORKER if enough else 1)
-            if self._short.rows or self._long.rows or self._running >= places or not (enough or self._max_delay == 0):
+            if self._max_delay > 0 and not self._enough(n_rows, n_tokens):
+                return False
+            waits = self._short.rows or self._long.rows
+            if self._entered >= self._callers and (waits or self._busy() >= self._workers):
                 return False
             if n_tokens <= n_rows * self._short_tokens:
                 self._short_came = self._clock()
-            self._running += 1
             self._entered += 1
             return True
 
@@ -183,7 +183,7 @@ class BatchQueue:
             if outcome != "again":
                 self._counts.accepted += 1
                 self._counts.wait_seconds.add(0.0)
-            self._end_batch()
+            self._place_is_free()
 
     def withdraw(self, request: Request) -> bool:
         """Drop a request whose caller no longer waits; its place is free at once. False where it was done already."""
@@ -244,12 +244,13 @@ class BatchQueue:
     def stop_running(self) -> None:
         """Note that a batch is over."""
         with self._changed:
-            self._end_batch()
+            self._running -= 1
+            self._place_is_free()
 
     def wait_until_idle(self, seconds: float | None) -> bool:
         """Wait until no batch runs, once the queue is closed; False where that takes longer."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._running == 0, seconds)
+            return self._changed.wait_for(lambda: not (self._running or self._entered), seconds)
 
     def close(self) -> None:
         """Take no more requests; those that wait are still answered."""
@@ -276,13 +277,16 @@ class BatchQueue:
                 queued_rows=self._short.rows + self._long.rows,
                 queued_tokens=self._short.tokens + self._long.tokens,
                 open_requests=len(self._open) + self._entered,
-                running_batches=self._running,
+                running_batches=self._running + self._entered,
             )
 
     # What follows is called with the lock held.
 
-    def _end_batch(self) -> None:
-        self._running -= 1
+    def _busy(self) -> int:
+        """How many workers have a batch, or their place is taken by a caller."""
+        return self._running + max(0, self._entered - self._callers)
+
+    def _place_is_free(self) -> None:
         if self._closed:
             self._changed.notify_all()
         elif self._short.rows or self._long.rows:
@@ -330,7 +334,7 @@ class BatchQueue:
             now = self._clock()
             if now >= self._next_deadline:
                 return []
-            lane, seconds = self._choose(now) if self._running < self._workers else (None, None)
+            lane, seconds = self._choose(now) if self._busy() < self._workers else (None, None)
             if lane is not None:
                 return self._fill(lane, now)
             if self._closed and not (self._held or self._short.rows or self._long.rows):

@@ -31,6 +31,10 @@ BATCH_LIMITS = Limits(rows=64, tokens=2560)
 # catalogue is ranked, only a full one is.
 CPU_PREFERRED = Limits(rows=32, tokens=96)
 
+# For each worker, on the CPU: to wake a thread and wait for Python's lock takes longer than a step, and the system
+# shares the CPUs among threads. Where a large catalogue is ranked, to merge rows saves more.
+CPU_CALLERS_PER_WORKER = 8
+
 # What a batcher that nobody closed may take to answer the rest, when it is collected or the process ends.
 _EXIT_SECONDS = 10.0
 
@@ -40,7 +44,8 @@ class Batcher:
 
     `Engine(bundle, Batcher(backend))` batches without the engine's knowing. A worker that is free takes what waits at
     once, so a lone request is not delayed; while workers are busy, requests gather and go together, up to `limits`.
-    A thread in `run` that finds nothing waiting and a worker free computes its batch itself, in the worker's place.
+    A thread in `run` that finds nothing waiting and a worker free computes its rows itself, in the worker's place; up
+    to `callers` threads do so whatever waits, where to merge rows saves less than to hand them over costs.
 
     Rows of at most `short_tokens` items (steps) and longer ones are batched apart and take turns. Of longer ones that
     wait, a worker takes its share, so that none is idle while another computes them all, and while steps come, half of
@@ -69,6 +74,7 @@ class Batcher:
         timeout: float | None = None,
         short_tokens: int = 16,
         workers: int = 1,
+        callers: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the workers.
@@ -84,24 +90,26 @@ class Batcher:
             timeout: seconds that a request may wait where it does not say; None for no bound.
             short_tokens: the longest row that counts as short.
             workers: threads; more than one where the backend gains from several runs at once.
+            callers: threads in `run` that compute their rows themselves besides.
             clock: seconds, never going back.
 
         Raises:
             ConfigError: a value out of its range.
         """
         preferred = limits if preferred is None else preferred
-        for name, value in (
-            ("limits.rows", limits.rows),
-            ("limits.tokens", limits.tokens),
-            ("limits.exclusions", limits.exclusions),
-            ("preferred.rows", preferred.rows),
-            ("preferred.tokens", preferred.tokens),
-            ("max_queued_rows", max_queued_rows),
-            ("max_queued_tokens", max_queued_tokens),
-            ("workers", workers),
+        for name, value, least in (
+            ("limits.rows", limits.rows, 1),
+            ("limits.tokens", limits.tokens, 1),
+            ("limits.exclusions", limits.exclusions, 1),
+            ("preferred.rows", preferred.rows, 1),
+            ("preferred.tokens", preferred.tokens, 1),
+            ("max_queued_rows", max_queued_rows, 1),
+            ("max_queued_tokens", max_queued_tokens, 1),
+            ("workers", workers, 1),
+            ("callers", callers, 0),
         ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} is {value!r}: give a whole number of at least 1")
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(f"{name} is {value!r}: give a whole number of at least {least}")
         if not 0 <= max_delay < float("inf"):
             raise ConfigError(f"max_delay is {max_delay!r}: give seconds, 0 for none")
         _check_timeout(timeout, ConfigError)
@@ -117,6 +125,7 @@ class Batcher:
             max_rows=max_queued_rows,
             max_tokens=max_queued_tokens,
             workers=workers,
+            callers=callers,
             clock=clock,
             deliver=_deliver,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from recblr.errors import ConfigError, MissingExtraError, RecblrError
 from recblr.plugins.cpus import usable_cpus
 from recblr.runtime.backend import ENGINES, Backend, EngineName, Limits
-from recblr.runtime.batcher import BATCH_LIMITS, CPU_PREFERRED, Batcher
+from recblr.runtime.batcher import BATCH_LIMITS, CPU_CALLERS_PER_WORKER, CPU_PREFERRED, Batcher
 from recblr.runtime.bundle import Bundle, open_bundle
 from recblr.runtime.catalogue import Catalogue
 from recblr.runtime.catalogue_backend import CatalogueBackend
@@ -46,7 +46,8 @@ class Batching:
             history of a hundred items is as cheap alone, and waits for none; a lone step waits as long.
         max_queue: rows that may wait; a request beyond is refused.
         timeout: seconds that a request may wait for its run; None for no bound.
-        workers: batches that run at once; None for as many as there are CPUs for their threads, at most 8.
+        workers: batches that run at once; None for as many as there are CPUs for their threads, at most 8. On the CPU,
+            8 callers' threads per worker may besides compute what they ask for themselves, see `Batcher`.
     """
 
     max_batch_rows: int = BATCH_LIMITS.rows
@@ -102,7 +103,10 @@ def load(
         backend = CatalogueBackend(backend, Catalogue.of_bundle(bundle, threads, indexed=True), _max_k(bundle))
     if batching is not None:
         workers = min(_MAX_WORKERS, max(1, usable_cpus() // (run_threads or 1))) if device == "cpu" else 1
-        backend = _batched(backend, batching, workers, CPU_PREFERRED if device == "cpu" and not large else None)
+        if device == "cpu" and not large:
+            backend = _batched(backend, batching, workers, CPU_PREFERRED, CPU_CALLERS_PER_WORKER)
+        else:
+            backend = _batched(backend, batching, workers)
     return Engine(bundle, backend)
 
 
@@ -157,7 +161,14 @@ def _max_k(bundle: Bundle) -> int:
     return min(bundle.manifest.max_k, bundle.manifest.n_items)
 
 
-def _batched(backend: Backend, batching: Batching, workers: int, preferred: Limits | None = None) -> Batcher:
+def _batched(
+    backend: Backend,
+    batching: Batching,
+    default_workers: int,
+    preferred: Limits | None = None,
+    callers_per_worker: int = 0,
+) -> Batcher:
+    workers = default_workers if batching.workers is None else batching.workers
     # Exclusions are limited as without batching: whole histories may be left out of a few dozen rows.
     limits = Limits(batching.max_batch_rows, batching.max_batch_tokens)
     return Batcher(
@@ -167,5 +178,6 @@ def _batched(backend: Backend, batching: Batching, workers: int, preferred: Limi
         preferred=preferred,
         max_queued_rows=batching.max_queue,
         timeout=batching.timeout,
-        workers=workers if batching.workers is None else batching.workers,
+        workers=workers,
+        callers=callers_per_worker * workers,
     )

@@ -72,16 +72,19 @@ actions = st.one_of(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(actions, max_size=60), st.integers(1, 3))
-def test_every_request_ends_once_and_right_in_any_interleaving(steps: list[tuple[Any, ...]], workers: int) -> None:
+@given(st.lists(actions, max_size=60), st.integers(1, 3), st.integers(0, 2))
+def test_every_request_ends_once_and_right_in_any_interleaving(
+    steps: list[tuple[Any, ...]], workers: int, callers: int
+) -> None:
     clock, answers = Clock(), list[Answer]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch_queue, "_FEWEST_SHARED_TOKENS", 3)
-        check_interleaving(steps, clock, answers, make_queue(clock, answers, workers=workers), workers)
+        queue = make_queue(clock, answers, workers=workers, callers=callers)
+        check_interleaving(steps, clock, answers, queue, workers, callers)
 
 
 def check_interleaving(
-    steps: list[tuple[Any, ...]], clock: Clock, answers: list[Answer], queue: BatchQueue, workers: int
+    steps: list[tuple[Any, ...]], clock: Clock, answers: list[Answer], queue: BatchQueue, workers: int, callers: int
 ) -> None:
     expected: dict[Request, list[float]] = {}
     running: list[list[Part]] = []
@@ -99,9 +102,12 @@ def check_interleaving(
     def held() -> set[Request]:
         return {part.request for parts in running for part in parts if not part.final}
 
-    def take(parts: list[Part] | None, places: int) -> None:
+    def free() -> bool:
+        """Whether a worker may start a batch."""
+        return len(running) + max(0, len(entered) - callers) < workers
+
+    def take(parts: list[Part] | None) -> None:
         assert parts
-        assert len(running) + len(entered) < places
         assert sum(part.n_rows for part in parts) <= LIMITS.rows
         assert sum(len(part.items) for part in parts) <= LIMITS.tokens
         assert len(parts) == 1 or sum(len(part.exclude) for part in parts) <= LIMITS.exclusions
@@ -123,17 +129,16 @@ def check_interleaving(
                 refused += 1
         elif step[0] == "enter":
             size = step[1:]
-            enough = size[0] >= LIMITS.rows or size[1] >= LIMITS.tokens
-            free = len(running) + len(entered) < (2 * workers if enough else workers)
-            assert queue.enter(*size) == (free and not waiting())
-            if free and not waiting():
+            may = len(entered) < callers or (free() and not waiting())
+            assert queue.enter(*size) == may
+            if may:
                 entered.append(size)
         elif step[0] == "leave" and entered:
             queue.leave(*entered.pop(step[1] % len(entered)), step[2])
             answered_alone += step[2] == "answered"
             failed_alone += step[2] == "failed"
-        elif step[0] == "take" and ready() and len(running) + len(entered) < workers:
-            take(queue.take(), workers)
+        elif step[0] == "take" and ready() and free():
+            take(queue.take())
         elif step[0] in ("finish", "fail") and running:
             error = BackendError("failed") if step[0] == "fail" else None
             end(running.pop(step[1] % len(running)), error)
@@ -307,6 +312,27 @@ def test_a_worker_that_dies_leaves_no_caller_waiting(workers: int) -> None:
     with pytest.raises(ClosedError):
         batcher.submit(asked._items, np.array([0, 1], np.int32), asked._states, asked._exclude)
     batcher.close(timeout=WAIT)
+
+
+def test_callers_beside_the_workers_start_whatever_waits() -> None:
+    queue = make_queue(Clock(), [], callers=2)
+    for _ in range(2):  # the second batch would wait for the first
+        queue.put(request([[1] * 8]), None)
+    assert queue.take() is not None
+    assert queue.enter(1, 1)
+    assert queue.enter(1, 1)
+    assert not queue.enter(1, 1)
+    assert queue.metrics().running_batches == 3
+    queue.stop_running()
+    assert queue.take() is not None  # callers hold no worker up
+    queue.leave(1, 1, "answered")
+    assert queue.enter(1, 1)
+
+
+def test_callers_wait_with_others_where_a_delay_makes_batches() -> None:
+    queue = make_queue(Clock(), [], callers=2, max_delay=1.0)
+    assert not queue.enter(1, 1)
+    assert queue.enter(1, LIMITS.tokens)  # a batch already
 
 
 def test_callers_that_run_their_own_batch_take_a_workers_place() -> None:
