@@ -159,11 +159,11 @@ class BatchQueue:
         with self._changed:
             if self._closed:
                 raise ClosedError(_CLOSED)
-            if self._max_delay > 0 and not self._enough(n_rows, n_tokens):
-                return False
-            waits = self._short.rows or self._long.rows
-            if self._entered >= self._callers and (waits or self._busy() >= self._workers):
-                return False
+            if self._entered >= self._callers:
+                waits = self._short.rows or self._long.rows
+                delayed = self._max_delay > 0 and not self._enough(n_rows, n_tokens)
+                if waits or delayed or self._busy() >= self._workers:
+                    return False
             if n_tokens <= n_rows * self._short_tokens:
                 self._short_came = self._clock()
             self._entered += 1

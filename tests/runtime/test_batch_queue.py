@@ -329,8 +329,9 @@ def test_callers_beside_the_workers_start_whatever_waits() -> None:
     assert queue.enter(1, 1)
 
 
-def test_callers_wait_with_others_where_a_delay_makes_batches() -> None:
-    queue = make_queue(Clock(), [], callers=2, max_delay=1.0)
+def test_a_delay_holds_up_those_that_would_take_a_workers_place() -> None:
+    queue = make_queue(Clock(), [], callers=1, max_delay=1.0)
+    assert queue.enter(1, 1)
     assert not queue.enter(1, 1)
     assert queue.enter(1, LIMITS.tokens)  # a batch already
 
