@@ -5,11 +5,12 @@ Free of PyTorch: training, export and the runtime share it.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from jaxtyping import Int64
@@ -18,9 +19,22 @@ from recblr.array_types import ItemId, ItemsArray
 from recblr.errors import ConfigError
 
 CountsArray: TypeAlias = Int64[np.ndarray, "V"]
+IdsArray: TypeAlias = Int64[np.ndarray, "n"]
 
 _ID_TYPES: dict[str, type] = {"integer": int, "string": str}
+# Integer ids are looked up in a table where it has at most so many places for an item, and so many at once, where that
+# is faster than a dict.
+_PLACES_PER_ITEM = 8
+_FEWEST_FOR_TABLE = 16
+
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,100}\s*", re.ASCII)  # more digits than any id has, few enough for int()
+
+
+class _Table(NamedTuple):
+    """Indices by id: `indices[id - before]`, clipped; 0 where there is none."""
+
+    indices: ItemsArray
+    before: int
 
 
 class ItemVocabulary:
@@ -76,11 +90,18 @@ class ItemVocabulary:
             int32 [n] the indices of the known ones, in order, and how many others were skipped.
         """
         if isinstance(item_ids, np.ndarray):
+            is_integer = item_ids.dtype.kind in "iu" and np.can_cast(item_ids.dtype, np.int64)
+            if is_integer and len(item_ids) >= _FEWEST_FOR_TABLE and self._table is not None:
+                return self._encode_integers(item_ids.astype(np.int64), self._table)
             # `tolist` gives Python's own types, but makes integers of dates too.
             item_ids = item_ids.tolist() if item_ids.dtype.kind not in "mM" else list(item_ids)
         elif not isinstance(item_ids, list | tuple):
             item_ids = list(item_ids)
         if set(map(type, item_ids)) <= {_ID_TYPES[self.id_type]}:
+            if len(item_ids) >= _FEWEST_FOR_TABLE and self._table is not None:
+                with contextlib.suppress(OverflowError):  # an id beyond 64 bits
+                    integers = np.fromiter(cast("Iterable[int]", item_ids), np.int64, len(item_ids))
+                    return self._encode_integers(integers, self._table)
             indices = list(map(self._index.get, item_ids, repeat(0)))
         else:
             indices = list(map(self.index, item_ids))
@@ -88,6 +109,24 @@ class ItemVocabulary:
         if n_unknown:
             indices = [index for index in indices if index]
         return np.fromiter(indices, dtype=np.int32, count=len(indices)), n_unknown
+
+    def _encode_integers(self, item_ids: IdsArray, table: _Table) -> tuple[ItemsArray, int]:
+        indices = table.indices.take(item_ids - table.before, mode="clip")
+        n_unknown = len(indices) - int(np.count_nonzero(indices))
+        return (indices[indices > 0] if n_unknown else indices), n_unknown
+
+    @cached_property
+    def _table(self) -> _Table | None:
+        """The index of each integer from the least id to the largest; None for strings, or where it would be large."""
+        if self.id_type == "string":
+            return None
+        least, largest = cast(int, min(self.ids)), cast(int, max(self.ids))
+        n_places = largest - least + 3  # one more at each end, for what is beyond
+        if n_places > _PLACES_PER_ITEM * (self.n_items + 1) or least < -(2**62) or largest >= 2**62:
+            return None
+        indices = np.zeros(n_places, np.int32)
+        indices[np.array(self.ids, np.int64) - (least - 1)] = np.arange(1, self.n_items + 1)
+        return _Table(indices, least - 1)
 
     def decode(self, indices: ItemsArray) -> list[ItemId]:
         """The item ids of indices 1..V."""

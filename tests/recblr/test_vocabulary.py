@@ -7,6 +7,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recblr.errors import ConfigError
 from recblr.vocabulary import ItemVocabulary
@@ -77,6 +79,26 @@ def test_arrays(numbers: ItemVocabulary, array: np.ndarray, expected: list[int])
     items, unknown = numbers.encode(array)
     assert items.tolist() == expected
     assert unknown == len(array) - len(expected)
+
+
+@given(
+    st.lists(st.integers(-40, 40), min_size=1, max_size=30, unique=True),
+    st.sampled_from([0, 7, -(2**62) + 50, 2**62 - 50, 2**62, -(2**63) + 40, 2**63]),
+    st.lists(st.one_of(st.integers(-45, 45), st.integers(-(2**65), 2**65)), max_size=40),
+    st.sampled_from([np.int8, np.int64, np.uint64]),
+)
+def test_many_ids_are_encoded_as_one_by_one(
+    ids: list[int], base: int, asked: list[int], dtype: type[np.integer]
+) -> None:
+    vocabulary = ItemVocabulary([base + item_id for item_id in ids], np.ones(len(ids), np.int64))
+    asked = [base + item_id for item_id in asked]
+    limits = np.iinfo(dtype)
+    for row in (asked, np.array([item_id for item_id in asked if limits.min <= item_id <= limits.max], dtype)):
+        expected = [vocabulary.index(item_id) for item_id in row]
+        items, unknown = vocabulary.encode(row)
+        assert items.dtype == np.int32
+        assert items.tolist() == [index for index in expected if index]
+        assert unknown == expected.count(0)
 
 
 def test_arrays_of_strings_and_iterators(words: ItemVocabulary) -> None:
