@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
 from recblr.export.bundle_writer import export_bundle
 from recblr.model import RecBLR
-from recblr.plugins.cpus import usable_cpus
+from recblr.plugins.cpus import usable_cpu_numbers, usable_cpus
 from recblr.preparation import DataSettings, prepare
 from recblr.runtime import Backend, Batcher, Batching, Engine, load
 from recblr.runtime.batcher import CPU_CALLERS_PER_WORKER, CPU_PREFERRED
@@ -51,7 +52,13 @@ SWITCH_SECONDS = 0.0005  # as recblr-serve sets it
 
 GROUP_ROWS = 16
 
-LOADED = ("submitted", "threads", "one_thread_without_batcher", "threads_without_batcher")
+LOADED = (
+    "submitted",
+    "submitted_to_pinned_workers",
+    "threads",
+    "one_thread_without_batcher",
+    "threads_without_batcher",
+)
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 Ask = Callable[[int], Awaitable[object]]
@@ -202,8 +209,9 @@ def saturation(
 
 
 def latency_at_load(backend: Backend, requests: list[Arrays], rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Latency at 30% of what the bare engine does one after the other, against that of lone requests: of futures, of
-    threads that wait, and for comparison without a batcher, of one thread and of as many as with it."""
+    """Latency at 30% of what the bare engine does one after the other, against that of lone requests: of futures, with
+    workers where the system puts them and on CPUs of their own, of threads that wait, and for comparison without a
+    batcher, of one thread and of as many as with it."""
     turn = iter(range(2**62))
 
     def run_bare() -> None:
@@ -218,13 +226,15 @@ def latency_at_load(backend: Backend, requests: list[Arrays], rounds: int, secon
     for delay in DELAYS_MS:
         generator = np.random.default_rng(3)
         latencies: dict[str, list[list[float]]] = {name: [] for name in ("lone", *LOADED)}
-        with Batcher(  # as `load` makes it
+        make = partial(  # as `load` makes it
+            Batcher,
             backend,
             max_delay=delay / 1e3,
             preferred=CPU_PREFERRED,
             workers=usable_cpus(),
             callers=CPU_CALLERS_PER_WORKER * usable_cpus(),
-        ) as batcher:
+        )
+        with make() as batcher, make(cpus=usable_cpu_numbers()) as pinned:
 
             def send(answered: Callable[[], None], batcher: Batcher = batcher) -> None:
                 future = batcher.submit(*requests[next(turn) % len(requests)])
@@ -236,6 +246,8 @@ def latency_at_load(backend: Backend, requests: list[Arrays], rounds: int, secon
             for _ in range(rounds):
                 latencies["lone"].append(open_loop(send_bare, LONE_RATE, seconds, generator))
                 latencies["submitted"].append(open_loop(send, rate, seconds, generator))
+                to_pinned = partial(send, batcher=pinned)
+                latencies["submitted_to_pinned_workers"].append(open_loop(to_pinned, rate, seconds, generator))
                 latencies["threads"].append(open_loop_of_threads(run, rate, seconds, generator))
                 latencies["one_thread_without_batcher"].append(open_loop(send_bare, rate, seconds, generator))
                 latencies["threads_without_batcher"].append(open_loop_of_threads(run_bare, rate, seconds, generator))
@@ -341,7 +353,7 @@ def show(name: str, measured: dict[str, Any]) -> None:
         for name in ("lone", *LOADED):
             shown = " ".join(f"{p} {row[name][f'{p}_ms']:.2f}" for p in ("p50", "p95", "p99"))
             to_limit = f", p99 {row['p99_to_limit'][name]:.2f} of the limit" if name in LOADED else ""
-            click.echo(f"    {name.replace('_', ' '):26} {shown} ms{to_limit}")
+            click.echo(f"    {name.replace('_', ' '):27} {shown} ms{to_limit}")
     for row in measured["closed_loop"]:
         click.echo(
             f"  {row['callers']:3} callers: {row['per_s']:8,.0f}/s, p50 {row['p50_ms']:.2f} p99 {row['p99_ms']:.2f} ms"

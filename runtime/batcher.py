@@ -75,6 +75,7 @@ class Batcher:
         short_tokens: int = 16,
         workers: int = 1,
         callers: int = 0,
+        cpus: Sequence[int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the workers.
@@ -91,6 +92,8 @@ class Batcher:
             short_tokens: the longest row that counts as short.
             workers: threads; more than one where the backend gains from several runs at once.
             callers: threads in `run` that compute their rows themselves besides.
+            cpus: a CPU for each worker to stay on, as `os.sched_getaffinity` numbers them; None to have the system
+                choose. Threads that the backend starts in a run would inherit it.
             clock: seconds, never going back.
 
         Raises:
@@ -113,6 +116,8 @@ class Batcher:
         if not 0 <= max_delay < float("inf"):
             raise ConfigError(f"max_delay is {max_delay!r}: give seconds, 0 for none")
         _check_timeout(timeout, ConfigError)
+        if cpus is not None:
+            _check_cpus(cpus, workers)
         self._backend = backend
         self._limits = limits
         self._timeout = timeout
@@ -131,7 +136,12 @@ class Batcher:
         )
         # Workers know the queue and not the batcher: one that is forgotten is collected, and its workers end.
         self._workers = [
-            threading.Thread(target=_work, args=(self._queue, backend, limits), name=f"recblr-batch-{n}", daemon=True)
+            threading.Thread(
+                target=_work,
+                args=(self._queue, backend, limits, None if cpus is None else cpus[n]),
+                name=f"recblr-batch-{n}",
+                daemon=True,
+            )
             for n in range(workers)
         ]
         self._finalizer = weakref.finalize(self, _close, self._queue, self._workers, self._process, True, _EXIT_SECONDS)
@@ -328,6 +338,14 @@ def _check_timeout(timeout: float | None, error: type[RecblrError]) -> None:
         raise error(f"timeout is {timeout!r}: give seconds above 0, or None")
 
 
+def _check_cpus(cpus: Sequence[int], workers: int) -> None:
+    if not hasattr(os, "sched_setaffinity"):
+        raise ConfigError("workers cannot be kept on CPUs on this system: give no cpus")
+    usable = sorted(os.sched_getaffinity(0))
+    if len(cpus) != workers or not set(cpus) <= set(usable):
+        raise ConfigError(f"cpus is {list(cpus)!r}: give one of {usable} for each of the {workers} workers")
+
+
 def _deliver(answers: Iterable[Answer]) -> None:
     """Hand answers to their callers; an event loop is woken once for all of its."""
     of_loops: dict[asyncio.AbstractEventLoop, list[Answer]] = {}
@@ -362,10 +380,12 @@ def _settle(answer: Answer) -> None:
         pass
 
 
-def _work(queue: BatchQueue, backend: Backend, limits: Limits) -> None:
+def _work(queue: BatchQueue, backend: Backend, limits: Limits, cpu: int | None) -> None:
     """A worker's life."""
     runner = BatchRunner(queue, backend, limits)
     try:
+        if cpu is not None:
+            os.sched_setaffinity(0, {cpu})  # of this thread alone
         while (parts := queue.take()) is not None:
             runner.run(parts)
             del parts

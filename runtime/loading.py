@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recblr.errors import ConfigError, MissingExtraError, RecblrError
-from recblr.plugins.cpus import usable_cpus
+from recblr.plugins.cpus import usable_cpu_numbers, usable_cpus
 from recblr.runtime.backend import ENGINES, Backend, EngineName, Limits
 from recblr.runtime.batcher import BATCH_LIMITS, CPU_CALLERS_PER_WORKER, CPU_PREFERRED, Batcher
 from recblr.runtime.bundle import Bundle, open_bundle
@@ -48,6 +48,8 @@ class Batching:
         timeout: seconds that a request may wait for its run; None for no bound.
         workers: batches that run at once; None for as many as there are CPUs for their threads, at most 8. On the CPU,
             8 callers' threads per worker may besides compute what they ask for themselves, see `Batcher`.
+        pin_workers: keep each worker on a CPU of its own, where a run takes one thread of the CPU. Otherwise Linux may
+            wake one behind another, and have it wait there. Not where other processes use the same CPUs.
     """
 
     max_batch_rows: int = BATCH_LIMITS.rows
@@ -56,6 +58,7 @@ class Batching:
     max_queue: int = 4096
     timeout: float | None = None
     workers: int | None = None
+    pin_workers: bool = False
 
 
 def load(
@@ -104,7 +107,8 @@ def load(
     if batching is not None:
         workers = min(_MAX_WORKERS, max(1, usable_cpus() // (run_threads or 1))) if device == "cpu" else 1
         if device == "cpu" and not large:
-            backend = _batched(backend, batching, workers, CPU_PREFERRED, CPU_CALLERS_PER_WORKER)
+            pinnable = run_threads == 1
+            backend = _batched(backend, batching, workers, CPU_PREFERRED, CPU_CALLERS_PER_WORKER, pinnable=pinnable)
         else:
             backend = _batched(backend, batching, workers)
     return Engine(bundle, backend)
@@ -167,8 +171,14 @@ def _batched(
     default_workers: int,
     preferred: Limits | None = None,
     callers_per_worker: int = 0,
+    pinnable: bool = False,
 ) -> Batcher:
     workers = default_workers if batching.workers is None else batching.workers
+    if batching.pin_workers and not pinnable:
+        raise ConfigError(
+            "workers can be pinned only where each run takes one thread of the CPU: give threads=1, or no pin_workers; "
+            "large catalogues are ranked by several"
+        )
     # Exclusions are limited as without batching: whole histories may be left out of a few dozen rows.
     limits = Limits(batching.max_batch_rows, batching.max_batch_tokens)
     return Batcher(
@@ -180,4 +190,5 @@ def _batched(
         timeout=batching.timeout,
         workers=workers,
         callers=callers_per_worker * workers,
+        cpus=usable_cpu_numbers()[:workers] if batching.pin_workers else None,
     )

@@ -15,6 +15,11 @@ _DEFAULT = Batching()
 BATCHING_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--workers", type=click.IntRange(min=1), help="Batches that run at once.  [default: CPUs / threads]"),
     click.option(
+        "--pin-workers",
+        is_flag=True,
+        help="Keep each worker on a CPU of its own: shorter tails where no other process uses these CPUs.",
+    ),
+    click.option(
         "--max-batch-rows",
         type=click.IntRange(min=1),
         default=_DEFAULT.max_batch_rows,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -275,6 +276,21 @@ def test_an_engine_that_batches_is_closed(toy: Any) -> None:
     with load(toy.path, threads=1) as bare:
         assert bare.batcher is None
     assert bare.recommend([[10]], k=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be kept on CPUs on this system")
+def test_pinned_workers_stay_on_cpus_of_their_own(toy: Any) -> None:
+    usable = os.sched_getaffinity(0)
+    with load(toy.path, batching=Batching(pin_workers=True)) as engine:
+        assert engine.batcher is not None
+        assert asyncio.run(engine.arecommend([[10, 20]], k=1))[0].items
+        cpus = [os.sched_getaffinity(worker.native_id or 0) for worker in engine.batcher._workers]
+    assert all(len(of_worker) == 1 for of_worker in cpus)
+    assert len(set.union(*cpus)) == len(cpus)
+    assert os.sched_getaffinity(0) == usable
+    for options in ({"threads": 2}, {"batching": Batching(pin_workers=True, workers=len(usable) + 1)}):
+        with pytest.raises(ConfigError, match="give"):
+            load(toy.path, **{"batching": Batching(pin_workers=True), **options})
 
 
 def test_batching_out_of_range(toy: Any) -> None:
