@@ -174,11 +174,7 @@ def _batched(
     pinnable: bool = False,
 ) -> Batcher:
     workers = default_workers if batching.workers is None else batching.workers
-    if batching.pin_workers and not pinnable:
-        raise ConfigError(
-            "workers can be pinned only where each run takes one thread of the CPU: give threads=1, or no pin_workers; "
-            "large catalogues are ranked by several"
-        )
+    cpus = _pinned_cpus(workers, pinnable) if batching.pin_workers else None
     # Exclusions are limited as without batching: whole histories may be left out of a few dozen rows.
     limits = Limits(batching.max_batch_rows, batching.max_batch_tokens)
     return Batcher(
@@ -190,5 +186,22 @@ def _batched(
         timeout=batching.timeout,
         workers=workers,
         callers=callers_per_worker * workers,
-        cpus=usable_cpu_numbers()[:workers] if batching.pin_workers else None,
+        cpus=cpus,
     )
+
+
+def _pinned_cpus(workers: int, pinnable: bool) -> list[int]:
+    """A CPU for each worker.
+
+    Raises:
+        ConfigError: runs take more than a thread of the CPU, or there are more workers than CPUs.
+    """
+    if not pinnable:
+        raise ConfigError(
+            "workers can be pinned only where each run takes one thread of the CPU: give threads=1, or no pin_workers; "
+            "large catalogues are ranked by several"
+        )
+    cpus = usable_cpu_numbers()
+    if workers > len(cpus):
+        raise ConfigError(f"{workers} workers to pin on {len(cpus)} CPUs: give at most {len(cpus)}, or no pin_workers")
+    return cpus[:workers]
