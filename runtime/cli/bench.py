@@ -134,7 +134,7 @@ _NUMBERS = _listed(_positive, "numbers above 0")
         "--batching/--no-batching",
         default=False,
         show_default=True,
-        help="Merge the requests of concurrent callers, as recblr-serve does, by the options below.",
+        help="Send requests through the batcher that recblr-serve has, with the options below.",
     ),
     *BATCHING_OPTIONS,
 )
