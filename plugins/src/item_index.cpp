@@ -64,7 +64,7 @@ void round_panel(const unsigned char* vectors, int64_t count, const recblr_item_
 
 std::unique_ptr<OwnedIndex> make_index(const void* embedding, int64_t n_items, int64_t dim, int32_t levels,
                                        int64_t n_threads) {
-  const int64_t quads = (dim + 3) / 4, n_panels = (n_items + kIndexPanel - 1) / kIndexPanel;
+  const int64_t quads = (dim + 7) / 8 * 2, n_panels = (n_items + kIndexPanel - 1) / kIndexPanel;
   const int64_t panel_bytes = quads * kIndexPanel * 4;
   auto index = std::make_unique<OwnedIndex>();
   const size_t bytes = static_cast<size_t>(std::max<int64_t>(n_panels, 1) * panel_bytes);

@@ -1,7 +1,7 @@
 // A catalogue in 8 bits: by it most items are known to rank too low, so that their scores need not be computed.
 //
-// Items are rounded in panels: w = s q + e, q whole numbers within +-levels, s the panel's scale. So are queries, to
-// +-127: x = t p + f. Then x.w = t s (p.q) + f.w + t p.e, and by Cauchy and Schwarz the last two are at most
+// Items are rounded in panels: w = s q + e, q whole numbers within +-levels, s the panel's scale. So are
+// queries: x = t p + f. Then x.w = t s (p.q) + f.w + t p.e, and by Cauchy and Schwarz the last two are at most
 // |f| |w| + |t p| |e|. An item whose score could not pass a row's threshold even with that much added is left out; the
 // others are scored in float32, as without an index.
 #pragma once
@@ -40,7 +40,7 @@ struct IndexScan {
   const float* norms;           // |t p|
   const float* errors;          // |f|, and what float32's own rounding of the score adds
   int64_t n_groups;
-  int64_t quads;  // of dimensions
+  int64_t quads;  // of dimensions, an even number
   int64_t n_panels;
   IndexHit* hits;  // of rows that are not there, too; a row's items ascend
   int64_t n_hits;
@@ -49,7 +49,8 @@ struct IndexScan {
 
 // What an instruction set offers to use an index.
 struct IndexKernels {
-  int32_t levels;  // of items, at most
+  int32_t levels;        // of items, at most
+  int32_t query_levels;  // at most
   int64_t group_rows[3];
   // For groups of so many rows. False if the hits have no room: the scan is then incomplete.
   bool (*scan[3])(IndexScan* scan);
@@ -74,7 +75,8 @@ bool best_index_kernels(IndexKernels* kernels);
 
 // Of an embedding [n_items + 1, dim], without item 0.
 struct recblr_item_index {
-  int64_t n_items, dim, quads;
+  int64_t n_items, dim;
+  int64_t quads;         // of dimensions, an even number: filled up with zeros
   int32_t levels;        // of q
   int32_t offset;        // of q, stored unsigned
   const uint8_t* items;  // [panels, quads, 16, 4]; the last panel is filled up with zeros

@@ -14,19 +14,36 @@ namespace {
 // The processor's own prefetcher starts too late: while one tile's sums are computed, it sees nothing of the next.
 constexpr int kTilesAhead = 2;
 
+inline int32_t load_four(const int8_t* values) {
+  int32_t four;
+  memcpy(&four, values, sizeof four);
+  return four;
+}
+
 #if defined(__AVX512VNNI__)
 
-constexpr int32_t kLevels = 127;
+constexpr int32_t kLevels = 127, kQueryLevels = 127;
+constexpr int64_t kStepQuads = 1;
 using Panel = __m512i;  // a number for each item
-using Four = __m512i;   // the same four values of a query for each item
 
 inline Panel fill(int32_t value) { return _mm512_set1_epi32(value); }
-inline Four four_of(int32_t values) { return _mm512_set1_epi32(values); }
-inline Panel load_items(const uint8_t* from) { return _mm512_load_si512(from); }
 
-// _mm512_dpbusd_epi32, with which GCC 12 moves sums from register to register.
-inline void add_products(Panel* sums, Panel items, Four query) {
-  __asm__("vpdpbusd %2, %1, %0" : "+v"(*sums) : "v"(items), "v"(query));
+// The products of kStepQuads quads of kRows queries and kPanels panels.
+template <int kRows, int kPanels>
+inline void add_products(Panel (&sums)[kRows][kPanels], const uint8_t* items, int64_t panel_bytes,
+                         const int8_t* queries) {
+  __m512i of_items[kPanels];
+#pragma GCC unroll 8
+  for (int p = 0; p < kPanels; ++p) of_items[p] = _mm512_load_si512(items + p * panel_bytes);
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    const __m512i query = _mm512_set1_epi32(load_four(queries + r * 4));
+#pragma GCC unroll 8
+    for (int p = 0; p < kPanels; ++p) {
+      // _mm512_dpbusd_epi32, with which GCC 12 moves sums from register to register.
+      __asm__("vpdpbusd %2, %1, %0" : "+v"(sums[r][p]) : "v"(of_items[p]), "v"(query));
+    }
+  }
 }
 
 using Mask = __mmask16;
@@ -35,25 +52,37 @@ inline Mask either(Mask a, Mask b) { return _kor_mask16(a, b); }
 
 #else
 
-constexpr int32_t kLevels = 63;  // two products of 127 and 2 x 63 + 1 are summed in 16 bits
+// Items have more levels than queries, as the scale is that of 16 vectors.
+constexpr int32_t kLevels = 72, kQueryLevels = 56;
+static_assert(4 * (2 * kLevels + 1) * kQueryLevels < 1 << 15);  // four products are summed in 16 bits
+constexpr int64_t kStepQuads = 2;
 struct Panel {
-  __m256i low, high;
+  __m256i halves[2];
 };
-using Four = __m256i;
 
-inline Panel fill(int32_t value) { return {_mm256_set1_epi32(value), _mm256_set1_epi32(value)}; }
-inline Four four_of(int32_t values) { return _mm256_set1_epi32(values); }
-inline Panel load_items(const uint8_t* from) {
-  const __m256i* halves = reinterpret_cast<const __m256i*>(from);
-  return {_mm256_load_si256(halves), _mm256_load_si256(halves + 1)};
-}
+inline Panel fill(int32_t value) { return {{_mm256_set1_epi32(value), _mm256_set1_epi32(value)}}; }
 
-inline __m256i sums_of_four(__m256i items, Four query) {
-  return _mm256_madd_epi16(_mm256_maddubs_epi16(items, query), _mm256_set1_epi16(1));
-}
-inline void add_products(Panel* sums, Panel items, Four query) {
-  sums->low = _mm256_add_epi32(sums->low, sums_of_four(items.low, query));
-  sums->high = _mm256_add_epi32(sums->high, sums_of_four(items.high, query));
+template <int kRows, int kPanels>
+inline void add_products(Panel (&sums)[kRows][kPanels], const uint8_t* items, int64_t panel_bytes,
+                         const int8_t* queries) {
+#pragma GCC unroll 8
+  for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const __m256i* of_items = reinterpret_cast<const __m256i*>(items + p * panel_bytes) + half;
+      const __m256i first = _mm256_load_si256(of_items), second = _mm256_load_si256(of_items + 2);
+      __asm__("" : "+r"(queries));  // read again for each half: the registers hold the sums and no more
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        const __m256i query = _mm256_set1_epi32(load_four(queries + r * 4));
+        const __m256i query_of_second = _mm256_set1_epi32(load_four(queries + (kRows + r) * 4));
+        const __m256i pairs =
+            _mm256_add_epi16(_mm256_maddubs_epi16(first, query), _mm256_maddubs_epi16(second, query_of_second));
+        __m256i& sum = sums[r][p].halves[half];
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+      }
+    }
+  }
 }
 
 using Mask = unsigned;
@@ -62,7 +91,7 @@ inline Mask passing(Panel sums, int32_t least) {
   const auto below = [bound](__m256i half) {
     return static_cast<Mask>(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(bound, half))));
   };
-  return (below(sums.low) | below(sums.high) << 8) ^ 0xffffu;
+  return (below(sums.halves[0]) | below(sums.halves[1]) << 8) ^ 0xffffu;
 }
 inline Mask either(Mask a, Mask b) { return a | b; }
 
@@ -98,21 +127,15 @@ inline bool scan_tile(IndexScan* s, int64_t panel, int64_t group, int64_t panel_
   }
   const int64_t ahead = (panel_ahead - panel) * panel_bytes;
   const int8_t* queries = s->queries + group * s->quads * kRows * 4;
-  for (int64_t quad = 0; quad < s->quads; ++quad, queries += kRows * 4, items += 64) {
-    Panel of_items[kPanels];
+  for (int64_t quad = 0; quad < s->quads;
+       quad += kStepQuads, queries += kStepQuads * kRows * 4, items += kStepQuads * 64) {
 #pragma GCC unroll 8
-    for (int p = 0; p < kPanels; ++p) of_items[p] = load_items(items + p * panel_bytes);
-#pragma GCC unroll 8
-    for (int p = 0; p < kAhead; ++p)
-      __builtin_prefetch(items + ahead + p * panel_bytes);  // beyond the last item, nothing
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      int32_t four;
-      memcpy(&four, queries + r * 4, sizeof four);
-      const Four query = four_of(four);
-#pragma GCC unroll 8
-      for (int p = 0; p < kPanels; ++p) add_products(&sums[r][p], of_items[p], query);
+    for (int p = 0; p < kAhead; ++p) {
+#pragma GCC unroll 2
+      for (int q = 0; q < kStepQuads; ++q)
+        __builtin_prefetch(items + ahead + p * panel_bytes + q * 64);  // beyond the last item, nothing
     }
+    add_products(sums, items, panel_bytes, queries);
   }
   alignas(32) int32_t least[kPanels][kMostIndexRows];
   for (int p = 0; p < kPanels; ++p) {
@@ -203,9 +226,9 @@ void score(const IndexHit* hits, int64_t n_hits, const float* queries, const voi
 // As many panels at once as the registers hold sums for.
 IndexKernels index_kernels() {
 #if defined(__AVX512VNNI__)
-  return {kLevels, {8, 4, 1}, {scan<8, 3>, scan<4, 6>, scan<1, 8>}, score};
+  return {kLevels, kQueryLevels, {8, 4, 1}, {scan<8, 3>, scan<4, 6>, scan<1, 8>}, score};
 #else
-  return {kLevels, {4, 2, 1}, {scan<4, 1>, scan<2, 2>, scan<1, 4>}, score};
+  return {kLevels, kQueryLevels, {4, 2, 1}, {scan<4, 1>, scan<2, 2>, scan<1, 4>}, score};
 #endif
 }
 

@@ -5,12 +5,6 @@
 
 namespace recblr {
 
-namespace {
-
-constexpr int32_t kLevels = 127;
-
-}  // namespace
-
 RoundedQueries::RoundedQueries(const float* queries, int64_t n_rows, const recblr_item_index& index,
                                const IndexKernels& kernels)
     : quads_(index.quads) {
@@ -26,7 +20,7 @@ RoundedQueries::RoundedQueries(const float* queries, int64_t n_rows, const recbl
   std::vector<int8_t> rounded(static_cast<size_t>(index.dim));
   for (int64_t row = 0; row < n_rows; ++row) {
     const float* query = queries + row * index.dim;
-    const float scale = scale_of(query, index.dim, kLevels);
+    const float scale = scale_of(query, index.dim, kernels.query_levels);
     const Rounded of_query = round_vector(query, index.dim, scale, rounded.data());
     int8_t* values = values_.data() + (row / group_rows * quads_ * group_rows + row % group_rows) * 4;
     int32_t sum = 0;

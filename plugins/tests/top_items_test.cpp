@@ -22,19 +22,25 @@ void check(bool good, const std::string& what) {
   std::printf("FAILED: %s\n", what.c_str());
 }
 
-// Whole numbers, so that every order of summation is exact.
-std::vector<float> random(int64_t size) {
+enum class Values { kAny, kLargest };
+
+// Whole numbers, so that every order of summation is exact. If only the largest, of either sign, an index's products
+// are the largest that it has to sum, and it knows every score exactly.
+std::vector<float> random(int64_t size, Values which) {
   std::uniform_int_distribution<int> value(-20, 20);
   std::vector<float> values(static_cast<size_t>(size));
-  for (float& v : values) v = static_cast<float>(value(generator));
+  for (float& v : values) {
+    v = static_cast<float>(value(generator));
+    if (which == Values::kLargest) v = v < 0 ? -20.0f : 20.0f;
+  }
   return values;
 }
 
-void test(int64_t n_rows, int64_t n_items, int64_t dim, int64_t k, int32_t threads) {
+void test(int64_t n_rows, int64_t n_items, int64_t dim, int64_t k, int32_t threads, Values which = Values::kAny) {
   const std::string what = std::to_string(n_rows) + " rows, " + std::to_string(n_items) + " items of " +
                            std::to_string(dim) + ", k " + std::to_string(k) + ", " + std::to_string(threads) +
-                           " threads";
-  const std::vector<float> queries = random(n_rows * dim), embedding = random((n_items + 1) * dim);
+                           " threads" + (which == Values::kLargest ? ", the largest values" : "");
+  const std::vector<float> queries = random(n_rows * dim, which), embedding = random((n_items + 1) * dim, which);
   recblr_item_index* index = nullptr;
   check(recblr_item_index_create(embedding.data(), n_items, dim, threads, &index) == RECBLR_OK, what + ": an index");
   std::vector<int32_t> allowed;
@@ -94,6 +100,7 @@ int main() {
     for (int64_t n_items : {0, 1, 15, 16, 777, 6001}) {
       test(n_rows, n_items, 1 + n_rows * 5 % 23, 5, 1);
       test(n_rows, n_items, 64, 12, 2);
+      test(n_rows, n_items, 20, 12, 1, Values::kLargest);
     }
   }
   test(2, 3000, 4, 4000, 2);
