@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ GROUP_ROWS = 16
 LOADED = (
     "submitted",
     "submitted_to_pinned_workers",
+    "submitted_to_executor",
     "threads",
     "one_thread_without_batcher",
     "threads_without_batcher",
@@ -211,7 +213,7 @@ def saturation(
 def latency_at_load(backend: Backend, requests: list[Arrays], rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Latency at 30% of what the bare engine does one after the other, against that of lone requests: of futures, with
     workers where the system puts them and on CPUs of their own, of threads that wait, and for comparison without a
-    batcher, of one thread and of as many as with it."""
+    batcher, of futures of an executor with as many workers, of one thread and of as many as with it."""
     turn = iter(range(2**62))
 
     def run_bare() -> None:
@@ -234,11 +236,15 @@ def latency_at_load(backend: Backend, requests: list[Arrays], rounds: int, secon
             workers=usable_cpus(),
             callers=CPU_CALLERS_PER_WORKER * usable_cpus(),
         )
-        with make() as batcher, make(cpus=usable_cpu_numbers()) as pinned:
+        executor = ThreadPoolExecutor(usable_cpus())
+        with executor, make() as batcher, make(cpus=usable_cpu_numbers()) as pinned:
 
             def send(answered: Callable[[], None], batcher: Batcher = batcher) -> None:
                 future = batcher.submit(*requests[next(turn) % len(requests)])
                 future.add_done_callback(lambda _: answered())
+
+            def send_to_executor(answered: Callable[[], None], executor: ThreadPoolExecutor = executor) -> None:
+                executor.submit(run_bare).add_done_callback(lambda _: answered())
 
             def run(batcher: Batcher = batcher) -> None:
                 batcher.run(*requests[next(turn) % len(requests)])
@@ -248,6 +254,7 @@ def latency_at_load(backend: Backend, requests: list[Arrays], rounds: int, secon
                 latencies["submitted"].append(open_loop(send, rate, seconds, generator))
                 to_pinned = partial(send, batcher=pinned)
                 latencies["submitted_to_pinned_workers"].append(open_loop(to_pinned, rate, seconds, generator))
+                latencies["submitted_to_executor"].append(open_loop(send_to_executor, rate, seconds, generator))
                 latencies["threads"].append(open_loop_of_threads(run, rate, seconds, generator))
                 latencies["one_thread_without_batcher"].append(open_loop(send_bare, rate, seconds, generator))
                 latencies["threads_without_batcher"].append(open_loop_of_threads(run_bare, rate, seconds, generator))
