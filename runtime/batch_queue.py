@@ -16,6 +16,10 @@ from recblr.runtime.batch_request import Part, Request, Result
 # Fewer items are not shared among workers: a run of its own would cost more than their waiting.
 _FEWEST_SHARED_TOKENS = 128
 
+# Where small batches are hardly dearer, a worker takes its share of what waits in so many batches: a few rows that wait
+# are answered one after the other, sooner than together, and many still fill batches.
+_SHARES_OF_WORKER = 4
+
 # For so many seconds after a short row came, batches of long ones are cut to this share of the limit: others will come,
 # and wait for them. Without any, large batches leave more of the CPUs to the backend.
 _SHORT_EXPECTED_SECONDS = 1.0
@@ -369,7 +373,8 @@ class BatchQueue:
         front, limit = lane.front(), self._limits.tokens
         if lane is self._short or front is None:
             return limit
-        share = max(_FEWEST_SHARED_TOKENS, -(-lane.tokens // self._workers))
+        divided = self._workers * (_SHARES_OF_WORKER if self._enough_tokens < limit else 1)
+        share = max(min(self._enough_tokens, _FEWEST_SHARED_TOKENS), -(-lane.tokens // divided))
         if now - self._short_came < _SHORT_EXPECTED_SECONDS:
             share = min(share, int(limit * _SHARE_BESIDE_SHORT))
         return min(limit, max(share, front.tokens_left_in_row))

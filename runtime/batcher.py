@@ -48,9 +48,10 @@ class Batcher:
     to `callers` threads do so whatever waits, where to merge rows saves less than to hand them over costs.
 
     Rows of at most `short_tokens` items (steps) and longer ones are batched apart and take turns. Of longer ones that
-    wait, a worker takes its share, so that none is idle while another computes them all, and while steps come, half of
-    `limits.tokens` at most. A row longer than `limits.tokens` is fed in pieces of that size, through its state: a step
-    never waits for the whole of a long history, and neither kind is starved.
+    wait, a worker takes its share, so that none is idle while another computes them all, or a quarter of that where a
+    smaller batch is hardly dearer (`preferred`), and while steps come, half of `limits.tokens` at most. A row longer
+    than `limits.tokens` is fed in pieces of that size, through its state: a step never waits for the whole of a long
+    history, and neither kind is starved.
 
     A result is that of the same request alone: the backend is given the same pieces of every row, whatever else runs.
     What is left is the backend's rounding. On the native library's kernels, and in ONNX Runtime's CPU with the native
@@ -84,8 +85,8 @@ class Batcher:
             backend: runs the batches; it may be given buffers that are used again after the run.
             limits: of one batch. The exclusions of one row are never split.
             max_delay: seconds that a free worker waits for more before it starts a batch smaller than `preferred`.
-            preferred: so many rows or items are a batch that waits for no more, as that would not make it cheaper; the
-                exclusions do not matter. None for full batches.
+            preferred: so many rows or items are a batch that waits for no more, which would hardly be cheaper per row;
+                the exclusions do not matter. None for full batches.
             max_queued_rows: rows that may wait; a request beyond is refused, unless nothing waits.
             max_queued_tokens: items that may wait, in the same way.
             timeout: seconds that a request may wait where it does not say; None for no bound.

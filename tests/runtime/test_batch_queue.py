@@ -365,12 +365,12 @@ def test_callers_that_run_their_own_batch_take_a_workers_place() -> None:
     assert (metrics.backend_errors, metrics.batch_rows.total) == (1, 1.0)
 
 
-def large_queue(clock: Clock, workers: int = 1) -> BatchQueue:
+def large_queue(clock: Clock, workers: int = 1, preferred: Limits | None = None) -> BatchQueue:
     return BatchQueue(
         Limits(rows=64, tokens=1000),
         short_tokens=2,
         max_delay=0.0,
-        preferred=Limits(),
+        preferred=preferred or Limits(),
         max_rows=100,
         max_tokens=100_000,
         workers=workers,
@@ -398,6 +398,21 @@ def test_workers_share_the_long_rows_that_wait() -> None:
     for _ in range(70):
         queue.put(request([[1, 1]]), None)
     assert len(lengths_of_next_batch(queue)) == 64  # short rows are not shared
+
+
+def test_where_small_batches_are_hardly_dearer_few_long_rows_go_one_after_the_other() -> None:
+    queue = large_queue(Clock(), workers=2, preferred=Limits(rows=32, tokens=96))
+
+    def taken_of(n_rows: int) -> list[list[int]]:
+        for _ in range(n_rows):
+            queue.put(request([[1] * 90]), None)
+        taken = []
+        while queue.metrics().queued_rows:
+            taken.append(lengths_of_next_batch(queue))
+        return taken
+
+    assert taken_of(5) == [[90]] * 5
+    assert taken_of(20)[0] == [90] * 2  # 225 of 1,800, an eighth
 
 
 @pytest.mark.parametrize("alone", [False, True])
