@@ -54,6 +54,8 @@ struct IndexKernels {
   int64_t group_rows[3];
   // For groups of so many rows. False if the hits have no room: the scan is then incomplete.
   bool (*scan[3])(IndexScan* scan);
+  // What the scores of the one row of a group are at least: [n_panels * 16], -infinity where nothing is known.
+  void (*lower_bounds)(const IndexScan& scan, float* lower);
   // scores[i] = queries[row] . embedding[first_item + item], summed as TopItemsKernels do.
   void (*score)(const IndexHit* hits, int64_t n_hits, const float* queries, const void* embedding, int64_t first_item,
                 int64_t dim, float* scores);

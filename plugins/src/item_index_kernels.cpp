@@ -27,6 +27,9 @@ constexpr int64_t kStepQuads = 1;
 using Panel = __m512i;  // a number for each item
 
 inline Panel fill(int32_t value) { return _mm512_set1_epi32(value); }
+inline __m256i half_of(Panel sums, int half) {
+  return half == 0 ? _mm512_castsi512_si256(sums) : _mm512_extracti32x8_epi32(sums, 1);
+}
 
 // The products of kStepQuads quads of kRows queries and kPanels panels.
 template <int kRows, int kPanels>
@@ -61,6 +64,7 @@ struct Panel {
 };
 
 inline Panel fill(int32_t value) { return {{_mm256_set1_epi32(value), _mm256_set1_epi32(value)}}; }
+inline __m256i half_of(const Panel& sums, int half) { return sums.halves[half]; }
 
 template <int kRows, int kPanels>
 inline void add_products(Panel (&sums)[kRows][kPanels], const uint8_t* items, int64_t panel_bytes,
@@ -112,22 +116,20 @@ inline __m256i least_sums(const IndexScan& s, int64_t row, const PanelBounds& pa
   return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(0x1p30f), least));
 }
 
-// kPanels panels from `panel` on against one group. Returns false if the hits have no room.
+// Of kPanels panels from `panel` on and one group, less the offset.
 template <int kRows, int kPanels, int kAhead>
-inline bool scan_tile(IndexScan* s, int64_t panel, int64_t group, int64_t panel_ahead) {
-  static_assert(kRows * kPanels * kIndexPanel <= kIndexTileHits);
-  const int64_t panel_bytes = s->quads * 64;
-  const uint8_t* items = s->items + panel * panel_bytes;
-  const int64_t row = group * kRows;
-  Panel sums[kRows][kPanels];
+inline void sum_products(const IndexScan& s, int64_t panel, int64_t group, int64_t panel_ahead,
+                         Panel (&sums)[kRows][kPanels]) {
+  const int64_t panel_bytes = s.quads * 64;
+  const uint8_t* items = s.items + panel * panel_bytes;
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-    for (int p = 0; p < kPanels; ++p) sums[r][p] = fill(s->starts[row + r]);
+    for (int p = 0; p < kPanels; ++p) sums[r][p] = fill(s.starts[group * kRows + r]);
   }
   const int64_t ahead = (panel_ahead - panel) * panel_bytes;
-  const int8_t* queries = s->queries + group * s->quads * kRows * 4;
-  for (int64_t quad = 0; quad < s->quads;
+  const int8_t* queries = s.queries + group * s.quads * kRows * 4;
+  for (int64_t quad = 0; quad < s.quads;
        quad += kStepQuads, queries += kStepQuads * kRows * 4, items += kStepQuads * 64) {
 #pragma GCC unroll 8
     for (int p = 0; p < kAhead; ++p) {
@@ -137,6 +139,15 @@ inline bool scan_tile(IndexScan* s, int64_t panel, int64_t group, int64_t panel_
     }
     add_products(sums, items, panel_bytes, queries);
   }
+}
+
+// kPanels panels from `panel` on against one group. Returns false if the hits have no room.
+template <int kRows, int kPanels, int kAhead>
+inline bool scan_tile(IndexScan* s, int64_t panel, int64_t group, int64_t panel_ahead) {
+  static_assert(kRows * kPanels * kIndexPanel <= kIndexTileHits);
+  const int64_t row = group * kRows;
+  Panel sums[kRows][kPanels];
+  sum_products<kRows, kPanels, kAhead>(*s, panel, group, panel_ahead, sums);
   alignas(32) int32_t least[kPanels][kMostIndexRows];
   for (int p = 0; p < kPanels; ++p) {
     _mm256_store_si256(reinterpret_cast<__m256i*>(least[p]), least_sums(*s, row, s->bounds[panel + p]));
@@ -194,6 +205,36 @@ bool scan(IndexScan* s) {
   return true;
 }
 
+template <int kPanels>
+inline void bound_tile(const IndexScan& s, int64_t panel, float* lower) {
+  Panel sums[1][kPanels];
+  sum_products<1, kPanels, 0>(s, panel, 0, panel, sums);
+#pragma GCC unroll 8
+  for (int p = 0; p < kPanels; ++p) {
+    const PanelBounds& of_panel = s.bounds[panel + p];
+    const float inverse = s.inverse_scales[0] * of_panel.inverse_scale;  // 0 where all products are
+    const float scale = inverse > 0.0f ? 1.0f / inverse : 0.0f;
+    const float bound = (s.errors[0] * of_panel.norm + s.norms[0] * of_panel.error) * (1.0f + 0x1p-20f);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(half_of(sums[0][p], half)), _mm256_set1_ps(scale));
+      // This function's own rounding: some units of 2^-24 of the product.
+      const __m256 slack = _mm256_fmadd_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0f), product), _mm256_set1_ps(0x1p-20f),
+                                           _mm256_set1_ps(bound));
+      // The maximum is its second operand where one is not a number.
+      const __m256 least = _mm256_max_ps(_mm256_sub_ps(product, slack), _mm256_set1_ps(-__builtin_inff()));
+      _mm256_storeu_ps(lower + (panel + p) * kIndexPanel + half * 8, least);
+    }
+  }
+}
+
+template <int kPanels>
+void lower_bounds(const IndexScan& s, float* lower) {
+  int64_t panel = 0;
+  for (; panel + kPanels <= s.n_panels; panel += kPanels) bound_tile<kPanels>(s, panel, lower);
+  for (; panel < s.n_panels; ++panel) bound_tile<1>(s, panel, lower);
+}
+
 constexpr int kChains = 8;  // sums that are computed side by side, as each product waits for the one before
 
 void score(const IndexHit* hits, int64_t n_hits, const float* queries, const void* embedding, int64_t first_item,
@@ -226,9 +267,9 @@ void score(const IndexHit* hits, int64_t n_hits, const float* queries, const voi
 // As many panels at once as the registers hold sums for.
 IndexKernels index_kernels() {
 #if defined(__AVX512VNNI__)
-  return {kLevels, kQueryLevels, {8, 4, 1}, {scan<8, 3>, scan<4, 6>, scan<1, 8>}, score};
+  return {kLevels, kQueryLevels, {8, 4, 1}, {scan<8, 3>, scan<4, 6>, scan<1, 8>}, lower_bounds<8>, score};
 #else
-  return {kLevels, kQueryLevels, {4, 2, 1}, {scan<4, 1>, scan<2, 2>, scan<1, 4>}, score};
+  return {kLevels, kQueryLevels, {4, 2, 1}, {scan<4, 1>, scan<2, 2>, scan<1, 4>}, lower_bounds<4>, score};
 #endif
 }
 

@@ -10,11 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "best_scores.h"
 #include "instruction_set.h"
 #include "model_kernels.h"
 #include "parallel.h"
 #include "ranking_key.h"
 #include "recblr/plugins.h"
+#include "row_by_index.h"
 #include "status.h"
 #include "top_items.h"
 
@@ -33,8 +35,12 @@ bool choose_kernels(ModelKernels* kernels) {
   return true;
 }
 
-// Of fewer items all scores are computed sooner than an index says which are needed.
-constexpr int64_t kFewestIndexed = 8192;
+// Of fewer items, all scores of many rows are computed sooner than an index says which are needed.
+constexpr int64_t kFewestRankedByIndex = 8192;
+
+// So many rows are ranked by an index of fewer items, too: it takes a quarter of the cache that all items do.
+constexpr int64_t kFewRows = 3;
+constexpr int64_t kFewestIndexed = 2048;
 
 // NULL where the machine cannot use one.
 std::unique_ptr<recblr_item_index, void (*)(recblr_item_index*)> make_index(const recblr_model_weights& w) {
@@ -84,6 +90,7 @@ class Arrays {
 
 struct recblr_model {
   recblr::ModelKernels kernels;
+  recblr::IndexKernels index_kernels{};
   std::unique_ptr<recblr_item_index, void (*)(recblr_item_index*)> index{nullptr, recblr_item_index_destroy};
   recblr::PackedModel packed;
   std::vector<recblr::PackedLayer> layers;
@@ -125,7 +132,9 @@ struct recblr_model {
     const unsigned char* embedding = reinterpret_cast<const unsigned char*>(w.embedding);
     const float* items = nullptr;
     if (w.ranks && w.n_items >= recblr::kFewestIndexed) index = recblr::make_index(w);
-    if (w.ranks && index == nullptr) items = arrays.pack(embedding + dim * sizeof(float), w.n_items, dim, panel);
+    if (index != nullptr) recblr::best_index_kernels(&index_kernels);
+    if (w.ranks && (index == nullptr || w.n_items < recblr::kFewestRankedByIndex))
+      items = arrays.pack(embedding + dim * sizeof(float), w.n_items, dim, panel);
     packed = {w.n_items,
               dim,
               width,
@@ -209,44 +218,22 @@ std::string problem_with(const recblr_model& m, const recblr_model_run& a) {
 
 // A worker's memory, of feeding or of ranking.
 struct Scratch {
-  std::vector<float> tokens, scores, largest;
+  std::vector<float> tokens, scores;
   std::vector<int32_t> found;
-  std::vector<Key> keys;
+  RowScratch row;
 };
 
 // Scores that are looked at before the threshold rises: whole panels, at first few, as at first all are above it.
 constexpr int64_t kFirstPiece = 64, kPiece = 1024;
-
-// Halvings of an interval in which a threshold is sought.
-constexpr int kHalvings = 12;
-
-// A threshold that each of a row's k best scores passes, and few others: at least k groups have a score above it.
-// -infinity where there are too few scores, or infinite ones.
-float low_threshold(const recblr_model& m, const float* scores, int64_t k, Scratch* scratch) {
-  if (k > kScoreGroups / 2 || m.packed.n_items < 4 * kScoreGroups) return -kInfinity;
-  std::vector<float>& largest = scratch->largest;
-  largest.resize(kScoreGroups);
-  m.kernels.largest_of_groups(scores, m.packed.n_items, largest.data());
-  const auto [least, most] = std::minmax_element(largest.begin(), largest.end());
-  float low = *least, high = *most;
-  if (!std::isfinite(low) || !std::isfinite(high)) return -kInfinity;
-  // All groups pass what is below the least by more than a subnormal, which may count as zero.
-  low -= std::abs(low) * 0x1p-20f + std::numeric_limits<float>::min();
-  for (int halving = 0; halving < kHalvings; ++halving) {
-    const float middle = low + (high - low) / 2;
-    (m.kernels.count_above(largest.data(), kScoreGroups, middle) >= k ? low : high) = middle;
-  }
-  return low;
-}
 
 // The k best of a row's scores.
 void select(const recblr_model& m, const float* scores, int64_t k, Scratch* scratch, int32_t* top_items,
             float* top_scores) {
   const int64_t count = m.padded_items();
   const size_t kept = static_cast<size_t>(std::min(k, m.packed.n_items));
-  std::vector<Key>& keys = scratch->keys;
+  std::vector<Key>& keys = scratch->row.keys;
   keys.clear();
-  float threshold = low_threshold(m, scores, k, scratch);
+  float threshold = low_threshold(m.kernels, scores, m.packed.n_items, k, &scratch->row.largest);
   const auto keep_best = [&] {
     std::nth_element(keys.begin(), keys.begin() + static_cast<ptrdiff_t>(kept) - 1, keys.end(), std::greater<Key>());
     keys.resize(kept);
@@ -263,36 +250,50 @@ void select(const recblr_model& m, const float* scores, int64_t k, Scratch* scra
     }
     if (keys.size() > 2 * kept) keep_best();
   }
-  std::sort(keys.begin(), keys.end(), std::greater<Key>());
-  if (keys.size() > kept) keys.resize(kept);
-  for (int64_t rank = 0; rank < k; ++rank) {
-    const bool there = rank < static_cast<int64_t>(keys.size());
-    top_items[rank] = there ? item_of(keys[static_cast<size_t>(rank)]) : 0;
-    top_scores[rank] = there ? score_of(keys[static_cast<size_t>(rank)]) : -kInfinity;
-  }
+  write_best(&keys, k, top_items, top_scores);
 }
 
-void rank_rows(const recblr_model& m, const recblr_model_run& a, int64_t first, int64_t n_rows, Scratch* scratch) {
-  const int64_t size = m.state_size(), padded = m.padded_items();
-  float* scores = scratch->scores.data();
-  m.kernels.score(m.packed, a.state_out + first * size + size - m.packed.dim, size, n_rows, scores, padded);
-  const auto by_row = [&](int64_t at, int64_t row) { return a.exclude[2 * at] < row; };
+// The first exclusion of a row, or of those behind it.
+int64_t first_exclusion(const recblr_model_run& a, int64_t row) {
   int64_t at = 0, after = a.n_exclude;
-  while (at < after) {  // the first exclusion of these rows
+  while (at < after) {
     const int64_t middle = (at + after) / 2;
-    if (by_row(middle, first)) {
+    if (a.exclude[2 * middle] < row) {
       at = middle + 1;
     } else {
       after = middle;
     }
   }
-  for (; at < a.n_exclude && a.exclude[2 * at] < first + n_rows; ++at) {
+  return at;
+}
+
+// By the scores of all items.
+void rank_by_scores(const recblr_model& m, const recblr_model_run& a, int64_t first, int64_t n_rows, Scratch* scratch) {
+  const int64_t size = m.state_size(), padded = m.padded_items();
+  scratch->scores.resize(static_cast<size_t>(n_rows * padded));
+  float* scores = scratch->scores.data();
+  m.kernels.score(m.packed, a.state_out + first * size + size - m.packed.dim, size, n_rows, scores, padded);
+  for (int64_t at = first_exclusion(a, first); at < a.n_exclude && a.exclude[2 * at] < first + n_rows; ++at) {
     const int32_t item = a.exclude[2 * at + 1];
     if (item > 0) scores[(a.exclude[2 * at] - first) * padded + item - 1] = -kInfinity;
   }
   for (int64_t row = 0; row < n_rows; ++row) {
     select(m, scores + row * padded, a.k, scratch, a.top_items + (first + row) * a.k,
            a.top_scores + (first + row) * a.k);
+  }
+}
+
+void rank_rows(const recblr_model& m, const recblr_model_run& a, int64_t first, int64_t n_rows, Scratch* scratch) {
+  if (m.index == nullptr || n_rows > kFewRows) return rank_by_scores(m, a, first, n_rows, scratch);
+  const RowByIndex by_index{*m.index, m.index_kernels, m.kernels, m.packed.embedding};
+  const int64_t size = m.state_size();
+  for (int64_t row = first; row < first + n_rows; ++row) {
+    const int64_t at = first_exclusion(a, row);
+    if (!by_index.rank(a.state_out + (row + 1) * size - m.packed.dim, a.exclude + 2 * at,
+                       first_exclusion(a, row + 1) - at, a.k, &scratch->row, a.top_items + row * a.k,
+                       a.top_scores + row * a.k)) {
+      rank_by_scores(m, a, row, 1, scratch);
+    }
   }
 }
 
@@ -358,16 +359,15 @@ void rank_by_index(const recblr_model& m, const recblr_model_run& a) {
 }
 
 void rank(const recblr_model& m, const recblr_model_run& a) {
-  if (m.index != nullptr) return rank_by_index(m, a);
+  if (m.packed.items == nullptr) return rank_by_index(m, a);
   const int64_t most_threads = std::max<int64_t>(a.n_threads, 1), per_thread = (a.n_rows - 1) / most_threads + 1;
   const int64_t group = std::min(std::max(per_thread, kFewestRanked), kMostRanked);
   const int64_t groups = (a.n_rows + group - 1) / group;
   const int64_t threads = useful_threads(a.n_threads, groups, a.n_rows * (m.packed.n_items / 16));
   std::vector<Scratch> scratch(static_cast<size_t>(threads));
   for (Scratch& of_worker : scratch) {
-    of_worker.scores.resize(static_cast<size_t>(std::min(group, a.n_rows) * m.padded_items()));
     of_worker.found.resize(kPiece);
-    of_worker.keys.reserve(static_cast<size_t>(2 * std::min(a.k, m.packed.n_items) + kPiece));
+    of_worker.row.keys.reserve(static_cast<size_t>(2 * std::min(a.k, m.packed.n_items) + kPiece));
   }
   in_parallel(groups, threads, [&](int64_t index, int64_t worker) {
     const int64_t first = index * group;

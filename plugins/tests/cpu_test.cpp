@@ -435,9 +435,9 @@ struct Model {
 };
 
 void models() {
-  // Few items, or so many that a threshold is sought.
-  const Model m(draw(0, 3) == 0 ? draw(1024, 1500) : draw(1, 200), draw(1, 70), draw(1, 70), draw(1, 150), draw(1, 5),
-                draw(1, 3));
+  // Few items, so many that a threshold is sought, or that few rows are ranked by an index.
+  const int64_t n_items[] = {draw(1, 200), draw(1, 200), draw(1024, 1500), draw(2048, 2500)};
+  const Model m(n_items[draw(0, 3)], draw(1, 70), draw(1, 70), draw(1, 150), draw(1, 5), draw(1, 3));
   const int64_t rows = draw(1, 12), size = m.state_size(), k = draw(0, 30);
   std::vector<int32_t> offsets{0}, items, exclude;
   for (int64_t row = 0; row < rows; ++row) {

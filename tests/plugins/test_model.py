@@ -121,6 +121,23 @@ def test_a_catalogue_that_is_ranked_by_an_index(instruction_set):
         np.testing.assert_array_equal(of_alone, part[:1])
 
 
+@pytest.mark.parametrize("n_rows", [1, 3])
+def test_few_rows_are_ranked_by_an_index_as_many_are_by_all_scores(n_rows, instruction_set):
+    model = torch_model({"n_items": 5000, "dim": 20})
+    native = native_model(model)
+    items, offsets, states = batch(model.config, rows=12)
+    generator = np.random.default_rng(1)
+    exclude = np.stack([np.sort(generator.integers(0, 12, 400)), generator.integers(0, 5001, 400)], 1).astype(np.int32)
+    top_items, top_scores, _ = native.run(items, offsets, states, exclude, k=100)
+    few_items, few_scores, _ = native.run(
+        items[: offsets[n_rows]], offsets[: n_rows + 1], states[:n_rows], exclude[exclude[:, 0] < n_rows], k=100
+    )
+    np.testing.assert_array_equal(few_items, top_items[:n_rows])
+    assert few_scores.tobytes() == top_scores[:n_rows].tobytes()
+    for row in range(n_rows):
+        assert not np.isin(few_items[row], exclude[exclude[:, 0] == row, 1]).any()
+
+
 def test_ties_rank_by_item_and_nan_first():
     model = torch_model({"n_items": 300, "dim": 8})
     with torch.no_grad():
@@ -137,7 +154,7 @@ def test_ties_rank_by_item_and_nan_first():
 @pytest.mark.parametrize(
     "kind", ["plain", "ties", "zeros", "subnormal", "large", "infinite", "not numbers", "excluded"]
 )
-@pytest.mark.parametrize("n_items", [1023, 1024, 3416])
+@pytest.mark.parametrize("n_items", [1023, 1024, 2048, 3416])
 def test_few_results_are_the_first_of_all(n_items, kind, instruction_set):
     """A threshold is sought for few results only; with all of them there is none."""
     model = torch_model({"n_items": n_items, "dim": 8, "layers": 1})
