@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args, runtime_checkable
+from functools import cache
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args, runtime_checkable
 
 if TYPE_CHECKING:  # so that naming `Limits` needs no NumPy
     from recblr.array_types import (
@@ -71,6 +72,33 @@ class StatesBackend(Protocol):
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
         """The new states that `Backend.run` gives, and no more."""
         ...
+
+
+@runtime_checkable
+class BestBackend(Protocol):
+    """A backend to which fewer results than it gives at most are cheaper."""
+
+    def run_best(
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
+    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
+        """As `Backend.run`, with its first k results per row, or all where there are fewer; k >= 1."""
+        ...
+
+
+@cache
+def _is_best_backend(kind: type) -> bool:
+    """Of the type, once: a protocol's check of an object takes microseconds."""
+    return issubclass(kind, BestBackend)
+
+
+def run_best(
+    backend: Backend, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
+) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
+    """The first k results of `Backend.run`, with any backend; see `BestBackend.run_best`."""
+    if _is_best_backend(type(backend)):
+        return cast("BestBackend", backend).run_best(items, offsets, state_in, exclude, k)
+    top_items, top_scores, states = backend.run(items, offsets, state_in, exclude)
+    return top_items[:, :k], top_scores[:, :k], states
 
 
 def advance(backend: Backend, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:

@@ -57,9 +57,9 @@ class Part:
         return len(self.lengths)
 
     @property
-    def rank(self) -> bool:
-        """Whether more than the states is asked for."""
-        return self.final and self.request.rank
+    def k(self) -> int | None:
+        """Results per row that are asked for; see `Request.k`."""
+        return self.request.k if self.final else 0
 
     def halves(self) -> tuple[Part, Part]:
         """The same rows, at least two, in two parts."""
@@ -101,7 +101,7 @@ class Request:
         loop: the event loop that waits for it, or None.
         arrived: when it came, on the batcher's clock.
         deadline: when it expires, or None.
-        rank: the rankings are asked for, not the states alone.
+        k: results per row, at most; None for as many as the backend gives, 0 where the states alone are asked for.
         longest: items of the longest row.
         rows_left, tokens_left: what no part was taken of yet.
         done: answered, failed or withdrawn.
@@ -122,9 +122,9 @@ class Request:
         "deadline",
         "done",
         "future",
+        "k",
         "longest",
         "loop",
-        "rank",
         "rows_left",
         "started",
         "tokens_left",
@@ -138,7 +138,7 @@ class Request:
         exclude: ExcludeArray,
         future: Future[Result] | asyncio.Future[Result],
         loop: asyncio.AbstractEventLoop | None = None,
-        rank: bool = True,
+        k: int | None = None,
         places: list[int] | None = None,
     ) -> None:
         """Check the arrays' form, so that a malformed request cannot reach the rows of another.
@@ -150,18 +150,21 @@ class Request:
             exclude: int32 [M, 2].
             future: where the answer goes.
             loop: the event loop of `future`, where it is asyncio's.
-            rank: False where the states alone are asked for.
+            k: see above.
             places: what `checked_offsets` gave, where the arrays were checked before.
 
         Raises:
-            RequestError: other dtypes or shapes, offsets that do not describe `items`, or exclusions of other rows.
+            RequestError: other dtypes or shapes, offsets that do not describe `items`, exclusions of other rows, or a
+                negative k.
         """
+        if k is not None and k < 0:
+            raise RequestError(f"k is {k}: give at least 0, or None")
         if places is None:
             places = checked_offsets(items, offsets, state_in, exclude)
         n_rows = len(places) - 1
         self.future = future
         self.loop = loop
-        self.rank = rank
+        self.k = k
         self.arrived = 0.0
         self.deadline: float | None = None
         self.rows_left = n_rows

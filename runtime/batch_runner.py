@@ -8,7 +8,7 @@ import numpy as np
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
 from recblr.errors import BackendError, RecblrError, short_reason
-from recblr.runtime.backend import Backend, Limits, advance
+from recblr.runtime.backend import Backend, Limits, advance, run_best
 from recblr.runtime.batch_queue import BatchQueue
 from recblr.runtime.batch_request import Part, Result
 
@@ -58,7 +58,7 @@ class BatchRunner:
         start = 0
         for part in parts:
             stop = start + part.n_rows
-            width = top_items.shape[1] if part.rank else 0
+            width = top_items.shape[1] if part.k is None else part.k
             # Copies: a view would keep the whole batch as long as the caller keeps one state.
             results.append(
                 (
@@ -101,29 +101,46 @@ class BatchRunner:
                 self._states = np.empty((self._rows, width), np.float32)
             states = np.concatenate([part.states for part in parts], out=self._states[:n_rows])
             exclude = _merged_exclusions(parts)
-        rank = any(part.rank for part in parts)
-        result = run_rows(self._backend, items, offsets, states, exclude, rank)
+        result = run_rows(self._backend, items, offsets, states, exclude, _most(parts))
         self._queue.ran(n_rows, len(items))
         return result
 
 
 def run_rows(
-    backend: Backend, items: ItemsArray, offsets: OffsetsArray, states: StatesArray, exclude: ExcludeArray, rank: bool
+    backend: Backend,
+    items: ItemsArray,
+    offsets: OffsetsArray,
+    states: StatesArray,
+    exclude: ExcludeArray,
+    k: int | None,
 ) -> Result:
-    """`Backend.run`, or without `rank` the states alone; the rankings are then [B, 0].
+    """`Backend.run`, with at most k results per row, or all that it gives; where k is 0, it does not rank.
 
     Raises:
         BackendError: the backend gave another number of rows; it may raise anything else.
     """
     n_rows = len(offsets) - 1
-    if rank:
+    if k is None:
         top_items, top_scores, new_states = backend.run(items, offsets, states, exclude)
+    elif k > 0:
+        top_items, top_scores, new_states = run_best(backend, items, offsets, states, exclude, k)
     else:
         new_states = advance(backend, items, offsets, states)
         top_items, top_scores = np.empty((n_rows, 0), np.int32), np.empty((n_rows, 0), np.float32)
     if not len(top_items) == len(top_scores) == len(new_states) == n_rows:
         raise BackendError(f"the backend gave {len(top_items)} rows for {n_rows}: its graph is another")
     return top_items, top_scores, new_states
+
+
+def _most(parts: Sequence[Part]) -> int | None:
+    """The most results that one of them asks for."""
+    most = 0
+    for part in parts:
+        k = part.k
+        if k is None:
+            return None
+        most = max(most, k)
+    return most
 
 
 def _merged_exclusions(parts: Sequence[Part]) -> ExcludeArray:

@@ -166,7 +166,7 @@ class Batcher:
         state_in: StatesArray,
         exclude: ExcludeArray,
         timeout: float | None = None,
-        rank: bool = True,
+        k: int | None = None,
     ) -> Future[Result]:
         """Send rows, and get a future of what `run` returns.
 
@@ -180,7 +180,7 @@ class Batcher:
             exclude: int32 [M, 2].
             timeout: seconds that the rows may wait for their run; None for the batcher's. Time is looked at between
                 batches: a run is never interrupted.
-            rank: False for the states alone; the rankings are then [B, 0].
+            k: results per row, at most; None for as many as the backend gives, 0 for the states alone.
 
         Returns:
             A future of (int32 [B, k], float32 [B, k], float32 [B, S]). Its error is a DeadlineError, a ClosedError, a
@@ -193,7 +193,7 @@ class Batcher:
             ForkError: this process was forked after the batcher was made.
         """
         self._check_process()
-        future = self._future(items, offsets, state_in, exclude, rank)
+        future = self._future(items, offsets, state_in, exclude, k)
         self._queue.put(future.request, self._seconds(timeout))
         return future
 
@@ -203,11 +203,11 @@ class Batcher:
         offsets: OffsetsArray,
         state_in: StatesArray,
         exclude: ExcludeArray,
-        rank: bool,
+        k: int | None,
         places: list[int] | None = None,
     ) -> _WithdrawingFuture:
         future = _WithdrawingFuture(self._queue)
-        future.request = Request(items, offsets, state_in, exclude, future, rank=rank, places=places)
+        future.request = Request(items, offsets, state_in, exclude, future, k=k, places=places)
         return future
 
     async def arun(
@@ -217,13 +217,13 @@ class Batcher:
         state_in: StatesArray,
         exclude: ExcludeArray,
         timeout: float | None = None,
-        rank: bool = True,
+        k: int | None = None,
     ) -> Result:
         """`run` for asyncio; no thread waits. Cancelling the task withdraws the rows. See `submit`."""
         self._check_process()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        request = Request(items, offsets, state_in, exclude, future, loop, rank)
+        request = Request(items, offsets, state_in, exclude, future, loop, k)
         self._queue.put(request, self._seconds(timeout))
         try:
             return await future
@@ -233,14 +233,20 @@ class Batcher:
 
     def run(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray) -> Result:
         """See `recblr.runtime.Backend.run`, and `submit` for the errors."""
-        return self._wait(items, offsets, state_in, exclude, rank=True)
+        return self._wait(items, offsets, state_in, exclude, None)
+
+    def run_best(
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
+    ) -> Result:
+        """See `recblr.runtime.backend.BestBackend.run_best`, and `submit` for the errors."""
+        return self._wait(items, offsets, state_in, exclude, k)
 
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
         """See `recblr.runtime.backend.StatesBackend.advance`, and `submit` for the errors."""
-        return self._wait(items, offsets, state_in, np.empty((0, 2), np.int32), rank=False)[2]
+        return self._wait(items, offsets, state_in, np.empty((0, 2), np.int32), 0)[2]
 
     def _wait(
-        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, *, rank: bool
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int | None
     ) -> Result:
         thread = threading.current_thread()
         if thread in self._workers:
@@ -249,10 +255,10 @@ class Batcher:
         places = checked_offsets(items, offsets, state_in, exclude)
         # Ctrl-C may come in the main thread, and must not meet the queue's bookkeeping.
         if thread is not threading.main_thread():
-            result = self._run_alone(items, offsets, state_in, exclude, rank)
+            result = self._run_alone(items, offsets, state_in, exclude, k)
             if result is not None:
                 return result
-        future = self._future(items, offsets, state_in, exclude, rank, places)
+        future = self._future(items, offsets, state_in, exclude, k, places)
         self._queue.put(future.request, self._timeout)
         try:
             return future.result()
@@ -260,7 +266,7 @@ class Batcher:
             future.cancel()  # where Ctrl-C ended the wait
 
     def _run_alone(
-        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, rank: bool
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int | None
     ) -> Result | None:
         """Run rows, once checked, in this thread, where nothing waits; None where they must go through the queue."""
         limits, n_rows, n_tokens = self._limits, len(state_in), len(items)
@@ -269,7 +275,7 @@ class Batcher:
             return None
         outcome: Outcome = "failed"
         try:
-            result = run_rows(self._backend, items, offsets, state_in, exclude, rank)
+            result = run_rows(self._backend, items, offsets, state_in, exclude, k)
             outcome = "answered"
             return result
         except Exception as error:

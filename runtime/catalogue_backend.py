@@ -44,9 +44,15 @@ class CatalogueBackend:
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
         """See `recblr.runtime.Backend.run`."""
+        return self.run_best(items, offsets, state_in, exclude, self._max_k)
+
+    def run_best(
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
+    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
+        """See `recblr.runtime.backend.BestBackend.run_best`."""
         states = self.advance(items, offsets, state_in)
         queries = states[:, -self.catalogue.dim :]
-        top_items, top_scores = self.catalogue.top_items(queries, self._max_k, exclude)
+        top_items, top_scores = self.catalogue.top_items(queries, min(k, self._max_k), exclude)
         return top_items, top_scores, states
 
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:

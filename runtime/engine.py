@@ -291,9 +291,7 @@ class Engine:
             step = next(steps)
             while True:
                 if self.batcher is not None and isinstance(step, GraphRun):
-                    result = await self.batcher.arun(
-                        step.items, step.offsets, step.states, step.exclude, rank=step.rank
-                    )
+                    result = await self.batcher.arun(step.items, step.offsets, step.states, step.exclude, k=step.k)
                 else:
                     result = await asyncio.to_thread(self._compute, step)
                 step = steps.send(result)
@@ -308,7 +306,7 @@ class Engine:
         if isinstance(step, LeasedRun):
             pool, lease = step.states.pool, step.states.lease
             return self._leasing.run_leased(step.items, step.offsets, pool, lease, step.exclude, fetch=step.fetch)
-        return run_rows(self._backend, step.items, step.offsets, step.states, step.exclude, step.rank)
+        return run_rows(self._backend, step.items, step.offsets, step.states, step.exclude, step.k)
 
     def _answer(
         self, request: EngineRequest, states: StatesArray | LeasedStates | None = None
@@ -335,13 +333,13 @@ class Engine:
                         state = part.rows(at) if isinstance(part, LeasedStates) else part[at]
                         items[b] = yield from self._feed(history, state)
             beside = self._beside(request, rows)
-            rank = len(beside) < len(items)
-            exclude = pairs(request.exclusions[rows] if rank else [])
+            k = request.k if len(beside) < len(items) else 0
+            exclude = pairs(request.exclusions[rows] if k else [])
             if isinstance(part, LeasedStates):
                 top_items, top_scores, new_states = yield LeasedRun(*ragged(items), part, exclude, fetch=bool(beside))
                 known = part.lease.fed.tolist()
             else:
-                top_items, top_scores, new_states = yield GraphRun(*ragged(items), part, exclude, rank)
+                top_items, top_scores, new_states = yield GraphRun(*ragged(items), part, exclude, k)
                 if states is not None:
                     states_of_parts.append(new_states)
                 # The query vector of a new user is zero, of all others the output of a layer norm.
@@ -390,5 +388,5 @@ class Engine:
             if isinstance(state, LeasedStates):
                 yield LeasedRun(*ragged([piece]), state, pairs([]), fetch=False)
             else:
-                _, _, state[:] = yield GraphRun(*ragged([piece]), state, pairs([]), rank=False)
+                _, _, state[:] = yield GraphRun(*ragged([piece]), state, pairs([]), k=0)
         return items

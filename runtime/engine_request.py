@@ -72,13 +72,13 @@ class EngineRequest:
 
 @dataclass(slots=True, eq=False)
 class GraphRun:
-    """A run of the graph; where not `rank`, for the states alone."""
+    """A run of the graph, with at most k results per row; where k is 0, for the states alone."""
 
     items: ItemsArray
     offsets: OffsetsArray
     states: StatesArray
     exclude: ExcludeArray
-    rank: bool
+    k: int
 
 
 @dataclass(slots=True, eq=False)

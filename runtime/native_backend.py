@@ -54,9 +54,15 @@ class NativeBackend:
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
         """See `recblr.runtime.Backend.run`."""
+        return self.run_best(items, offsets, state_in, exclude, self._max_k)
+
+    def run_best(
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
+    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
+        """See `recblr.runtime.backend.BestBackend.run_best`."""
         if len(exclude) and len(offsets) > 2 and np.any(np.diff(exclude[:, 0]) < 0):
             exclude = exclude[np.argsort(exclude[:, 0], kind="stable")]
-        return self._model.run(items, offsets, state_in, exclude, self._max_k, self.threads)
+        return self._model.run(items, offsets, state_in, exclude, min(k, self._max_k), self.threads)
 
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
         """See `recblr.runtime.backend.StatesBackend.advance`."""

@@ -116,6 +116,46 @@ def test_waiting_requests_share_a_run_and_keep_their_order(backend: FakeBackend,
     assert backend.runs == [[1], [1, 1, 1, 0]]
 
 
+class BestFake(FakeBackend):
+    """Notes how many results it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def run_best(self, items: Any, offsets: Any, state_in: Any, exclude: Any, k: int) -> Any:
+        self.asked.append(k)
+        top_items, top_scores, states = self.run(items, offsets, state_in, exclude)
+        return top_items[:, :k], top_scores[:, :k], states
+
+
+@pytest.mark.parametrize("kind", [BestFake, FakeBackend])
+def test_each_request_gets_as_many_results_as_it_asks_for(kind: type[FakeBackend]) -> None:
+    fake = kind()
+    with Batcher(fake, LIMITS) as batcher:
+        first = block(batcher, fake)
+        futures = [batcher.submit(*rows([n]), k=k) for n, k in ((3, 1), (4, 2), (5, 0))]
+        fake.gate.set()
+        assert sums(first.result(WAIT)) == [[1, 1, 0]]
+        assert [sums(future.result(WAIT)) for future in futures] == [[[3]], [[4, 1]], [[]]]
+        assert batcher.submit(*rows([6]), k=9).result(WAIT)[0].tolist() == [[6, 1, 0]]
+        assert batcher.submit(*rows([7]), k=2).result(WAIT)[0].tolist() == [[7, 1]]
+        assert batcher.run_best(*rows([8]), 1)[0].tolist() == [[8]]
+        with pytest.raises(RequestError, match="k is -1"):
+            batcher.submit(*rows([1]), k=-1)
+    if isinstance(fake, BestFake):
+        assert fake.asked == [2, 9, 2, 1]
+
+
+def test_a_request_for_all_results_gets_them_beside_others(backend: FakeBackend, make: Callable[..., Batcher]) -> None:
+    batcher = make()
+    block(batcher, backend)
+    few, whole = batcher.submit(*rows([3]), k=1), batcher.submit(*rows([4]))
+    backend.gate.set()
+    assert sums(few.result(WAIT)) == [[3]]
+    assert sums(whole.result(WAIT)) == [[4, 1, 0]]
+
+
 def test_batches_keep_the_limits(backend: FakeBackend, make: Callable[..., Batcher]) -> None:
     batcher = make()
     block(batcher, backend)

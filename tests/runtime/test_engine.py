@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from recblr.errors import BundleError, ClosedError, ConfigError, RequestError
-from recblr.runtime import Batching, Engine, Limits, Ranking, catalogue, load, loading, open_bundle
+from recblr.runtime import Batcher, Batching, Engine, Limits, Ranking, catalogue, load, loading, open_bundle
 
 HISTORIES = [[10], [20, 30, 2**63], [], [40, 40, 80], [999], [10, 999, "10", 20], list(range(10, 90, 10))]
 
@@ -144,6 +144,31 @@ def test_results_do_not_depend_on_the_split(engine: Engine, limits: Limits) -> N
     assert equal(rankings, expected)
     assert new_states.tolist() == expected_states.tolist()
     assert states.tolist() == kept.tolist()
+
+
+@pytest.mark.parametrize("batching", [None, Batching()])
+def test_no_more_results_are_ranked_than_are_asked_for(toy: Any, batching: Batching | None) -> None:
+    asked: list[int] = []
+
+    class Best(Recorder):
+        def run_best(self, items: Any, offsets: Any, state_in: Any, exclude: Any, k: int) -> Any:
+            asked.append(k)
+            top_items, top_scores, states = self.run(items, offsets, state_in, exclude)
+            return top_items[:, :k], top_scores[:, :k], states
+
+    with load(toy.path, batching=batching) as engine:
+        expected = engine.recommend([[10], [20, 30]], k=2)
+        states = engine.step(None, [[10]], k=3)[1]
+        best = Best(engine)
+        if engine.batcher is None:
+            engine._backend = best
+        else:
+            best.inner = engine.batcher.backend
+            engine._backend = Batcher(best)
+        with engine:
+            assert equal(engine.recommend([[10], [20, 30]], k=2), expected)
+            assert len(engine.step(states, [[20]], k=1)[0][0].items) == 1
+    assert asked == [2, 1]
 
 
 def test_a_small_request_is_one_run_and_a_long_history_is_fed_in_pieces(engine: Engine, toy: Any) -> None:

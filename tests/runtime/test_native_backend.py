@@ -78,6 +78,17 @@ def test_a_rows_result_does_not_depend_on_the_batch(backends):
         assert all(mine[0].tobytes() == theirs[b].tobytes() for mine, theirs in zip(alone, together, strict=True))
 
 
+@pytest.mark.parametrize("k", [1, 7, 100, 200])
+def test_fewer_results_are_the_first_of_all(backends, k):
+    native, _ = backends
+    arguments = batch([3, 0, 40])
+    whole, best = native.run(*arguments), native.run_best(*arguments, k)
+    assert best[0].shape == (3, min(k, 100))
+    for of_best, of_whole in zip(best[:2], whole[:2], strict=True):
+        assert of_best.tobytes() == of_whole[:, :k].tobytes()
+    assert best[2].tobytes() == whole[2].tobytes()
+
+
 def test_states_alone_are_the_same(backends):
     native, _ = backends
     for lengths in ([1, 2], [30, 40], [1, 30]):
