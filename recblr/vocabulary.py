@@ -111,7 +111,9 @@ class ItemVocabulary:
         return np.fromiter(indices, dtype=np.int32, count=len(indices)), n_unknown
 
     def _encode_integers(self, item_ids: IdsArray, table: _Table) -> tuple[ItemsArray, int]:
-        indices = table.indices.take(item_ids - table.before, mode="clip")
+        # `take` would give Python's lock away, which other threads may want, and wait for it.
+        places = np.minimum(np.maximum(item_ids, table.before), table.before + len(table.indices) - 1) - table.before
+        indices = table.indices[places]
         n_unknown = len(indices) - int(np.count_nonzero(indices))
         return (indices[indices > 0] if n_unknown else indices), n_unknown
 
