@@ -140,7 +140,10 @@ class Engine:
             OverloadedError, DeadlineError, ClosedError, BackendError, ForkError: see `recblr.runtime.Batcher.submit`,
                 where the engine batches.
         """
-        return self._finish(self._answer(self._read_histories(histories, k, exclude_seen, exclude, only)))[0]
+        request = self._read_histories(histories, k, exclude_seen, exclude, only)
+        if request.is_plain(self.max_k, self._limits.tokens):
+            return self._answer_plain(request, self.bundle.initial_state[None])[0]
+        return self._finish(self._answer(request))[0]
 
     async def arecommend(
         self,
@@ -188,6 +191,8 @@ class Engine:
         """
         request = self._read_new_items(new_items, k, exclude, only)
         prepared = prepare_states(states, request.n_rows, self.bundle.initial_state)
+        if request.is_plain(self.max_k, self._limits.tokens):
+            return self._answer_plain(request, prepared)
         return self._finish(self._answer(request, prepared))
 
     def device_states(self, max_bytes: int) -> DeviceStates:
@@ -276,6 +281,15 @@ class Engine:
         exclusions = encode_exclusions(vocabulary, exclude, len(items), items if exclude_seen else None)
         return EngineRequest(items, unknown, exclusions, encode_allowed(vocabulary, only, len(items)), k)
 
+    def _answer_plain(self, request: EngineRequest, states: StatesArray) -> tuple[list[Ranking], StatesArray]:
+        """What `_answer` gives for such a request, without what others take: a step is half Python."""
+        items, offsets = ragged(request.items)
+        exclude = pairs(request.exclusions)
+        top_items, top_scores, new_states = run_rows(self._backend, items, offsets, states, exclude, request.k)
+        if len(items) == 0 and not new_states[0, -self.bundle.manifest.dim :].any():
+            return [rank_popular(self.bundle.vocabulary, request, 0)], new_states
+        return [rank_found(self.bundle, request, 0, top_items[0], top_scores[0])], new_states
+
     def _finish(self, steps: _Steps[_T]) -> _T:
         """Compute step after step; what the last one leads to."""
         try:
@@ -332,7 +346,7 @@ class Engine:
                         at = slice(b, b + 1)
                         state = part.rows(at) if isinstance(part, LeasedStates) else part[at]
                         items[b] = yield from self._feed(history, state)
-            beside = self._beside(request, rows)
+            beside = request.beside(rows, self.max_k)
             k = request.k if len(beside) < len(items) else 0
             exclude = pairs(request.exclusions[rows] if k else [])
             if isinstance(part, LeasedStates):
@@ -361,14 +375,6 @@ class Engine:
         if len(states_of_parts) == 1:
             return rankings, states_of_parts[0]
         return rankings, np.concatenate([np.empty((0, self.state_size), np.float32), *states_of_parts])
-
-    def _beside(self, request: EngineRequest, rows: slice) -> list[int]:
-        """Which of these rows, counted from their first, the catalogue ranks and not the graph."""
-        if request.k > self.max_k:
-            return list(range(rows.stop - rows.start))
-        if request.allowed is None:
-            return []
-        return [b for b in range(rows.stop - rows.start) if request.allowed_of(rows.start + b) is not None]
 
     def _only(self, request: EngineRequest, rows: Sequence[int]) -> ItemsArray | Sequence[ItemsArray] | None:
         """What `Catalogue.top_items` takes for these rows."""

@@ -65,6 +65,20 @@ class EngineRequest:
         if start < self.n_rows:
             yield slice(start, self.n_rows)
 
+    def is_plain(self, max_k: int, limit: int) -> bool:
+        """Whether one run of the graph answers it, of one row of at most `limit` items."""
+        if len(self.items) != 1 or self.allowed is not None or self.k > max_k:
+            return False
+        return len(self.items[0]) <= limit
+
+    def beside(self, rows: slice, max_k: int) -> list[int]:
+        """Which of these rows, counted from their first, the catalogue ranks and not the graph, which gives `max_k`."""
+        if self.k > max_k:
+            return list(range(rows.stop - rows.start))
+        if self.allowed is None:
+            return []
+        return [b for b in range(rows.stop - rows.start) if self.allowed_of(rows.start + b) is not None]
+
     def allowed_of(self, row: int) -> ItemsArray | None:
         """The items that this row may have; None for all."""
         return self.allowed[row] if isinstance(self.allowed, list) else self.allowed

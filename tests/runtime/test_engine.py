@@ -146,6 +146,25 @@ def test_results_do_not_depend_on_the_split(engine: Engine, limits: Limits) -> N
     assert states.tolist() == kept.tolist()
 
 
+def test_one_user_is_answered_as_among_others(engine: Engine) -> None:
+    """One user takes a shorter way."""
+    excluded = [[20], [30, 40], [], [50], [10], [], [60]]
+    for exclude in (None, excluded):
+        for seen in (True, False):
+            together = engine.recommend(HISTORIES, 5, seen, exclude)
+            for b, history in enumerate(HISTORIES):
+                assert equal(engine.recommend([history], 5, seen, exclude and [exclude[b]]), [together[b]])
+        rankings, states = engine.step(None, HISTORIES, 5, exclude)
+        again, new_states = engine.step(states, [[], *HISTORIES[:-1]], 5, exclude)
+        for b, history in enumerate(HISTORIES):
+            ranking, state = engine.step(None, [history], 5, exclude and [exclude[b]])
+            assert equal(ranking, [rankings[b]])
+            assert state.tobytes() == states[b].tobytes()
+            ranking, state = engine.step(states[b : b + 1], [[], *HISTORIES][b : b + 1], 5, exclude and [exclude[b]])
+            assert equal(ranking, [again[b]])
+            assert state.tobytes() == new_states[b].tobytes()
+
+
 @pytest.mark.parametrize("batching", [None, Batching()])
 def test_no_more_results_are_ranked_than_are_asked_for(toy: Any, batching: Batching | None) -> None:
     asked: list[int] = []
