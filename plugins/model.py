@@ -48,7 +48,7 @@ class NativeModel:
                 bias that is missing is zero.
             n_layers: L.
             norm_epsilon: of all layer norms.
-            ranks: whether `run` may rank; it takes an index of the items, or a copy.
+            ranks: whether `run` may rank; it takes an index of the items, a copy, or both.
 
         Raises:
             ValueError: a weight is missing, or of another shape or type.

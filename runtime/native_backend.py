@@ -88,7 +88,7 @@ def read_model(onnx_path: Path, names: Mapping[str, str | None], n_layers: int, 
         onnx_path: the bundle's ONNX file.
         names: which initializer holds each parameter, None for zeros; see `recblr.export.graph.initializer_names`.
         n_layers: L.
-        ranks: whether it may rank; it then takes an index of the items, or a copy.
+        ranks: whether it may rank; it then takes an index of the items, a copy, or both.
 
     Raises:
         ValueError: the library is not there or older, or a parameter has no initializer.

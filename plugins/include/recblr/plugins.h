@@ -261,7 +261,7 @@ typedef struct recblr_model_weights {
   int64_t feed_forward;   /* F */
   int64_t taps;           /* K */
   int64_t n_layers;       /* L */
-  int32_t ranks;          /* 1: recblr_model_run may rank, for which the model holds an index or a copy of the items */
+  int32_t ranks;          /* 1: recblr_model_run may rank: the model holds an index of the items, a copy, or both */
   float norm_epsilon;     /* of all layer norms */
   const float* embedding; /* [V+1, D] */
   const float* norm_weight;
