@@ -140,10 +140,7 @@ class Engine:
             OverloadedError, DeadlineError, ClosedError, BackendError, ForkError: see `recblr.runtime.Batcher.submit`,
                 where the engine batches.
         """
-        request = self._read_histories(histories, k, exclude_seen, exclude, only)
-        if request.is_plain(self.max_k, self._limits.tokens):
-            return self._answer_plain(request, self.bundle.initial_state[None])[0]
-        return self._finish(self._answer(request))[0]
+        return self._answer_now(self._read_histories(histories, k, exclude_seen, exclude, only))[0]
 
     async def arecommend(
         self,
@@ -191,9 +188,7 @@ class Engine:
         """
         request = self._read_new_items(new_items, k, exclude, only)
         prepared = prepare_states(states, request.n_rows, self.bundle.initial_state)
-        if request.is_plain(self.max_k, self._limits.tokens):
-            return self._answer_plain(request, prepared)
-        return self._finish(self._answer(request, prepared))
+        return self._answer_now(request, prepared)
 
     def device_states(self, max_bytes: int) -> DeviceStates:
         """A pool of users' states on the GPU, for `step_leased`.
@@ -281,8 +276,14 @@ class Engine:
         exclusions = encode_exclusions(vocabulary, exclude, len(items), items if exclude_seen else None)
         return EngineRequest(items, unknown, exclusions, encode_allowed(vocabulary, only, len(items)), k)
 
-    def _answer_plain(self, request: EngineRequest, states: StatesArray) -> tuple[list[Ranking], StatesArray]:
-        """What `_answer` gives for such a request, without what others take: a step is half Python."""
+    def _answer_now(
+        self, request: EngineRequest, states: StatesArray | None = None
+    ) -> tuple[list[Ranking], StatesArray]:
+        """What `_answer` leads to; sooner where one run answers one row, as a step is half Python."""
+        if not request.is_plain(self.max_k, self._limits.tokens):
+            return self._finish(self._answer(request, states))
+        if states is None:
+            states = self.bundle.initial_state[None]
         items, offsets = ragged(request.items)
         exclude = pairs(request.exclusions)
         top_items, top_scores, new_states = run_rows(self._backend, items, offsets, states, exclude, request.k)

@@ -1,6 +1,5 @@
 #include "row_by_index.h"
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -12,8 +11,7 @@ namespace recblr {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int64_t kScoredTogether = 64;  // items that may be among the best
-constexpr int64_t kWorthScoring = 4;     // of so many items, one: if more may be, all are scored sooner
+constexpr int64_t kWorthScoring = 4;  // of so many items, one: if more may be among the best, all are scored sooner
 
 }  // namespace
 
@@ -43,12 +41,11 @@ bool RowByIndex::rank(const float* query, const int32_t* exclude, int64_t n_excl
     const IndexHit hit = scan.hits[at];
     if (hit.row == 0 && hit.item < index.n_items && !std::isnan(bounds[hit.item])) scan.hits[n_hits++] = hit;
   }
+  scratch->scores.resize(static_cast<size_t>(n_hits));
+  index_kernels.score(scan.hits, n_hits, query, embedding, 1, index.dim, scratch->scores.data());
   scratch->keys.clear();
-  float scores[kScoredTogether];
-  for (int64_t done = 0; done < n_hits; done += kScoredTogether) {
-    const int64_t n = std::min(kScoredTogether, n_hits - done);
-    index_kernels.score(scan.hits + done, n, query, embedding, 1, index.dim, scores);
-    for (int64_t at = 0; at < n; ++at) scratch->keys.push_back(key_of(scores[at], scan.hits[done + at].item + 1));
+  for (int64_t at = 0; at < n_hits; ++at) {
+    scratch->keys.push_back(key_of(scratch->scores[static_cast<size_t>(at)], scan.hits[at].item + 1));
   }
   write_best(&scratch->keys, k, top_items, top_scores);
   return true;

@@ -13,7 +13,7 @@ namespace recblr {
 
 // Memory that is used again for each row.
 struct RowScratch {
-  std::vector<float> bounds, largest;
+  std::vector<float> bounds, largest, scores;
   std::vector<IndexHit> hits;
   std::vector<Key> keys;
 };
