@@ -55,7 +55,7 @@ GROUP_ROWS = 16
 
 LOADED = (
     "submitted",
-    "submitted_to_pinned_workers",
+    "submitted_to_unpinned_workers",
     "submitted_to_executor",
     "threads",
     "one_thread_without_batcher",
@@ -212,7 +212,7 @@ def saturation(
 
 def latency_at_load(backend: Backend, requests: list[Arrays], rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Latency at 30% of what the bare engine does one after the other, against that of lone requests: of futures, with
-    workers where the system puts them and on CPUs of their own, of threads that wait, and for comparison without a
+    workers on CPUs of their own and where the system puts them, of threads that wait, and for comparison without a
     batcher, of futures of an executor with as many workers, of one thread and of as many as with it."""
     turn = iter(range(2**62))
 
@@ -235,9 +235,10 @@ def latency_at_load(backend: Backend, requests: list[Arrays], rounds: int, secon
             preferred=CPU_PREFERRED,
             workers=usable_cpus(),
             callers=CPU_CALLERS_PER_WORKER * usable_cpus(),
+            cpus=usable_cpu_numbers(),
         )
         executor = ThreadPoolExecutor(usable_cpus())
-        with executor, make() as batcher, make(cpus=usable_cpu_numbers()) as pinned:
+        with executor, make() as batcher, make(cpus=None) as unpinned:
 
             def send(answered: Callable[[], None], batcher: Batcher = batcher) -> None:
                 future = batcher.submit(*requests[next(turn) % len(requests)])
@@ -252,8 +253,8 @@ def latency_at_load(backend: Backend, requests: list[Arrays], rounds: int, secon
             for _ in range(rounds):
                 latencies["lone"].append(open_loop(send_bare, LONE_RATE, seconds, generator))
                 latencies["submitted"].append(open_loop(send, rate, seconds, generator))
-                to_pinned = partial(send, batcher=pinned)
-                latencies["submitted_to_pinned_workers"].append(open_loop(to_pinned, rate, seconds, generator))
+                to_unpinned = partial(send, batcher=unpinned)
+                latencies["submitted_to_unpinned_workers"].append(open_loop(to_unpinned, rate, seconds, generator))
                 latencies["submitted_to_executor"].append(open_loop(send_to_executor, rate, seconds, generator))
                 latencies["threads"].append(open_loop_of_threads(run, rate, seconds, generator))
                 latencies["one_thread_without_batcher"].append(open_loop(send_bare, rate, seconds, generator))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from recblr.errors import ClosedError, DeadlineError, OverloadedError
@@ -12,6 +11,7 @@ from recblr.runtime.backend import Limits
 from recblr.runtime.batch_lane import Lane
 from recblr.runtime.batch_metrics import BatcherCounts, BatcherMetrics
 from recblr.runtime.batch_request import Part, Request, Result
+from recblr.runtime.batch_results import Answer, BatchResults
 
 # Fewer items are not shared among workers: a run of its own would cost more than their waiting.
 _FEWEST_SHARED_TOKENS = 128
@@ -32,15 +32,6 @@ Outcome: TypeAlias = Literal["answered", "failed", "again"]
 
 # The condition's waits are bounded by the platform; a worker looks again after so many seconds.
 _LONGEST_WAIT = 3600.0
-
-
-@dataclass(slots=True, eq=False)
-class Answer:
-    """A request that is done, and its result or error."""
-
-    request: Request
-    result: Result | None
-    error: Exception | None
 
 
 class BatchQueue:
@@ -208,48 +199,34 @@ class BatchQueue:
                 return parts
             self._deliver(expired)
 
-    def finish(self, results: Iterable[tuple[Part, Result | Exception]]) -> None:
-        """Take the results of parts that ran; answers requests that are whole or failed, and queues pieces' rest."""
+    def finish(self, batch: BatchResults) -> None:
+        """End what `take` gave: answer requests that are whole or failed, and queue pieces' rest."""
         answers: list[Answer] = []
+        counts = self._counts
         with self._changed:
-            for part, result in results:
+            self._running -= 1
+            counts.backend_errors += batch.raised
+            for n_rows, n_tokens in batch.runs:
+                counts.ran(n_rows, n_tokens)
+            for part, result in batch.of_parts:
                 request = part.request
                 if request.done:  # withdrawn, expired or failed by another part
                     pass
                 elif isinstance(result, Exception):
-                    self._counts.failed += 1
-                    self._end(request)
-                    answers.append(Answer(request, None, result))
+                    counts.failed += 1
+                    answers.append(self._end(request, error=result))
                 elif part.final:
                     whole = request.add(part, result)
                     if whole is not None:
-                        self._counts.answered += 1
-                        self._end(request)
-                        answers.append(Answer(request, whole, None))
+                        counts.answered += 1
+                        answers.append(self._end(request, whole))
                 else:
                     request.resume(result[2])
                     self._lane_of(request).put(request)
                 if not part.final:
                     self._held.discard(request)  # after `_end`, which must know that it is in no lane
-            if self._closed:
-                self._changed.notify_all()  # those that wait for nothing but what was held
-        self._deliver(answers)
-
-    def ran(self, n_rows: int, n_tokens: int) -> None:
-        """Count a run of the backend that succeeded."""
-        with self._changed:
-            self._counts.ran(n_rows, n_tokens)
-
-    def raised(self) -> None:
-        """Count a run of the backend that raised."""
-        with self._changed:
-            self._counts.backend_errors += 1
-
-    def stop_running(self) -> None:
-        """Note that a batch is over."""
-        with self._changed:
-            self._running -= 1
             self._place_is_free()
+        self._deliver(answers)
 
     def wait_until_idle(self, seconds: float | None) -> bool:
         """Wait until no batch runs, once the queue is closed; False where that takes longer."""
@@ -269,8 +246,7 @@ class BatchQueue:
             for request in tuple(self._open):
                 if running or request.rows_left:
                     self._counts.failed += 1
-                    self._end(request)
-                    answers.append(Answer(request, None, ClosedError(reason)))
+                    answers.append(self._end(request, error=ClosedError(reason)))
             self._changed.notify_all()
         self._deliver(answers)
 
@@ -306,13 +282,16 @@ class BatchQueue:
             rows + request.rows_left > self._max_rows or tokens + request.tokens_left > self._max_tokens
         )
 
-    def _end(self, request: Request) -> None:
+    def _end(self, request: Request, result: Result | None = None, error: Exception | None = None) -> Answer:
         """Mark a request done, wherever it is; one whose last part was taken is in no lane and has no rows left."""
+        assert request.future is not None  # it was not done before
+        answer = Answer(request, request.future, result, error)
         request.done = True
         self._open.discard(request)
         if request.rows_left and request not in self._held:
             self._lane_of(request).remove(request)
         request.release()
+        return answer
 
     def _expire(self, now: float) -> list[Answer]:
         if now < self._next_deadline:
@@ -328,8 +307,7 @@ class BatchQueue:
             waited = now - request.arrived
             reason = f"the request waited {waited:.3g} s, longer than it may: allow more time, or send fewer requests"
             self._counts.expired += 1
-            self._end(request)
-            answers.append(Answer(request, None, DeadlineError(reason)))
+            answers.append(self._end(request, error=DeadlineError(reason)))
         return answers
 
     def _wait_for_batch(self) -> list[Part] | None:

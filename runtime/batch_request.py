@@ -22,6 +22,7 @@ from recblr.errors import RequestError
 from recblr.runtime.backend import Limits
 
 Result: TypeAlias = tuple[TopItemsArray, TopScoresArray, StatesArray]
+AnyFuture: TypeAlias = Future[Result] | asyncio.Future[Result]
 
 _INT32 = np.dtype(np.int32)
 _FLOAT32 = np.dtype(np.float32)
@@ -97,7 +98,7 @@ class Request:
     else waits. Nothing here locks: the queue's lock covers `take`, `resume` and `add`.
 
     Attributes:
-        future: where the answer goes: a `concurrent.futures.Future`, or an `asyncio.Future` of `loop`.
+        future: where the answer goes: a `concurrent.futures.Future`, or an `asyncio.Future` of `loop`; None once done.
         loop: the event loop that waits for it, or None.
         arrived: when it came, on the batcher's clock.
         deadline: when it expires, or None.
@@ -136,7 +137,7 @@ class Request:
         offsets: OffsetsArray,
         state_in: StatesArray,
         exclude: ExcludeArray,
-        future: Future[Result] | asyncio.Future[Result],
+        future: AnyFuture,
         loop: asyncio.AbstractEventLoop | None = None,
         k: int | None = None,
         places: list[int] | None = None,
@@ -162,7 +163,7 @@ class Request:
         if places is None:
             places = checked_offsets(items, offsets, state_in, exclude)
         n_rows = len(places) - 1
-        self.future = future
+        self.future: AnyFuture | None = future
         self.loop = loop
         self.k = k
         self.arrived = 0.0
@@ -269,7 +270,9 @@ class Request:
         return None if self._unanswered else self._result
 
     def release(self) -> None:
-        """Let go of the arrays of a request that is done; it may stay in the queue for a while."""
+        """Let go of what a request that is done holds. It may stay in the queue for a while; and its future, which
+        knows it, would wait with it for Python's collector of cycles, whose runs stop all threads."""
+        self.future = None
         self._items, self._states, self._exclude = _NO_ITEMS, _NO_STATES, _NO_EXCLUSIONS
         self._state = self._result = None
 
@@ -282,10 +285,16 @@ def checked_offsets(
     Raises:
         RequestError: see `Request`.
     """
-    _check(items, "items", _INT32, 1)
-    _check(offsets, "offsets", _INT32, 1)
-    _check(state_in, "state_in", _FLOAT32, 2)
-    _check(exclude, "exclude", _INT32, 2)
+    for array, name, dtype, ndim in (
+        (items, "items", _INT32, 1),
+        (offsets, "offsets", _INT32, 1),
+        (state_in, "state_in", _FLOAT32, 2),
+        (exclude, "exclude", _INT32, 2),
+    ):
+        if not isinstance(array, np.ndarray):
+            raise RequestError(f"{name} is {type(array).__name__}: give a NumPy array of {dtype}")
+        if array.dtype != dtype or array.ndim != ndim:
+            raise RequestError(f"{name} is {array.dtype} of shape {array.shape}: give {dtype} with {ndim} dimension(s)")
     places: list[int] = offsets.tolist()
     n_rows = len(places) - 1
     if n_rows < 1 or places[0] != 0 or places[-1] != len(items) or (n_rows > 1 and places != sorted(places)):
@@ -297,10 +306,3 @@ def checked_offsets(
     if len(exclude) and not (exclude[:, 0].min() >= 0 and exclude[:, 0].max() < n_rows):
         raise RequestError(f"exclude names a row outside 0..{n_rows - 1}: its rows are those of offsets")
     return places
-
-
-def _check(array: object, name: str, dtype: np.dtype[np.generic], ndim: int) -> None:
-    if not isinstance(array, np.ndarray):
-        raise RequestError(f"{name} is {type(array).__name__}: give a NumPy array of {dtype}")
-    if array.dtype != dtype or array.ndim != ndim:
-        raise RequestError(f"{name} is {array.dtype} of shape {array.shape}: give {dtype} with {ndim} dimension(s)")

@@ -11,6 +11,7 @@ from recblr.errors import BackendError, RecblrError, short_reason
 from recblr.runtime.backend import Backend, Limits, advance, run_best
 from recblr.runtime.batch_queue import BatchQueue
 from recblr.runtime.batch_request import Part, Result
+from recblr.runtime.batch_results import BatchResults
 
 
 class BatchRunner:
@@ -25,84 +26,81 @@ class BatchRunner:
 
     def run(self, parts: list[Part]) -> None:
         """Run a batch, and pass on what came of each part; never raises."""
-        results: list[tuple[Part, Result | Exception]] = []
+        batch = BatchResults()
         try:
-            self._run(parts, results)
+            self._run(parts, batch)
         except BaseException as error:  # such as SystemExit: not repeated, and the worker goes on
-            told = {id(part) for part, _ in results}
-            results += [(part, explained(error)) for part in parts if id(part) not in told]
+            told = {id(part) for part, _ in batch.of_parts}
+            batch.of_parts += [(part, explained(error)) for part in parts if id(part) not in told]
         finally:
-            self._queue.stop_running()
-        self._queue.finish(results)
+            self._queue.finish(batch)
 
-    def _run(self, parts: list[Part], results: list[tuple[Part, Result | Exception]]) -> None:
+    def _run(self, parts: list[Part], batch: BatchResults) -> None:
         parts = [part for part in parts if not part.request.done]
         if not parts:
             return
         try:
-            top_items, top_scores, states = self._merged(parts)
+            top_items, top_scores, states = self._merged(parts, batch)
         except Exception as error:
-            self._queue.raised()
+            batch.raised += 1
             if len(parts) > 1:
                 middle = len(parts) // 2
-                self._run(parts[:middle], results)
-                self._run(parts[middle:], results)
+                self._run(parts[:middle], batch)
+                self._run(parts[middle:], batch)
             elif parts[0].n_rows > 1:
-                self._run_rows(parts[0], results)
+                self._run_rows(parts[0], batch)
             else:
-                results.append((parts[0], explained(error)))
+                batch.of_parts.append((parts[0], explained(error)))
             return
         if len(parts) == 1:
-            results.append((parts[0], (top_items, top_scores, states)))
+            batch.of_parts.append((parts[0], (top_items, top_scores, states)))
             return
         start = 0
         for part in parts:
             stop = start + part.n_rows
             width = top_items.shape[1] if part.k is None else part.k
             # Copies: a view would keep the whole batch as long as the caller keeps one state.
-            results.append(
-                (
-                    part,
-                    (
-                        top_items[start:stop, :width].copy(),
-                        top_scores[start:stop, :width].copy(),
-                        states[start:stop].copy(),
-                    ),
-                )
+            result = (
+                top_items[start:stop, :width].copy(),
+                top_scores[start:stop, :width].copy(),
+                states[start:stop].copy(),
             )
+            batch.of_parts.append((part, result))
             start = stop
 
-    def _run_rows(self, part: Part, results: list[tuple[Part, Result | Exception]]) -> None:
+    def _run_rows(self, part: Part, batch: BatchResults) -> None:
         """Repeat a part of several rows in halves; its request fails with the first row that fails alone."""
-        of_halves: list[tuple[Part, Result | Exception]] = []
+        of_halves = BatchResults()
         for half in part.halves():
             self._run([half], of_halves)
-            failed = next((result for _, result in of_halves if isinstance(result, Exception)), None)
+            failed = next((result for _, result in of_halves.of_parts if isinstance(result, Exception)), None)
             if failed is not None:
-                results.append((part, failed))
-                return
-        results += of_halves
+                of_halves.of_parts = [(part, failed)]
+                break
+        batch.of_parts += of_halves.of_parts
+        batch.runs += of_halves.runs
+        batch.raised += of_halves.raised
 
-    def _merged(self, parts: list[Part]) -> Result:
-        lengths = [length for part in parts for length in part.lengths]
+    def _merged(self, parts: list[Part], batch: BatchResults) -> Result:
+        if len(parts) == 1:
+            (part,) = parts
+            items, lengths, states, exclude, k = part.items, part.lengths, part.states, part.exclude, part.k
+        else:
+            items = np.concatenate([part.items for part in parts])
+            lengths = [length for part in parts for length in part.lengths]
+            width = parts[0].states.shape[1]
+            if self._states.shape[1] != width:
+                self._states = np.empty((self._rows, width), np.float32)
+            states = np.concatenate([part.states for part in parts], out=self._states[: len(lengths)])
+            exclude, k = _merged_exclusions(parts), _most(parts)
         n_rows = len(lengths)
         offsets = self._offsets[: n_rows + 1]
         if n_rows == 1:
             offsets[1] = lengths[0]
         else:
             np.cumsum(lengths, out=offsets[1:])
-        if len(parts) == 1:
-            (part,) = parts
-            items, states, exclude = part.items, part.states, part.exclude
-        else:
-            items = np.concatenate([part.items for part in parts])
-            width = parts[0].states.shape[1]
-            if self._states.shape[1] != width:
-                self._states = np.empty((self._rows, width), np.float32)
-            states = np.concatenate([part.states for part in parts], out=self._states[:n_rows])
-            exclude = _merged_exclusions(parts)
-        result = run_rows(self._backend, items, offsets, states, exclude, _most(parts))
-        self._queue.ran(n_rows, len(items))
+        result = run_rows(self._backend, items, offsets, states, exclude, k)
+        batch.runs.append((n_rows, len(items)))
         return result
 
 

@@ -18,8 +18,9 @@ from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArr
 from recblr.errors import ConfigError, ForkError, RecblrError, RequestError, short_reason
 from recblr.runtime.backend import Backend, Limits
 from recblr.runtime.batch_metrics import BatcherMetrics
-from recblr.runtime.batch_queue import Answer, BatchQueue, Outcome
+from recblr.runtime.batch_queue import BatchQueue, Outcome
 from recblr.runtime.batch_request import Request, Result, checked_offsets
+from recblr.runtime.batch_results import Answer
 from recblr.runtime.batch_runner import BatchRunner, explained, run_rows
 
 # On the native library's kernels, four rows share a reading of the items; in ONNX Runtime the cost of a step falls
@@ -374,7 +375,7 @@ def _settle_all(answers: Sequence[Answer]) -> None:
 
 
 def _settle(answer: Answer) -> None:
-    future = answer.request.future
+    future = answer.future
     try:
         if answer.error is not None:
             future.set_exception(answer.error)

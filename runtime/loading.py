@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,8 +49,9 @@ class Batching:
         timeout: seconds that a request may wait for its run; None for no bound.
         workers: batches that run at once; None for as many as there are CPUs for their threads, at most 8. On the CPU,
             8 callers' threads per worker may besides compute what they ask for themselves, see `Batcher`.
-        pin_workers: keep each worker on a CPU of its own, where a run takes one thread of the CPU. Otherwise Linux may
-            wake one behind another, and have it wait there. Not where other processes use the same CPUs.
+        pin_workers: keep each worker on a CPU of its own, which needs runs that take one thread of the CPU. Otherwise
+            Linux may wake one behind another, and have it wait there, with the next CPU idle. None does so where there
+            is a worker for every CPU that this process may use.
     """
 
     max_batch_rows: int = BATCH_LIMITS.rows
@@ -58,7 +60,7 @@ class Batching:
     max_queue: int = 4096
     timeout: float | None = None
     workers: int | None = None
-    pin_workers: bool = False
+    pin_workers: bool | None = None
 
 
 def load(
@@ -174,7 +176,10 @@ def _batched(
     pinnable: bool = False,
 ) -> Batcher:
     workers = default_workers if batching.workers is None else batching.workers
-    cpus = _pinned_cpus(workers, pinnable) if batching.pin_workers else None
+    pinned = batching.pin_workers
+    if pinned is None:
+        pinned = pinnable and hasattr(os, "sched_setaffinity") and workers == usable_cpus()
+    cpus = _pinned_cpus(workers, pinnable) if pinned else None
     # Exclusions are limited as without batching: whole histories may be left out of a few dozen rows.
     limits = Limits(batching.max_batch_rows, batching.max_batch_tokens)
     return Batcher(

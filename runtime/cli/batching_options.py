@@ -15,9 +15,10 @@ _DEFAULT = Batching()
 BATCHING_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--workers", type=click.IntRange(min=1), help="Batches that run at once.  [default: CPUs / threads]"),
     click.option(
-        "--pin-workers",
-        is_flag=True,
-        help="Keep each worker on a CPU of its own: shorter tails where no other process uses these CPUs.",
+        "--pin-workers/--no-pin-workers",
+        default=None,
+        help="Keep each worker on a CPU of its own, which shortens the latency's tail.  "
+        "[default: where there is one for every CPU]",
     ),
     click.option(
         "--max-batch-rows",

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from recblr.errors import BackendError, ClosedError, DeadlineError, OverloadedError
 from recblr.runtime import Batcher, Limits, batch_queue
-from recblr.runtime.batch_queue import Answer, BatchQueue
+from recblr.runtime.batch_queue import BatchQueue
 from recblr.runtime.batch_request import Part, Request, Result
+from recblr.runtime.batch_results import Answer, BatchResults
 
 WAIT = 20.0
 LIMITS = Limits(rows=4, tokens=8, exclusions=6)
@@ -114,10 +115,9 @@ def check_interleaving(
         running.append(parts)
 
     def end(parts: list[Part], error: Exception | None = None) -> None:
-        queue.stop_running()
         if error is not None:
             failed.update(part.request for part in parts)
-        queue.finish(compute(parts) if error is None else [(part, error) for part in parts])
+        queue.finish(BatchResults(compute(parts) if error is None else [(part, error) for part in parts]))
 
     for step in steps:
         if step[0] == "put":
@@ -256,7 +256,7 @@ def test_closing_between_the_pieces_of_a_row_runs_the_rest() -> None:
     waiter.join(0.05)
     assert waiter.is_alive()
     queue.fail_open("closed", running=False)
-    queue.finish(compute(piece))
+    queue.finish(BatchResults(compute(piece)))
     waiter.join(WAIT)
     assert not waiter.is_alive()
     assert [str(answer.error) for answer in answers] == ["closed"]
@@ -275,8 +275,8 @@ def test_time_that_runs_out_while_a_piece_runs_holds_up_nobody() -> None:
     assert parts is not None
     assert piece is not None
     assert [part.request for part in parts] == [other]
-    queue.finish(compute(piece))
-    queue.finish(compute(parts))
+    queue.finish(BatchResults(compute(piece)))
+    queue.finish(BatchResults(compute(parts)))
     assert [(answer.request, type(answer.error)) for answer in answers] == [(long, DeadlineError), (other, type(None))]
     assert (queue.metrics().queued_rows, queue.metrics().queued_tokens) == (0, 0)
 
@@ -323,7 +323,7 @@ def test_callers_beside_the_workers_start_whatever_waits() -> None:
     assert queue.enter(1, 1)
     assert not queue.enter(1, 1)
     assert queue.metrics().running_batches == 3
-    queue.stop_running()
+    queue.finish(BatchResults())
     assert queue.take() is not None  # callers hold no worker up
     queue.leave(1, 1, "answered")
     assert queue.enter(1, 1)
@@ -352,8 +352,7 @@ def test_callers_that_run_their_own_batch_take_a_workers_place() -> None:
     queue.leave(1, 1, "answered")
     worker.join(WAIT)
     assert [[part.request for part in parts or ()] for parts in taken] == [[step]]
-    queue.stop_running()
-    queue.finish(compute(taken[0] or ()))
+    queue.finish(BatchResults(compute(taken[0] or ())))
     queue.close()
     with pytest.raises(ClosedError):
         queue.enter(1, 1)
@@ -382,7 +381,7 @@ def large_queue(clock: Clock, workers: int = 1, preferred: Limits | None = None)
 def lengths_of_next_batch(queue: BatchQueue) -> list[int]:
     parts = queue.take()
     assert parts is not None
-    queue.stop_running()
+    queue.finish(BatchResults())
     return [len(part.items) for part in parts]
 
 

@@ -412,6 +412,27 @@ def test_asyncio_callers_share_runs_and_may_be_cancelled(backend: FakeBackend, m
     assert backend.runs == [[1], [1, 1, 1]]
 
 
+def test_a_future_that_is_done_is_freed_at_once(backend: FakeBackend, make: Callable[..., Batcher]) -> None:
+    """Left to the collector of cycles, whose runs stop all threads, futures and their results were a long tail."""
+    batcher = make()
+    gc.disable()
+    try:
+        done = block(batcher, backend)
+        cancelled = batcher.submit(*rows([2]))
+        assert cancelled.cancel()
+        backend.gate.set()
+        assert sums(done.result(WAIT))
+        futures = [weakref.ref(done), weakref.ref(cancelled)]
+        del done, cancelled
+        for _ in range(2000):  # the worker may hold one for a moment
+            if not any(future() for future in futures):
+                break
+            threading.Event().wait(WAIT / 2000)
+        assert [future() for future in futures] == [None, None]
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_no_answer_is_lost_or_doubled_under_contention(
     backend: FakeBackend, make: Callable[..., Batcher], workers: int

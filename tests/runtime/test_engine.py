@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -322,16 +323,40 @@ def test_an_engine_that_batches_is_closed(toy: Any) -> None:
     assert bare.recommend([[10]], k=1)
 
 
+def cpus_of_workers(engine: Engine, pinned: bool) -> list[set[int]]:
+    """Those that each worker may use, once all have begun."""
+    assert engine.batcher is not None
+    assert engine.recommend([[10, 20]], k=1)[0].items
+    for _ in range(2000):
+        cpus = [os.sched_getaffinity(worker.native_id or 0) for worker in engine.batcher._workers]
+        if not pinned or all(len(of_worker) == 1 for of_worker in cpus):
+            break
+        time.sleep(0.01)
+    return cpus
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be kept on CPUs on this system")
+def test_workers_are_pinned_where_there_is_one_for_every_cpu(toy: Any) -> None:
+    usable = os.sched_getaffinity(0)
+    one_cpu = len(usable) == 1
+    for workers, pinned in ((len(usable), True), (len(usable) + 1, False), (max(1, len(usable) - 1), one_cpu)):
+        with load(toy.path, batching=Batching(workers=workers)) as engine:
+            of_workers = cpus_of_workers(engine, pinned)
+            assert all((len(cpus) == 1) == (pinned or one_cpu) for cpus in of_workers), workers
+    with load(toy.path, threads=2, batching=Batching(workers=len(usable))) as engine:  # runs take several CPUs
+        assert cpus_of_workers(engine, pinned=False) == [usable] * len(usable)
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be kept on CPUs on this system")
 def test_pinned_workers_stay_on_cpus_of_their_own(toy: Any) -> None:
     usable = os.sched_getaffinity(0)
     with load(toy.path, batching=Batching(pin_workers=True)) as engine:
-        assert engine.batcher is not None
-        assert asyncio.run(engine.arecommend([[10, 20]], k=1))[0].items
-        cpus = [os.sched_getaffinity(worker.native_id or 0) for worker in engine.batcher._workers]
+        cpus = cpus_of_workers(engine, pinned=True)
     assert all(len(of_worker) == 1 for of_worker in cpus)
     assert len(set.union(*cpus)) == len(cpus)
     assert os.sched_getaffinity(0) == usable
+    with load(toy.path, batching=Batching(pin_workers=False)) as engine:
+        assert cpus_of_workers(engine, pinned=False) == [usable] * len(cpus)
     for options in ({"threads": 2}, {"batching": Batching(pin_workers=True, workers=len(usable) + 1)}):
         with pytest.raises(ConfigError, match="give"):
             load(toy.path, **{"batching": Batching(pin_workers=True), **options})
