@@ -6,8 +6,9 @@ one request after the other), and one caller to 64.
 Histories are whole requests through the engine, of DATA's lengths, or of a log-normal distribution like MovieLens's
 without it. Steps are one item on a state, given to the batcher and to the backend directly, one of a request or a
 group, so that they measure the batcher alone. Ratios and percentiles are medians over rounds in which all sides take
-turns. Latency in open loop counts from the scheduled start; a lone request is measured in the same way, at a rate at
-which it meets no other.
+turns, each round beginning with another. Latency in open loop counts from the scheduled start; a lone request is
+measured in the same way, at a rate at which it meets no other. The first 0.2 s of a load are not counted: a CPU that
+idled before may take 20 ms to wake, in a virtual machine.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ LOAD = 0.3
 LONE_RATE = 50.0
 SENDERS = 16  # threads of an open loop; a start waits if none is free, and that counts
 DELAYS_MS = (0.0, 2.0)
+WARM_UP_SECONDS = 0.2
 SWITCH_SECONDS = 0.0005  # as recblr-serve sets it
 
 GROUP_ROWS = 16
@@ -114,8 +116,8 @@ def settle() -> None:
 
 
 def scheduled_starts(rate: float, seconds: float, generator: np.random.Generator) -> list[float]:
-    """Random times at this rate, at least 100, from now on."""
-    gaps = generator.exponential(1 / rate, max(100, int(rate * seconds)))
+    """Random times at this rate, for so long after the warm-up but at least 100, from now on."""
+    gaps = generator.exponential(1 / rate, max(100, int(rate * (seconds + WARM_UP_SECONDS))))
     starts: list[float] = (np.cumsum(gaps) + time.perf_counter() + 0.05).tolist()
     return starts
 
@@ -135,17 +137,19 @@ def open_loop(
     Args:
         send: sends a request, and has the function called at its answer.
         rate: requests per second.
-        seconds: of all.
+        seconds: of all after the warm-up, whose latencies are left out.
         generator: of the starts.
     """
     latencies: list[float] = []
     left = threading.Semaphore(0)
+    starts = scheduled_starts(rate, seconds, generator)
+    counted = starts[0] + WARM_UP_SECONDS
 
     def answered(start: float) -> None:
-        latencies.append((time.perf_counter() - start) * 1e3)
+        if start >= counted:
+            latencies.append((time.perf_counter() - start) * 1e3)
         left.release()
 
-    starts = scheduled_starts(rate, seconds, generator)
     for start in starts:
         sleep_until(start)
         send(lambda start=start: answered(start))  # type: ignore[misc]
@@ -158,13 +162,15 @@ def open_loop_of_threads(
     call: Callable[[], object], rate: float, seconds: float, generator: np.random.Generator
 ) -> list[float]:
     """As `open_loop`, of threads that each take the next start and wait for their answer, as in a threaded server."""
-    turns, latencies = iter(scheduled_starts(rate, seconds, generator)), list[float]()
+    starts, latencies = scheduled_starts(rate, seconds, generator), list[float]()
+    turns, counted = iter(starts), starts[0] + WARM_UP_SECONDS
 
     def caller() -> None:
         for start in turns:
             sleep_until(start)
             call()
-            latencies.append((time.perf_counter() - start) * 1e3)
+            if start >= counted:
+                latencies.append((time.perf_counter() - start) * 1e3)
 
     threads = [threading.Thread(target=caller) for _ in range(SENDERS)]
     for thread in threads:
@@ -250,15 +256,21 @@ def latency_at_load(backend: Backend, requests: list[Arrays], rounds: int, secon
             def run(batcher: Batcher = batcher) -> None:
                 batcher.run(*requests[next(turn) % len(requests)])
 
-            for _ in range(rounds):
-                latencies["lone"].append(open_loop(send_bare, LONE_RATE, seconds, generator))
-                latencies["submitted"].append(open_loop(send, rate, seconds, generator))
-                to_unpinned = partial(send, batcher=unpinned)
-                latencies["submitted_to_unpinned_workers"].append(open_loop(to_unpinned, rate, seconds, generator))
-                latencies["submitted_to_executor"].append(open_loop(send_to_executor, rate, seconds, generator))
-                latencies["threads"].append(open_loop_of_threads(run, rate, seconds, generator))
-                latencies["one_thread_without_batcher"].append(open_loop(send_bare, rate, seconds, generator))
-                latencies["threads_without_batcher"].append(open_loop_of_threads(run_bare, rate, seconds, generator))
+            sides: dict[str, tuple[Callable[..., list[float]], Callable[..., None], float]] = {
+                "lone": (open_loop, send_bare, LONE_RATE),
+                "submitted": (open_loop, send, rate),
+                "submitted_to_unpinned_workers": (open_loop, partial(send, batcher=unpinned), rate),
+                "submitted_to_executor": (open_loop, send_to_executor, rate),
+                "threads": (open_loop_of_threads, run, rate),
+                "one_thread_without_batcher": (open_loop, send_bare, rate),
+                "threads_without_batcher": (open_loop_of_threads, run_bare, rate),
+            }
+            names = list(sides)
+            for n in range(rounds):
+                first = n % len(names)
+                for name in names[first:] + names[:first]:
+                    loop, send_or_run, its_rate = sides[name]
+                    latencies[name].append(loop(send_or_run, its_rate, seconds, generator))
         limits = [2 * statistics.median(of_round) + delay for of_round in latencies["lone"]]
         measured.append(
             {
@@ -370,7 +382,7 @@ def show(name: str, measured: dict[str, Any]) -> None:
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path, exists=True), required=False)
-@click.option("--rounds", default=5, show_default=True, help="Rounds of each comparison.")
+@click.option("--rounds", default=7, show_default=True, help="Rounds of each comparison.")
 @click.option("--seconds", default=2.0, show_default=True, help="Seconds of each measurement.")
 def main(data: Path | None, rounds: int, seconds: float) -> None:
     """Measure and write benchmarks/results/batching.json."""
