@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ import click
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from machine import machine_info, write_result
+from machine import RESULTS, machine_info, write_result
 from plots import new_figure, write_plot
 from recipes import RECIPES, Recipe
 from runner import train
@@ -35,6 +36,7 @@ _OF_A_RUN = (
     "validation_seconds",
     "device",
     "threads",
+    "machine",
 )
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -120,6 +122,7 @@ def sweep_options(command: Command) -> Command:
             help="What is kept between runs: an interrupted sweep goes on there.",
         ),
         click.option("--threads", type=int, default=None, help="PyTorch's threads."),
+        click.option("--add", is_flag=True, help="Keep what the results file has of other seeds, and add these."),
     )
     for option in reversed(options):
         command = option(command)
@@ -145,8 +148,13 @@ def run_sweep(
     overrides: Overrides,
     work: Path,
     recipe_name: str = "paper",
+    earlier: Mapping[tuple[str, int], dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Train and evaluate all entries; seeds outermost, so that the machine's drift meets all alike.
+
+    Args:
+        data, sweep, entries, seeds, overrides, work, recipe_name: see `run_and_write`.
+        earlier: runs that are not repeated, see `earlier_runs`.
 
     Returns:
         JSON-ready, per entry: its label, settings, runs, and means and standard deviations over seeds.
@@ -156,12 +164,15 @@ def run_sweep(
     models: dict[str, dict[str, Any]] = {}
     for seed in seeds:
         for entry in entries:
-            name = run_name(data, sweep, entry, seed, overrides, recipe_name)
-            click.echo(f"{name}: {entry.label}")
-            run = train(data, entry.apply(recipe), seed, work, name, make_model=entry.make_model)
-            models[entry.label] = run["model"]
-            seconds = statistics.median(epoch["train_seconds"] for epoch in run["curve"])
-            runs[entry.label].append({key: run[key] for key in _OF_A_RUN} | {"seconds_per_epoch": seconds})
+            run = (earlier or {}).get((entry.label, seed))
+            if run is None:
+                name = run_name(data, sweep, entry, seed, overrides, recipe_name)
+                click.echo(f"{name}: {entry.label}")
+                run = train(data, entry.apply(recipe), seed, work, name, make_model=entry.make_model)
+                run["seconds_per_epoch"] = statistics.median(epoch["train_seconds"] for epoch in run["curve"])
+            if models.setdefault(entry.label, run["model"]) != run["model"]:
+                raise click.UsageError(f"{entry.label}: the results file has another model's runs: leave out --add")
+            runs[entry.label].append({key: run[key] for key in (*_OF_A_RUN, "seconds_per_epoch")})
     return [
         {
             "label": entry.label,
@@ -189,6 +200,7 @@ def run_and_write(
     negatives: int | None,
     work: Path,
     threads: int | None,
+    add: bool,
     recipe_name: str = "paper",
 ) -> None:
     """A sweep's command: `run_sweep`, and results/quality-<sweep>-<data>.json with its plot.
@@ -196,15 +208,19 @@ def run_and_write(
     Args:
         sweep, data, entries, work: see `run_sweep`.
         plot: of a name and the rows; gives the file.
-        seeds, epochs, dropout, max_history, negatives, threads: as `sweep_options` gives them.
+        seeds, epochs, dropout, max_history, negatives, threads, add: as `sweep_options` gives them.
         recipe_name: of the recipe that the entries change.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     overrides = Overrides(epochs, dropout, max_history, negatives)
     numbers = [int(seed) for seed in seeds.split(",")]
-    rows = run_sweep(data, sweep, entries, numbers, overrides, work, recipe_name)
     name = f"quality-{sweep}-{data.stem}"
+    earlier = {}
+    if add:
+        earlier = earlier_runs(RESULTS / f"{name}.json", describe(base_recipe(data, overrides, recipe_name), numbers))
+        numbers = sorted({*numbers, *(seed for _, seed in earlier)})
+    rows = run_sweep(data, sweep, entries, numbers, overrides, work, recipe_name, earlier)
     result = {
         "machine": machine_info(("recblr", "torch", "numpy")),
         "data": data.stem,
@@ -213,6 +229,29 @@ def run_and_write(
     }
     echo_table(rows)
     click.echo(f"written to {write_result(name, result)} and {plot(name, rows)}")
+
+
+def earlier_runs(path: Path, described: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
+    """What a results file has, by label and seed; nothing where there is no file.
+
+    Args:
+        path: of the file.
+        described: what `describe` gives for the runs to come.
+
+    Raises:
+        click.UsageError: it has runs of other settings.
+    """
+    if not path.exists():
+        return {}
+    result = json.loads(path.read_text(encoding="utf-8"))
+    for key, value in described.items():
+        if key != "seeds" and result[key] != value:
+            raise click.UsageError(f"{path} has runs with {key} {result[key]!r}, not {value!r}: leave out --add")
+    return {
+        (entry["label"], run["seed"]): {"machine": result["machine"], **run, "model": entry["model"]}
+        for entry in result["entries"]
+        for run in entry["runs"]
+    }
 
 
 def of_runs(runs: Sequence[dict[str, Any]], part: str) -> dict[str, dict[str, float]]:

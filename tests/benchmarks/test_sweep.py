@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
 
 from recblr.data import synthetic_interactions, write_interactions
@@ -95,3 +97,28 @@ def test_a_sweep_trains_every_entry(sweep: ModuleType, variants: ModuleType, tmp
         assert [run["seed"] for run in row["runs"]] == [0, 1]
         mean = (row["runs"][0]["test"]["hr@20"] + row["runs"][1]["test"]["hr@20"]) / 2
         assert row["test"]["hr@20"]["mean"] == pytest.approx(mean)
+
+
+def test_a_sweep_adds_seeds_to_its_results(sweep: ModuleType, tmp_path: Path) -> None:
+    data = tmp_path / "made-up.parquet"
+    write_interactions(synthetic_interactions(60, 40, 8, seed=0), data)
+    entries, overrides = (sweep.Entry("full"),), sweep.Overrides(epochs=1, max_history=6)
+    described = sweep.describe(sweep.base_recipe(data, overrides), [0])
+    path = tmp_path / "results.json"
+    assert sweep.earlier_runs(path, described) == {}
+    rows = sweep.run_sweep(data, "sweep", entries, [0], overrides, tmp_path / "work")
+    marked = {**rows[0]["runs"][0], "test": dict.fromkeys(sweep.METRICS, 0.5)}  # to be recognised
+    machine = marked.pop("machine")
+    content = {**described, "machine": machine, "entries": [{**rows[0], "runs": [marked]}]}
+    path.write_text(json.dumps(content))
+
+    earlier = sweep.earlier_runs(path, {**described, "seeds": [1]})
+    (added,) = sweep.run_sweep(data, "sweep", entries, [0, 1], overrides, tmp_path / "work", earlier=earlier)
+    assert [run["seed"] for run in added["runs"]] == [0, 1]
+    assert added["runs"][0] == {**marked, "machine": machine}
+    assert added["runs"][1]["test"] != marked["test"]
+    with pytest.raises(click.UsageError, match="training"):
+        sweep.earlier_runs(path, sweep.describe(sweep.base_recipe(data, sweep.Overrides(epochs=2, max_history=6)), [1]))
+    other = {key: {**run, "model": {**run["model"], "dim": 8}} for key, run in earlier.items()}
+    with pytest.raises(click.UsageError, match="another model"):
+        sweep.run_sweep(data, "sweep", entries, [0, 1], overrides, tmp_path / "work", earlier=other)
