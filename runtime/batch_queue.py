@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Literal, TypeAlias
 
 from recblr.errors import ClosedError, DeadlineError, OverloadedError
 from recblr.runtime.backend import Limits
+from recblr.runtime.batch_callers import Callers, Outcome
 from recblr.runtime.batch_lane import Lane
 from recblr.runtime.batch_metrics import BatcherCounts, BatcherMetrics
 from recblr.runtime.batch_request import Part, Request, Result
@@ -26,9 +26,6 @@ _SHORT_EXPECTED_SECONDS = 1.0
 _SHARE_BESIDE_SHORT = 0.5
 
 _CLOSED = "the batcher is closed: make a new one"
-
-# What came of rows that a caller ran itself; "again" where it puts them in the queue.
-Outcome: TypeAlias = Literal["answered", "failed", "again"]
 
 # The condition's waits are bounded by the platform; a worker looks again after so many seconds.
 _LONGEST_WAIT = 3600.0
@@ -77,7 +74,7 @@ class BatchQueue:
         self._max_rows = max_rows
         self._max_tokens = max_tokens
         self._workers = workers
-        self._callers = callers
+        self._callers = Callers(callers)  # besides those in workers' places
         self._clock = clock
         self._changed = threading.Condition(threading.Lock())
         self._short, self._long = Lane(), Lane()
@@ -86,7 +83,7 @@ class BatchQueue:
         self._held: set[Request] = set()  # in no lane while a piece of a row runs
         self._next_deadline = float("inf")  # none waiting has an earlier one
         self._open: set[Request] = set()
-        self._running = self._entered = 0
+        self._running = self._in_places = 0  # workers, and callers in their places
         self._closed = False
         self._counts = BatcherCounts()
 
@@ -151,34 +148,40 @@ class BatchQueue:
         Raises:
             ClosedError: the queue is closed.
         """
-        with self._changed:
+        if self._callers.enter():
             if self._closed:
+                self._leave_callers()
                 raise ClosedError(_CLOSED)
-            if self._entered >= self._callers:
+        else:
+            with self._changed:
+                if self._closed:
+                    raise ClosedError(_CLOSED)
                 waits = self._short.rows or self._long.rows
                 delayed = self._max_delay > 0 and not self._enough(n_rows, n_tokens)
                 if waits or delayed or self._busy() >= self._workers:
                     return False
-            if n_tokens <= n_rows * self._short_tokens:
-                self._short_came = self._clock()
-            self._entered += 1
-            return True
+                self._in_places += 1
+        if n_tokens <= n_rows * self._short_tokens:
+            self._short_came = self._clock()
+        return True
 
     def leave(self, n_rows: int, n_tokens: int, outcome: Outcome) -> None:
         """End what `enter` began."""
-        with self._changed:
-            self._entered -= 1
-            if outcome == "answered":
-                self._counts.ran(n_rows, n_tokens)
-                self._counts.answered += 1
-            else:
-                self._counts.backend_errors += 1
-            if outcome == "failed":
-                self._counts.failed += 1
-            if outcome != "again":
-                self._counts.accepted += 1
-                self._counts.wait_seconds.add(0.0)
-            self._place_is_free()
+        self._callers.ran(n_rows, n_tokens, outcome)
+        if self._in_places or self._callers.uncounted:
+            with self._changed:
+                self._callers.count(self._counts)
+                if self._in_places:  # a worker's is given back first
+                    self._in_places -= 1
+                    self._place_is_free()
+                    return
+        self._leave_callers()
+
+    def _leave_callers(self) -> None:
+        self._callers.leave()
+        if self._closed:
+            with self._changed:
+                self._changed.notify_all()
 
     def withdraw(self, request: Request) -> bool:
         """Drop a request whose caller no longer waits; its place is free at once. False where it was done already."""
@@ -231,7 +234,7 @@ class BatchQueue:
     def wait_until_idle(self, seconds: float | None) -> bool:
         """Wait until no batch runs, once the queue is closed; False where that takes longer."""
         with self._changed:
-            return self._changed.wait_for(lambda: not (self._running or self._entered), seconds)
+            return self._changed.wait_for(lambda: not (self._running or self._entered()), seconds)
 
     def close(self) -> None:
         """Take no more requests; those that wait are still answered."""
@@ -253,18 +256,24 @@ class BatchQueue:
     def metrics(self) -> BatcherMetrics:
         """The counts at this moment."""
         with self._changed:
+            self._callers.count(self._counts)
+            entered = self._entered()
             return self._counts.metrics(
                 queued_rows=self._short.rows + self._long.rows,
                 queued_tokens=self._short.tokens + self._long.tokens,
-                open_requests=len(self._open) + self._entered,
-                running_batches=self._running + self._entered,
+                open_requests=len(self._open) + entered,
+                running_batches=self._running + entered,
             )
 
     # What follows is called with the lock held.
 
     def _busy(self) -> int:
         """How many workers have a batch, or their place is taken by a caller."""
-        return self._running + max(0, self._entered - self._callers)
+        return self._running + self._in_places
+
+    def _entered(self) -> int:
+        """How many callers run rows themselves."""
+        return self._callers.running + self._in_places
 
     def _place_is_free(self) -> None:
         if self._closed:

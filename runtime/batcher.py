@@ -17,8 +17,9 @@ import numpy as np
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
 from recblr.errors import ConfigError, ForkError, RecblrError, RequestError, short_reason
 from recblr.runtime.backend import Backend, Limits
+from recblr.runtime.batch_callers import Outcome
 from recblr.runtime.batch_metrics import BatcherMetrics
-from recblr.runtime.batch_queue import BatchQueue, Outcome
+from recblr.runtime.batch_queue import BatchQueue
 from recblr.runtime.batch_request import Request, Result, checked_offsets
 from recblr.runtime.batch_results import Answer
 from recblr.runtime.batch_runner import BatchRunner, explained, run_rows

@@ -444,3 +444,28 @@ def test_long_rows_leave_time_for_short_ones_while_these_come(alone: bool) -> No
     assert next_batch() == [90] * 5
     clock.now += 0.2
     assert next_batch() == [90] * 11
+
+
+def test_runs_of_callers_are_counted_though_nobody_asks() -> None:
+    queue = make_queue(Clock(), [], callers=1)
+    for n in range(600):
+        assert queue.enter(2, 3)
+        queue.leave(2, 3, "failed" if n % 3 == 0 else "answered")
+    assert len(queue._callers._runs) < 300
+    metrics = queue.metrics()
+    assert (metrics.accepted, metrics.answered, metrics.failed, metrics.backend_errors) == (600, 400, 200, 200)
+    assert (metrics.batch_rows.total, metrics.batch_tokens, metrics.open_requests) == (800.0, 1200, 0)
+
+
+def test_callers_that_enter_as_it_closes_leave_at_once() -> None:
+    queue = make_queue(Clock(), [], callers=2)
+    assert queue.enter(1, 1)
+    queue.close()
+    with pytest.raises(ClosedError):
+        queue.enter(1, 1)
+    assert not queue.wait_until_idle(0.01)  # for the first
+    waiter = threading.Thread(target=queue.wait_until_idle, args=(WAIT,), daemon=True)
+    waiter.start()
+    queue.leave(1, 1, "answered")
+    waiter.join(WAIT / 2)
+    assert not waiter.is_alive()
