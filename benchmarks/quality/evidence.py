@@ -93,15 +93,13 @@ def sweeps(data: str) -> Iterator[str]:
             f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}):"
         )
         yield ""
-        # Options are compared beside other work of the machine, which says nothing of their time.
-        timed = sweep != "options"
+        # No times: they ran beside other work of the machine.
         yield from table(
             [
                 "",
                 "parameters",
                 *(f"test {m.upper()}" for m in METRICS[:3]),
                 "validation NDCG@10",
-                *(["s per epoch"] if timed else []),
             ],
             [
                 [
@@ -109,7 +107,6 @@ def sweeps(data: str) -> Iterator[str]:
                     f"{entry['parameters']:,}",
                     *(spread([run["test"][metric] for run in entry["runs"]]) for metric in METRICS[:3]),
                     spread([run["validation"]["ndcg@10"] for run in entry["runs"]]),
-                    *([f"{entry['seconds_per_epoch']:.1f}"] if timed else []),
                 ]
                 for entry in result["entries"]
             ],

@@ -247,8 +247,14 @@ def earlier_runs(path: Path, described: dict[str, Any]) -> dict[tuple[str, int],
     for key, value in described.items():
         if key != "seeds" and result[key] != value:
             raise click.UsageError(f"{path} has runs with {key} {result[key]!r}, not {value!r}: leave out --add")
+    # Files of before runs were added do not tell each run's.
     return {
-        (entry["label"], run["seed"]): {"machine": result["machine"], **run, "model": entry["model"]}
+        (entry["label"], run["seed"]): {
+            "machine": result["machine"],
+            "seconds_per_epoch": entry["seconds_per_epoch"],
+            **run,
+            "model": entry["model"],
+        }
         for entry in result["entries"]
         for run in entry["runs"]
     }
