@@ -51,7 +51,8 @@ class PluginLibrary:
 def find_library() -> Path | None:
     """Return the library's path, or None where it was not built.
 
-    `RECBLR_PLUGINS_LIBRARY` names a file that goes before the installed one.
+    `RECBLR_PLUGINS_LIBRARY` names a file that goes before the installed one. In a checkout that is not installed, the
+    latest that was built in its `build` folder is taken.
 
     Raises:
         PluginLibraryError: the variable names a file that is not there.
@@ -63,8 +64,21 @@ def find_library() -> Path | None:
             raise PluginLibraryError(f"{ENVIRONMENT_VARIABLE} names {named!r}, which is no file: unset or correct it")
         return path
     # An editable install has two folders here: the sources', and the one the library is installed to.
-    folders = sys.modules[__package__].__path__
-    return next((path for folder in folders if (path := Path(folder) / LIBRARY_NAME).is_file()), None)
+    folders = [Path(folder) for folder in sys.modules[__package__].__path__]
+    installed = (path for folder in folders if (path := folder / LIBRARY_NAME).is_file())
+    return next(installed, None) or _find_built(folders[0].resolve().parent)
+
+
+def _find_built(checkout: Path) -> Path | None:
+    """The latest library in a checkout's `build` folder: CMake's own, or one for an editable install."""
+    if not (checkout / "plugins" / "CMakeLists.txt").is_file():
+        return None
+    built = [
+        path
+        for pattern in ("plugins", "cp3*/plugins", "py3*/plugins")
+        for path in checkout.glob(f"build/{pattern}/{LIBRARY_NAME}")
+    ]
+    return max(built, key=lambda path: path.stat().st_mtime, default=None)
 
 
 @functools.cache

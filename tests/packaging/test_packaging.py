@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from email.parser import Parser
 from pathlib import Path
 
+import numpy
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,6 +123,30 @@ def test_a_wheel_install_serves_without_torch(wheel, tmp_path):
     assert "pip install 'recblr[train]'" in trained.stderr
     shown = subprocess.run([bin_folder / "recblr-recommend", "--help"], capture_output=True, text=True, check=False)
     assert shown.returncode == 0
+
+
+def test_the_sdist_holds_each_file_once(tmp_path):
+    build = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        members = archive.getmembers()
+    names = [member.name.partition("/")[2] for member in members]
+    assert {"recblr/model.py", "runtime/engine.py", "export/cli.py", "plugins/_library.py"} <= set(names)
+    assert [name for name in names if name.startswith(("recblr/plugins", "recblr/runtime", "recblr/export"))] == []
+    assert len(names) == len(set(names))
+
+
+def test_a_checkout_works_without_installation(tmp_path):
+    """NumPy and click are there, from this environment; recblr itself is not installed."""
+    python = environment_python(tmp_path / "venv")
+    site = next((tmp_path / "venv").glob("lib/python*/site-packages"))
+    for package in ("numpy", "numpy.libs", "click", "jaxtyping", "wadler_lindig", "typing_extensions.py"):
+        source = Path(numpy.__file__).parents[1] / package
+        if source.exists():
+            (site / package).symlink_to(source)
+    code = "import recblr, recblr.runtime as r; print(r.__file__, recblr.__version__)"
+    assert run(python, code, ROOT).split() == [str(ROOT / "recblr" / "runtime" / "__init__.py"), "0.1.0"]
 
 
 def test_an_editable_install_uses_the_source_folders(tmp_path):
