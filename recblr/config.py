@@ -9,6 +9,9 @@ from typing import Any, Self
 
 from recblr.errors import ConfigError
 
+_LARGEST_SIZE = 2**31 - 1  # the kernels count in int32
+_MOST_LAYERS = 1024
+
 
 @dataclass(frozen=True)
 class RecBLRConfig:
@@ -35,12 +38,14 @@ class RecBLRConfig:
     def __post_init__(self) -> None:
         for name in ("n_items", "dim", "layers", "conv_width"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"{name} is {value!r}: give a whole number of at least 1")
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST_SIZE:
+                raise ConfigError(f"{name} is {value!r:.60}: give a whole number from 1 to {_LARGEST_SIZE}")
         for name in ("expansion", "dropout"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-                raise ConfigError(f"{name} is {value!r}: give a number")
+                raise ConfigError(f"{name} is {value!r:.60}: give a number")
+        if self.layers > _MOST_LAYERS:
+            raise ConfigError(f"layers is {self.layers}: give at most {_MOST_LAYERS}")
         if not isinstance(self.initial_state, bool):
             raise ConfigError(f"initial_state is {self.initial_state!r}: give true or false")
         if not 0 <= self.dropout < 1:
@@ -57,6 +62,15 @@ class RecBLRConfig:
     def state_size(self) -> int:
         """S, floats per user: per layer K-1 past inputs of the convolution and h, then the query vector."""
         return self.layers * self.conv_width * self.inner_dim + self.dim
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers a model has to learn."""
+        dim, inner = self.dim, self.inner_dim
+        recurrent = 2 * dim * inner + (self.conv_width + 1) * inner + (2 * inner + 2) * inner + inner + inner * dim
+        feed_forward = 8 * dim * dim + 5 * dim
+        layer = recurrent + feed_forward + 4 * dim + (inner if self.initial_state else 0)
+        return (self.n_items + 1) * dim + 2 * dim + self.layers * layer
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as a JSON-ready dict."""

@@ -11,6 +11,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from recblr.errors import ConfigError, short_reason
+
 T = TypeVar("T")
 
 
@@ -54,12 +56,25 @@ class Processes:
 
 @contextmanager
 def process_group(device: str) -> Iterator[Processes]:
-    """Join the processes that torchrun started, if it did; leave them at the end."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    """Join the processes that torchrun started, if it did; leave them at the end.
+
+    Raises:
+        ConfigError: torchrun's variables in the environment are wrong, or the other processes cannot be reached.
+    """
+    given = os.environ.get("WORLD_SIZE", "1")
+    if not (given.isdecimal() and int(given) >= 1):
+        raise ConfigError(f"WORLD_SIZE is {given!r} in the environment: unset it, or start the tool with torchrun")
+    size = int(given)
     if size == 1:
         yield Processes()
         return
-    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"WORLD_SIZE is {given} in the environment, but the processes cannot be joined ({short_reason(error)}): "
+            "unset it, or start the tool with torchrun"
+        ) from error
     try:
         yield Processes(distributed.get_rank(), size)
     finally:

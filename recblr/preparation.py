@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -41,6 +42,9 @@ class DataSettings:
     def __post_init__(self) -> None:
         if (self.validation_time is None) != (self.test_time is None):
             raise ConfigError("a split by time needs both --validation-time and --test-time")
+        for name in ("validation_time", "test_time"):
+            if (time := getattr(self, name)) is not None and not math.isfinite(time):
+                raise ConfigError(f"{name} is {time}: give a time in the unit of the timestamps")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -82,8 +82,8 @@ class TrainingConfig:
             raise ConfigError(f"weight_average is {self.weight_average}: give 0, or a decay below 1 such as 0.999")
         if self.precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision is {self.precision!r}: give fp32 or bf16")
-        if self.seed < 0:
-            raise ConfigError(f"seed is {self.seed}: give 0 or more")
+        if not 0 <= self.seed < 2**64:
+            raise ConfigError(f"seed is {self.seed}: give a number from 0 to 2^64 - 1")
 
 
 @dataclass(frozen=True)

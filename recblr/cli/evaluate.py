@@ -9,15 +9,16 @@ import click
 
 from recblr.cli.common import Command, require_extra, version_option
 from recblr.cli.options import data_options, model_data_settings
+from recblr.cli.parameters import Count, FilePath
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=FilePath())
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--part", type=click.Choice(["test", "validation"]), default="test", help="Which held-out items.")
 @click.option("--mask-seen", is_flag=True, help="Leave items of a user's history out of the ranking.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the metrics there, too.")
-@click.option("--history-length", type=click.IntRange(min=1), help="For a bare state_dict of the authors' code.")
+@click.option("--json", "json_file", type=FilePath(writes=True), help="Write the metrics there, too.")
+@click.option("--history-length", type=Count(), help="For a bare state_dict of the authors' code.")
 @data_options(from_model=True)
 @version_option
 def main(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from recblr.distributed import Processes
 from recblr.errors import CheckpointError, ConfigError, RecblrError
 from recblr.evaluation import evaluate
 from recblr.files import check_writable
+from recblr.memory import require_memory
 from recblr.model import RecBLR
 from recblr.preparation import DataSettings, PreparedData, prepare
 from recblr.trainer import SELECTION_METRIC, EpochRecord, Trainer, TrainingConfig
@@ -53,12 +55,16 @@ class TrainingRun:
     ) -> None:
         self._data, self._output = data, output
         self._data_settings, self._model_settings, self._config = data_settings, model_settings, config
+        check_writable(output)
+        if output.suffix == ".png":
+            raise ConfigError(f"--output is {output}, where the plot would be written: name the model otherwise")
         self.device = _device(device)
         self._resume_file = output.with_name(output.name + ".resume")
         if resume and not self._resume_file.exists():
             raise CheckpointError(f"{self._resume_file} does not exist: nothing to resume; leave --resume out")
         self._resume = resume
-        check_writable(output)
+        for path in (self._resume_file, output.with_suffix(".log.jsonl"), output.with_suffix(".png")):
+            check_writable(path)
 
     def execute(self, processes: Processes) -> None:
         """Train, evaluate on the test part, and write model, log and plot.
@@ -71,7 +77,13 @@ class TrainingRun:
         prepared = prepare(self._data, self._data_settings)
         console.print(summary_table(Summary.of(prepared.interactions, prepared.report), self._data.name))
         torch.manual_seed(self._config.seed)
-        model = RecBLR(RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings))
+        model_config = RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings)
+        require_memory(
+            4 * 4 * model_config.n_parameters,  # float32 weights, gradients, and Adam's two moments
+            "training this model",
+            "choose a smaller --dim, --expansion or --conv-width, or fewer --layers",
+        )
+        model = RecBLR(model_config)
         checkpoint = self._checkpoint(model, prepared)
         trainer = Trainer(model, prepared.split, self._config, processes, self.device)
         if self._resume:
@@ -113,6 +125,8 @@ class TrainingRun:
 def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"(cpu|cuda)(:\d{1,4})?", name, re.ASCII):
+        raise ConfigError(f"device {name!r} cannot be used: give auto, cpu, cuda, cuda:1, ...")
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:

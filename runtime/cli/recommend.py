@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from recblr.cli.common import Command, version_option
 from recblr.errors import ConfigError
-from recblr.runtime.cli.engine_options import ENGINE_OPTION
+from recblr.runtime.cli.engine_options import ENGINE_OPTION, K_OPTION, chosen_k
 
 if TYPE_CHECKING:
     from recblr.array_types import ItemId
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @ENGINE_OPTION
 @click.option("--history", default="", metavar="IDS", help="Item ids, oldest first: 1,2,3. None for a new user.")
-@click.option("-k", "--k", default=10, show_default=True, help="Number of results.")
+@K_OPTION
 @click.option("--exclude", default="", metavar="IDS", help="Item ids to leave out besides those of the history.")
 @click.option("--include-seen", is_flag=True, help="Recommend items of the history, too.")
 @click.option(
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @version_option
-def main(engine: str, history: str, k: int, exclude: str, include_seen: bool, separator: str, as_json: bool) -> None:
+def main(
+    engine: Path, history: str, k: int | None, exclude: str, include_seen: bool, separator: str, as_json: bool
+) -> None:
     """Recommend the best next items for one history."""
     from recblr.runtime import load
 
@@ -40,7 +43,9 @@ def main(engine: str, history: str, k: int, exclude: str, include_seen: bool, se
     loaded = load(engine)
     vocabulary = loaded.bundle.vocabulary
     items, excluded = (_parse(vocabulary, text, separator) for text in (history, exclude))
-    (ranking,) = loaded.recommend([items], k, exclude_seen=not include_seen, exclude=[excluded])
+    (ranking,) = loaded.recommend(
+        [items], chosen_k(k, loaded.n_items), exclude_seen=not include_seen, exclude=[excluded]
+    )
     if as_json:
         content = {
             "items": ranking.items,

@@ -6,11 +6,13 @@ import gc
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from recblr.cli.common import Command, require_extra, version_option
+from recblr.cli.parameters import THREADS
 from recblr.errors import RecblrError
 from recblr.runtime.backend import EngineName
 from recblr.runtime.cli.batching_options import batching_options
@@ -31,13 +33,13 @@ _SWITCH_SECONDS = 0.0005
     show_default=True,
     help="Port to listen on; 0 for any free one.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads for one batch.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="CPU threads for one batch.")
 @DEVICE_OPTION
 @BACKEND_OPTION
 @batching_options
 @version_option
 def main(
-    engine: str,
+    engine: Path,
     host: str,
     port: int,
     threads: int,

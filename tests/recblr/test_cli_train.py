@@ -158,7 +158,7 @@ def test_two_processes_train_as_one(small_csv, tmp_path):
         (["nowhere.csv"], "nowhere.csv"),
         (["DATA", "--user-column", "who"], "--user-column"),
         (["DATA", "--min-user-interactions", "5000"], "lower --min-user-interactions"),
-        (["DATA", "--dropout", "2"], "dropout is 2.0"),
+        (["DATA", "--warmup-epochs", "999"], "warmup_epochs is 999.0"),
         (["DATA", "--validation-time", "3"], "--test-time"),
         (["DATA", "--device", "nonsense"], "device 'nonsense' cannot be used"),
         (["DATA", "--resume"], "nothing to resume"),

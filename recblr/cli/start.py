@@ -1,0 +1,60 @@
+"""Where the tools start: Ctrl-C ends them without a word from here on, while they are still imported."""
+
+from __future__ import annotations
+
+import os
+import signal
+from importlib import import_module
+from types import FrameType
+
+from recblr.interrupts import INTERRUPTED
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End at once: nothing is written yet, and code in C may make another error of an exception."""
+    os._exit(INTERRUPTED)
+
+
+def _start(module: str) -> None:
+    """Import a tool's module and call its `main`."""
+    listens = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if listens:
+        signal.signal(signal.SIGINT, _leave)
+    main = import_module(module).main
+    if listens:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        main()
+    finally:
+        if listens:  # all is done but for Python's own end
+            signal.signal(signal.SIGINT, _leave)
+
+
+def train() -> None:
+    """recblr-train."""
+    _start("recblr.cli.train")
+
+
+def evaluate() -> None:
+    """recblr-evaluate."""
+    _start("recblr.cli.evaluate")
+
+
+def export() -> None:
+    """recblr-export."""
+    _start("recblr.export.cli")
+
+
+def serve() -> None:
+    """recblr-serve."""
+    _start("recblr.runtime.cli.serve")
+
+
+def recommend() -> None:
+    """recblr-recommend."""
+    _start("recblr.runtime.cli.recommend")
+
+
+def bench() -> None:
+    """recblr-bench."""
+    _start("recblr.runtime.cli.bench")
