@@ -65,8 +65,8 @@ class Plan:
                     raise ConfigError(f"a {name} of {value:g}: give numbers above 0")
         if not 0 < self.seconds <= _LONGEST_SECONDS or not 0 <= self.warm_up <= _LONGEST_SECONDS:
             raise ConfigError(
-                f"{self.seconds:g} s measured after {self.warm_up:g} s: give a time above 0 and a warm-up of at least 0, "
-                "each of a day at most"
+                f"{self.seconds:g} s measured after {self.warm_up:g}: give a time above 0 and a warm-up of at least 0, "
+                "both of at most a day"
             )
         if not 0 <= self.step_share <= 1:
             raise ConfigError(f"a step share of {self.step_share:g}: give a number from 0 to 1")

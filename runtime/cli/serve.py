@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -18,6 +18,9 @@ from recblr.runtime.backend import EngineName
 from recblr.runtime.cli.batching_options import batching_options
 from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION
 from recblr.runtime.loading import Batching
+
+if TYPE_CHECKING:
+    from recblr.runtime import Engine
 
 _GRACE_SECONDS = 30
 _SWITCH_SECONDS = 0.0005
@@ -53,40 +56,48 @@ def main(
     Ctrl-C ends it, once requests under way are answered.
     """
     require_extra("recblr-serve", "serve", "fastapi", "uvicorn", "swagger_ui_bundle")
+    from recblr.runtime import load
+
+    listener = _bind(host, port)  # before the engine loads, so that a wrong port shows at once
+    with listener, load(engine, threads, device, batching=Batching(**batching), engine=backend) as loaded:
+        _serve(loaded, listener)
+
+
+def _serve(engine: Engine, listener: socket.socket) -> None:
+    """Answer until a signal.
+
+    Raises:
+        RecblrError: it did not begin to.
+    """
     import uvicorn
 
-    from recblr.runtime import load
     from recblr.runtime.server import create_app
 
     # What computes gives Python's lock away; to have it back soon, it must not wait for the 5 ms that are the default.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    listener = _bind(host, port)  # before the engine loads, so that a wrong port shows at once
-    with listener, load(engine, threads, device, batching=Batching(**batching), engine=backend) as loaded:
-        url = _url(listener)
-        # What is loaded stays: else the collector walks it in the midst of requests, for a tenth of a second or more.
-        gc.collect()
-        gc.freeze()
+    url = _url(listener)
+    # What is loaded stays: else the collector walks it in the midst of requests, for a tenth of a second or more.
+    gc.collect()
+    gc.freeze()
 
-        class Server(uvicorn.Server):
-            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-                await super().startup(sockets)
-                if self.started:
-                    click.echo(
-                        f"Serving {loaded.n_items:,} items at {url} (API page: {url}/docs), {loaded.description}"
-                    )
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                click.echo(f"Serving {engine.n_items:,} items at {url} (API page: {url}/docs), {engine.description}")
 
-        server = Server(
-            uvicorn.Config(
-                create_app(loaded),
-                log_level="warning",
-                access_log=False,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
-            )
+    server = Server(
+        uvicorn.Config(
+            create_app(engine),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-        # Uvicorn raises the signal again at its end, for the handlers of before: with these the status is 0.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, server.handle_exit)
-        server.run(sockets=[listener])
+    )
+    # Uvicorn raises the signal again at its end, for the handlers of before: with these the status is 0.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    server.run(sockets=[listener])
     if not server.started:
         raise RecblrError("the server did not start: see the messages above")
 
