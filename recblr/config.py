@@ -10,7 +10,7 @@ from typing import Any, Self
 from recblr.errors import ConfigError
 
 _LARGEST_SIZE = 2**31 - 1  # the kernels count in int32
-_MOST_LAYERS = 1024
+MOST_LAYERS = 1024
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class RecBLRConfig:
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
                 raise ConfigError(f"{name} is {value!r:.60}: give a number")
-        if self.layers > _MOST_LAYERS:
-            raise ConfigError(f"layers is {self.layers}: give at most {_MOST_LAYERS}")
+        if self.layers > MOST_LAYERS:
+            raise ConfigError(f"layers is {self.layers}: give at most {MOST_LAYERS}")
         if not isinstance(self.initial_state, bool):
             raise ConfigError(f"initial_state is {self.initial_state!r}: give true or false")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout is {self.dropout!r}: give a probability from 0 up to, not including, 1")
-        if self.inner_dim < 1:
-            raise ConfigError(f"expansion is {self.expansion!r}: int(expansion * dim) must be at least 1")
+        if not 1 <= self.expansion * self.dim < math.inf:
+            raise ConfigError(f"expansion is {self.expansion!r}: expansion * dim must be at least 1, and finite")
 
     @property
     def inner_dim(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """See `click.Command.invoke`."""
         _check_outputs(self, ctx)
+        _provide_temporary_folder(self, ctx)
         return super().invoke(ctx)
 
 
@@ -123,8 +125,18 @@ def _check_outputs(command: click.Command, ctx: click.Context) -> None:
             continue
         for other, _, its_place in paths:
             if other is not output and its_place.is_relative_to(place):
-                what = "is the path of" if its_place == place else "would be replaced with all in it, as is"
-                raise ConfigError(f"{_name(output)} {path} {what} {_name(other)}, too: name another")
+                relation = "is the path of" if its_place == place else "holds what is the path of"
+                raise ConfigError(f"{_name(output)} {path} {relation} {_name(other)}, too: name another")
+
+
+def _provide_temporary_folder(command: click.Command, ctx: click.Context) -> None:
+    """Where there is no folder for temporary files, which PyTorch and Matplotlib ask for, take the one of an output."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        outputs = [ctx.params[p.name or ""] for p in command.params if isinstance(p.type, FilePath) and p.type.writes]
+        folders = [path.absolute().parent for path in outputs if path is not None]
+        tempfile.tempdir = next((str(folder) for folder in folders if os.access(folder, os.W_OK)), None)
 
 
 def _name(parameter: click.Parameter) -> str:

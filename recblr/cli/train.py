@@ -10,6 +10,7 @@ import click
 from recblr.cli.common import Command, require_extra, version_option
 from recblr.cli.options import data_options, data_settings
 from recblr.cli.parameters import NOT_NEGATIVE, POSITIVE, PROBABILITY, SEED, SHARE, Count, FilePath
+from recblr.config import MOST_LAYERS
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -17,7 +18,7 @@ from recblr.cli.parameters import NOT_NEGATIVE, POSITIVE, PROBABILITY, SEED, SHA
 @click.option("-o", "--output", type=FilePath(writes=True), required=True, help="The model file to write.")
 @data_options(from_model=False)
 @click.option("--dim", type=Count(), default=64, help="Model width D.")
-@click.option("--layers", type=Count(), default=2, help="Number of layers.")
+@click.option("--layers", type=click.IntRange(1, MOST_LAYERS), default=2, help="Number of layers.")
 @click.option("--expansion", type=POSITIVE, default=2.0, help="Inner width over model width.")
 @click.option("--conv-width", type=Count(), default=4, help="Taps of the causal convolution.")
 @click.option("--dropout", type=PROBABILITY, default=0.2, help="Dropout probability.")

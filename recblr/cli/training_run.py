@@ -55,6 +55,7 @@ class TrainingRun:
     ) -> None:
         self._data, self._output = data, output
         self._data_settings, self._model_settings, self._config = data_settings, model_settings, config
+        self._model_config(1)  # what is wrong with any data is told before it is read
         check_writable(output)
         if output.suffix == ".png":
             raise ConfigError(f"--output is {output}, where the plot would be written: name the model otherwise")
@@ -77,13 +78,7 @@ class TrainingRun:
         prepared = prepare(self._data, self._data_settings)
         console.print(summary_table(Summary.of(prepared.interactions, prepared.report), self._data.name))
         torch.manual_seed(self._config.seed)
-        model_config = RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings)
-        require_memory(
-            4 * 4 * model_config.n_parameters,  # float32 weights, gradients, and Adam's two moments
-            "training this model",
-            "choose a smaller --dim, --expansion or --conv-width, or fewer --layers",
-        )
-        model = RecBLR(model_config)
+        model = RecBLR(self._model_config(prepared.interactions.n_items))
         checkpoint = self._checkpoint(model, prepared)
         trainer = Trainer(model, prepared.split, self._config, processes, self.device)
         if self._resume:
@@ -107,6 +102,20 @@ class TrainingRun:
             checkpoint.save(self._output)
             console.print(metrics_table(checkpoint.metrics))
             console.print(f"wrote {self._output} (best epoch {best.epoch} of {trainer.state.epoch})")
+
+    def _model_config(self, n_items: int) -> RecBLRConfig:
+        """The model's settings.
+
+        Raises:
+            ConfigError: out of range, or training takes more memory than there is.
+        """
+        config = RecBLRConfig(n_items=n_items, **self._model_settings)
+        size = 4 * 4 * config.n_parameters  # float32 weights, gradients, and Adam's two moments
+        if self._config.objective.loss == "sampled":
+            size += self._config.objective.negatives * (8 + 2 * 4 * config.dim)  # indices, vectors and their gradients
+        advice = "choose a smaller --dim, --expansion or --conv-width, or fewer --layers or --negatives"
+        require_memory(size, "training this model", advice)
+        return config
 
     def _checkpoint(self, model: RecBLR, prepared: PreparedData) -> Checkpoint:
         return Checkpoint(

@@ -18,6 +18,7 @@ _FEWEST_REQUESTS = 20  # expected in an open loop; a low rate is measured for lo
 _MOST_REQUESTS = 5_000_000
 _MOST_IDS = 100_000_000  # of all histories of a traffic, which are made beforehand
 _LONGEST_SECONDS = 86_400.0
+_MOST_LOAD = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,8 @@ class Plan:
             for value in rates:
                 if not 0 < value < float("inf"):
                     raise ConfigError(f"a {name} of {value:g}: give numbers above 0")
+        if max(self.loads, default=0) > _MOST_LOAD:
+            raise ConfigError(f"a load of {max(self.loads):g}: give fractions of a closed loop's, at most {_MOST_LOAD}")
         if not 0 < self.seconds <= _LONGEST_SECONDS or not 0 <= self.warm_up <= _LONGEST_SECONDS:
             raise ConfigError(
                 f"{self.seconds:g} s measured after {self.warm_up:g}: give a time above 0 and a warm-up of at least 0, "

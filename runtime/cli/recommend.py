@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,8 @@ def main(
             "unknown": ranking.unknown,
             "model": loaded.fingerprint,
         }
-        click.echo(json.dumps(content, ensure_ascii=False))
+        is_utf = (sys.stdout.encoding or "").lower().startswith("utf")
+        click.echo(json.dumps(content, ensure_ascii=not is_utf))
     else:
         _print_table(ranking, len(items))
 

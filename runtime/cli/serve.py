@@ -68,6 +68,7 @@ def _serve(engine: Engine, listener: socket.socket) -> None:
 
     Raises:
         RecblrError: it did not begin to.
+        OSError: nothing can be printed.
     """
     import uvicorn
 
@@ -76,15 +77,21 @@ def _serve(engine: Engine, listener: socket.socket) -> None:
     # What computes gives Python's lock away; to have it back soon, it must not wait for the 5 ms that are the default.
     sys.setswitchinterval(_SWITCH_SECONDS)
     url = _url(listener)
+    greeting = f"Serving {engine.n_items:,} items at {url} (API page: {url}/docs), {engine.description}"
     # What is loaded stays: else the collector walks it in the midst of requests, for a tenth of a second or more.
     gc.collect()
     gc.freeze()
 
     class Server(uvicorn.Server):
+        silenced: OSError | None = None
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                click.echo(f"Serving {engine.n_items:,} items at {url} (API page: {url}/docs), {engine.description}")
+                try:
+                    click.echo(greeting)
+                except OSError as error:  # of which uvicorn would print a traceback
+                    self.silenced, self.should_exit = error, True
 
     server = Server(
         uvicorn.Config(
@@ -98,6 +105,8 @@ def _serve(engine: Engine, listener: socket.socket) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
     server.run(sockets=[listener])
+    if server.silenced is not None:
+        raise server.silenced
     if not server.started:
         raise RecblrError("the server did not start: see the messages above")
 
@@ -114,7 +123,7 @@ def _bind(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
-        raise RecblrError(f"cannot listen on {host}: {error}; check --host") from error
+        raise RecblrError(f"cannot listen on {host or repr(host)}: {error}; check --host") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
