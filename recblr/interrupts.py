@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
-
 
 @contextmanager
 def deferred_interrupts() -> Iterator[None]:

@@ -14,9 +14,10 @@ import click
 
 import recblr
 from recblr.cli.parameters import FilePath
+from recblr.cli.start import INTERRUPTED
 from recblr.cli.streams import abandon_output, prepare_streams
 from recblr.errors import ConfigError, MissingExtraError, expected_failure, one_line
-from recblr.interrupts import INTERRUPTED, noted_interrupts
+from recblr.interrupts import noted_interrupts
 
 version_option = click.version_option(recblr.__version__, prog_name="recblr")
 

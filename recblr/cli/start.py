@@ -1,4 +1,7 @@
-"""Where the tools start: Ctrl-C ends them without a word from here on, while they are still imported."""
+"""Where the tools start: Ctrl-C ends them without a word from here on, while they are still imported.
+
+So it imports next to nothing itself.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import signal
 from importlib import import_module
 from types import FrameType
 
-from recblr.interrupts import INTERRUPTED
+INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -12,8 +12,8 @@ import click
 from recblr.cli.common import require_extra, version_option
 from recblr.cli.groups import GroupedCommand, option_group
 from recblr.cli.parameters import LARGEST_COUNT, MOST_THREADS, SEED, SHARE, THREADS, FilePath
+from recblr.cli.start import INTERRUPTED
 from recblr.errors import ConfigError
-from recblr.interrupts import INTERRUPTED
 from recblr.runtime.backend import EngineName
 from recblr.runtime.cli.batching_options import BATCHING_OPTIONS
 from recblr.runtime.cli.batching_options import NAMES as BATCHING_NAMES
