@@ -103,6 +103,8 @@ def expected_failure(error: BaseException) -> str | None:
         return f"out of memory ({short_reason(error)}): use a smaller model or batch, or a machine with more"
     if isinstance(error, RuntimeError) and _NO_THREAD.search(str(error)):
         return f"the system gives no more threads ({short_reason(error)}): use fewer"
+    if isinstance(error, ImportError) and ".so" in str(error):
+        return f"a package cannot be loaded ({short_reason(error)}): reinstall it, or free some memory"
     if isinstance(error, OSError):
         file = "" if error.filename is None else f"{error.filename}: "
         return f"{file}{error.strerror or short_reason(error)}; check the path, its permissions and the disk"

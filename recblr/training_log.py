@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recblr.files import replacing, write_text
+from recblr.plotting import new_figure
 from recblr.trainer import SELECTION_METRIC, EpochRecord
 
 
@@ -17,18 +18,13 @@ def write_log(path: Path, records: Sequence[EpochRecord]) -> None:
 
 def plot_training(path: Path, records: Sequence[EpochRecord]) -> None:
     """Loss and validation NDCG@10 over epochs, as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 4)
     epochs = [record.epoch for record in records]
     loss = figure.add_subplot()
     loss.plot(epochs, [record.loss for record in records], color="tab:gray", label="training loss")
     loss.set_xlabel("epoch")
     loss.set_ylabel("training loss per item (nats)")
-    loss.xaxis.set_major_locator(MaxNLocator(integer=True))
+    loss.xaxis.get_major_locator().set_params(integer=True)
     metric = loss.twinx()
     metric.plot(epochs, [r.validation[SELECTION_METRIC] for r in records], color="tab:blue", label="validation")
     best = [record for record in records if record.best][-1]

@@ -174,6 +174,7 @@ def main(
             check_writable(path)
     if plot is not None:
         require_extra("recblr-bench --plot", "bench", "matplotlib")
+        from recblr.runtime.benchmark.plot import plot_results
     plan = Plan(
         traffic=given["traffic"],
         rows=given["rows"],
@@ -209,8 +210,6 @@ def main(
     if json_file is not None:
         write_json(json_file, json_report(loaded, plan, results, interrupted))
     if plot is not None and results:
-        from recblr.runtime.benchmark.plot import plot_results
-
         plot_results(plot, results, f"{loaded.n_items:,} items, {loaded.description}")
     if interrupted:
         click.echo(f"Interrupted: {len(results)} of {plan.n_measurements} measurements.", err=True)
