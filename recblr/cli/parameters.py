@@ -13,6 +13,7 @@ import click
 from recblr.errors import ConfigError
 
 LARGEST_COUNT = 2**31 - 1  # the kernels count in int32
+_LONGEST_NAME = 200  # of a file to write, for the system has 255 at most, and names beside it are longer
 SECONDS_IN_A_DAY = 86_400.0
 
 
@@ -63,6 +64,8 @@ class FilePath(click.Path):
         option = "the path" if param is None else param.opts[-1]
         if not text:
             raise ConfigError(f"{option} is empty: give a path")
+        if self.writes and len(Path(text).name.encode(errors="surrogatepass")) > _LONGEST_NAME:
+            raise ConfigError(f"{option} is {shown}: give a name of at most {_LONGEST_NAME} bytes")
         try:
             mode = Path(text).stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
