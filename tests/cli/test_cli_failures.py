@@ -30,20 +30,8 @@ from recblr.runtime.cli import bench, recommend
 from recblr.vocabulary import ItemVocabulary
 
 QUICK_TRAINING = ["--dim", "4", "--layers", "1", "--epochs", "1", "--batch-tokens", "200"]
-QUICK_BENCH = [
-    "--traffic",
-    "cold",
-    "--rows",
-    "1",
-    "--lengths",
-    "2",
-    "--callers",
-    "1",
-    "--loads",
-    "",
-    "--duration",
-    "0.01",
-]
+QUICK_BENCH = ["--traffic", "cold", "--rows", "1", "--lengths", "2", "--callers", "1", "--loads", ""]
+QUICK_BENCH += ["--duration", "0.01", "--warm-up", "0"]
 
 
 def invoke(command: click.Command, *arguments: object) -> Result:
@@ -234,15 +222,25 @@ def test_devices_that_are_none(device: str, inputs: Path, tmp_path: Path) -> Non
 
 
 def test_characters_that_the_terminal_lacks_are_escaped(text_bundle: Path) -> None:
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    plain = start("recommend", "--engine", text_bundle, env=environment)
-    as_json = start("recommend", "--engine", text_bundle, "--json", env=environment)
+    options: dict[str, Any] = {"env": {**os.environ, "PYTHONIOENCODING": "latin-1"}, "encoding": "latin-1"}
+    plain = start("recommend", "--engine", text_bundle, **options)
+    as_json = start("recommend", "--engine", text_bundle, "--json", **options)
     status, printed, _ = finish(plain)
     assert status == 0
-    assert "gr\\xf6\\xdfe" in printed
+    assert "größe" in printed
+    assert "\\u65e5\\u672c" in printed
     status, printed, _ = finish(as_json)
     assert status == 0
     assert json.loads(printed)["items"][:2] == ["größe", "日本"]
+
+
+def test_tables_in_ascii(inputs: Path, tmp_path: Path) -> None:
+    data = tmp_path / "dätä.csv"
+    data.write_bytes((inputs / "data.csv").read_bytes())
+    arguments = [str(data), "-o", str(tmp_path / "m.pt"), *QUICK_TRAINING]
+    result = CliRunner(charset="ascii").invoke(train.main, arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "d\\xe4t\\xe4.csv" in result.stdout
 
 
 def test_output_that_nobody_takes(inputs: Path) -> None:
@@ -267,16 +265,17 @@ def test_output_that_nobody_takes(inputs: Path) -> None:
         assert text.count("\n") == 1
 
 
-def test_training_without_streams_and_without_folders_for_caches(inputs: Path, tmp_path: Path) -> None:
-    """No open standard stream, no home, and no folder for temporary files: the model is written nevertheless."""
+def test_training_without_streams_and_without_temporary_files(inputs: Path, tmp_path: Path) -> None:
+    """No standard stream is open, and there is no folder for temporary files: the model is written nevertheless."""
     output = tmp_path / "out" / "m.pt"
     output.parent.mkdir()
-    code = (
-        "import os, tempfile; tempfile._candidate_tempdir_list = lambda: ['/nowhere']\nfor n in range(3): os.close(n)"
-    )
-    environment = {**os.environ, "HOME": "/nowhere"}
-    arguments = (inputs / "data.csv", "-o", output, *QUICK_TRAINING)
-    assert finish(start("train", *arguments, before=code, env=environment))[0] == 0
+    code = """
+import os, tempfile
+tempfile._candidate_tempdir_list = lambda: ["/nowhere"]
+for stream in range(3):
+    os.close(stream)
+"""
+    assert finish(start("train", inputs / "data.csv", "-o", output, *QUICK_TRAINING, before=code))[0] == 0
     assert load_checkpoint(output).metrics["test"]
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
