@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from recblr.batches import gather_rows, pack_rows
 from recblr.data import Interactions, Sequences, Targets
-from recblr.errors import DataError, TrainingError
+from recblr.errors import DataError, TrainingError, shown
+from recblr.item_ids import exact_id, id_type_of
 from recblr.model import RecBLR
 from recblr.vocabulary import ItemVocabulary
 
@@ -21,6 +23,8 @@ CUTOFFS = (10, 20)
 # Bounds of one scoring run: tokens through the model, and float32 scores held at once (256 MB).
 _MAX_TOKENS = 32_768
 _MAX_SCORES = 64 * 2**20
+
+_log = logging.getLogger(__name__)
 
 Scorer = Callable[[Tensor, Tensor], Tensor]
 
@@ -139,12 +143,32 @@ def evaluate(model: RecBLR, targets: Targets, mask_seen: bool = False) -> Evalua
 def translate_targets(targets: Targets, interactions: Interactions, vocabulary: ItemVocabulary) -> Targets:
     """The same rows in a model's indices.
 
-    Items the model does not know are dropped from histories; as targets they become 0.
+    Items the model does not know are dropped from histories; as targets they become 0. Ids of the other type than the
+    model's are converted where that is exact, with a word in the log.
+
+    Raises:
+        DataError: the model knows none of the data's items.
     """
-    table = np.concatenate([[0], [vocabulary.index(item_id) for item_id in interactions.item_ids.tolist()]]).astype(
-        np.int32
-    )
+    item_ids = interactions.item_ids.tolist()
+    table = np.array([0, *map(vocabulary.index, item_ids)], np.int32)
+    n_known = int(np.count_nonzero(table))
+    types = f"the data's item ids are {id_type_of(item_ids[0])}s such as {_some(item_ids)}"
+    if not n_known:
+        raise DataError(
+            f"the model knows none of the data's {len(item_ids):,} items: {types}, its own {vocabulary.id_type}s such "
+            f"as {_some(vocabulary.ids)}; give data with the ids that it was trained with"
+        )
+    if id_type_of(item_ids[0]) != vocabulary.id_type:
+        n_converted = sum(exact_id(item_id, vocabulary.id_type) is not None for item_id in item_ids)
+        _log.warning(
+            "%s, the model's %ss: %s of %s were converted, and it knows %s",
+            *(types, vocabulary.id_type, f"{n_converted:,}", f"{len(item_ids):,}", f"{n_known:,}"),
+        )
     items = table[targets.histories.items]
     known_before = np.concatenate([[0], np.cumsum(items > 0)])
     histories = Sequences(items[items > 0], known_before[targets.histories.offsets])
     return dataclasses.replace(targets, histories=histories, targets=table[targets.targets])
+
+
+def _some(item_ids: list[Any]) -> str:
+    return ", ".join(map(shown, item_ids[:3]))
