@@ -208,8 +208,40 @@ def test_translation_to_a_models_indices(ids: Any) -> None:
     assert evaluate(make_model(4), found).unknown_targets == 1
 
 
-def test_translation_to_a_model_of_other_items() -> None:
+@pytest.mark.parametrize(
+    ("ids", "known", "note"),
+    [
+        (
+            ["7", "A-1", "007", "9"],
+            [9, 7],
+            "strings such as '7', 'A-1', '007', the model's integers: 2 of 4",
+        ),
+        ([7, 8, 30, 9], ["9", "A-1", "7"], "integers such as 7, 8, 30, the model's strings: 4 of 4"),
+    ],
+)
+def test_translation_to_a_model_with_ids_of_the_other_type(
+    ids: Any, known: Any, note: str, caplog: pytest.LogCaptureFixture
+) -> None:
     found = translate_targets(
-        make_targets([[1, 2], [2]], [2, 1]), interactions_of(["a", "b"]), ItemVocabulary([1, 2], [1, 1])
+        make_targets([[1, 2, 3, 4], [2]], [4, 1]), interactions_of(ids), ItemVocabulary(known, [1] * len(known))
     )
-    assert rows_of(found) == [([], 0), ([], 0)]
+    seven = known.index(ids[0] if type(known[0]) is type(ids[0]) else type(known[0])(ids[0])) + 1
+    assert rows_of(found) == [([seven, 1], 1), ([], seven)]
+    assert f"{note} were converted, and it knows 2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("ids", "known", "reason"),
+    [
+        (
+            ["a", "b"],
+            [1, 2],
+            "none of the data's 2 items: the data's item ids are strings such as 'a', 'b', its own int",
+        ),
+        ([5, 6], [1, 2], "none of the data's 2 items: .* integers such as 5, 6, its own integers such as 1, 2;"),
+        ([5], ["05"], "integers such as 5, its own strings such as '05'"),
+    ],
+)
+def test_no_translation_to_a_model_of_other_items(ids: Any, known: Any, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        translate_targets(make_targets([[1]], [1]), interactions_of(ids), ItemVocabulary(known, [1] * len(known)))
