@@ -203,6 +203,25 @@ def test_evaluate_with_items_the_model_does_not_know(trained, tmp_path):
     assert not report["same_data_as_training"]
 
 
+def test_evaluate_with_one_id_that_makes_strings_of_all(trained, small_csv, tmp_path, caplog):
+    data = tmp_path / "strings.csv"
+    data.write_text(small_csv.read_text() + "1,A-1,0\n")
+    reports = []
+    for path in (small_csv, data):
+        assert run(evaluate_main, trained, path, "--json", tmp_path / "m.json").exit_code == 0
+        reports.append(json.loads((tmp_path / "m.json").read_text()))
+    same = ("hr@10", "ndcg@10", "mrr@20", "rows", "unknown_targets")
+    assert [reports[0][key] for key in same] == [reports[1][key] for key in same]
+    assert "were converted" in caplog.text
+
+
+def test_evaluate_with_not_one_item_that_the_model_knows(trained, tmp_path):
+    data = tmp_path / "other.csv"
+    data.write_text("user_id,item_id,timestamp\n" + "".join(f"{n % 6},new{n // 6},{n}\n" for n in range(48)))
+    message = one_line(run(evaluate_main, trained, data))
+    assert "none of the data's 8 items: the data's item ids are strings such as 'new0', 'new1', 'new2'" in message
+
+
 @pytest.mark.parametrize("name", ["recblr-train", "recblr-evaluate"])
 def test_help_needs_no_torch(name):
     code = (
