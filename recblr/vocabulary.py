@@ -177,7 +177,9 @@ class ItemVocabulary:
         if self.id_type == "string":
             return text
         if not CANONICAL_INTEGER.fullmatch(text.strip()):
-            raise ConfigError(f"item id {shown(text)} is not an integer in plain decimal form, as this model's ids are")
+            raise ConfigError(
+                f"item id {shown(text)} is not an integer in plain decimal form, as this model's ids are: check the ids"
+            )
         return int(text)
 
     def popular(self) -> ItemsArray:
