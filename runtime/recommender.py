@@ -42,8 +42,8 @@ class Recommender:
     the GPU, a user's state is leased to one call at a time.
 
     Histories are kept as they are given, whatever the type of the model's ids: an integer and the string of its digits
-    are one item to it. Stored ids that can be none of the model's, such as "A-1" where those are integers, are skipped,
-    with a word in the log, as are unknown ones: other users of the call do not suffer from one history.
+    are one item to it. Stored ids that can be none of the model's, such as "A-1" where those are integers, are skipped
+    like unknown ones, with a warning in the log and no error, which would meet all users of a call.
 
     With `max_history`, a state may know of events that are no longer kept; a rebuilt one does not.
     """
