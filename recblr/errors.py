@@ -71,12 +71,6 @@ class OutputError(RecblrError):
     """A file or folder that cannot be written."""
 
 
-def short_reason(error: BaseException) -> str:
-    """What another library's error says, as one line of at most 160 characters for a message of ours; never empty."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return reason if len(reason) <= 160 else f"{reason[:157]}..."
-
-
 def shown(value: object) -> str:
     """A value for a message: its repr as one line of at most 60 characters."""
     try:
@@ -86,3 +80,9 @@ def shown(value: object) -> str:
     if "\n" in text:
         text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def short_reason(error: BaseException) -> str:
+    """What another library's error says, as one line of at most 160 characters for a message of ours; never empty."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return reason if len(reason) <= 160 else f"{reason[:157]}..."
