@@ -101,11 +101,11 @@ def _lock(path: Path) -> int | None:
 
 
 @contextmanager
-def _temporary(path: Path, make: Callable[..., str]) -> Iterator[Path]:
+def _temporary(path: Path, make: Callable[[str, str, Path], str]) -> Iterator[Path]:
     """A file or folder beside `path` that `make` made, locked; removed at the end if it is still there."""
     _remove_abandoned(path)
     while True:
-        temporary = Path(make(prefix=f".{path.name}.", suffix=_TEMPORARY, dir=path.parent))
+        temporary = Path(make(f".{path.name}.", _TEMPORARY, path.parent))
         try:
             descriptor = _lock(temporary)
             break
@@ -149,8 +149,8 @@ def _remove_abandoned(path: Path) -> None:
             os.close(descriptor)
 
 
-def _make_file(**place: Any) -> str:
-    descriptor, name = tempfile.mkstemp(**place)
+def _make_file(prefix: str, suffix: str, folder: Path) -> str:
+    descriptor, name = tempfile.mkstemp(suffix, prefix, str(folder))
     umask = os.umask(0)
     os.umask(umask)
     os.fchmod(descriptor, 0o666 & ~umask)  # mkstemp makes files that only their owner reads
@@ -158,8 +158,8 @@ def _make_file(**place: Any) -> str:
     return name
 
 
-def _make_folder(**place: Any) -> str:
-    name = tempfile.mkdtemp(**place)
+def _make_folder(prefix: str, suffix: str, folder: Path) -> str:
+    name = tempfile.mkdtemp(suffix, prefix, str(folder))
     Path(name).chmod(0o755)
     return name
 

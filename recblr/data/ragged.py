@@ -17,4 +17,5 @@ def row_offsets(lengths: RowsArray) -> RowOffsetsArray:
 def row_positions(starts: RowsArray, lengths: RowsArray) -> PositionsArray:
     """[sum of lengths] the positions `starts[r]`, `starts[r] + 1`, ... of each row r, one row after another."""
     offsets = row_offsets(lengths)
-    return np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+    positions: PositionsArray = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+    return positions
