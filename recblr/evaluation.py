@@ -37,15 +37,21 @@ class Evaluation:
         metrics: {"hr@10": ..., "ndcg@10": ..., "mrr@10": ..., "hr@20": ..., ...}, means over rows, each from 0 to 1.
         rows: users evaluated.
         unknown_targets: rows whose true next item the model does not know; they count as misses.
+        repeated_targets: rows whose true next item is in their history. Where seen items are masked, as in serving,
+            they cannot be recommended and count as misses.
+        last_item_targets: those of them whose true next item is the last of their history.
     """
 
     metrics: dict[str, float]
     rows: int
     unknown_targets: int
+    repeated_targets: int
+    last_item_targets: int
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**self.metrics, "rows": self.rows, "unknown_targets": self.unknown_targets}
+        counts = ("rows", "unknown_targets", "repeated_targets", "last_item_targets")
+        return {**self.metrics, **{name: getattr(self, name) for name in counts}}
 
 
 def target_ranks(scores: Tensor, targets: Tensor) -> Tensor:
@@ -89,7 +95,7 @@ def rank_targets(scorer: Scorer, targets: Targets, n_items: int, mask_seen: bool
         scorer: (items [N] int64, offsets [B+1] int64) -> scores [B, V+1], column 0 at -inf; they may be
             written to.
         targets: rows with their histories; a target of 0 is an item the model does not know, and ranks at inf.
-        mask_seen: leave the history's items out of the ranking (never the target itself).
+        mask_seen: leave the history's items out of the ranking, as serving does. A target among them ranks at inf.
     """
     histories, wanted = targets.histories, targets.targets
     lengths = np.diff(histories.offsets)
@@ -107,11 +113,27 @@ def rank_targets(scorer: Scorer, targets: Targets, n_items: int, mask_seen: bool
         scores = scorer(items, torch.from_numpy(offsets))
         if mask_seen:
             row = torch.repeat_interleave(torch.arange(len(index)), torch.from_numpy(lengths[index]))
-            own = scores.gather(1, target[:, None])
             scores[row, items] = -torch.inf
-            scores.scatter_(1, target[:, None], own)
         ranks[index] = target_ranks(scores, target).cpu().numpy()
+    if mask_seen:
+        ranks[repeated_targets(targets)] = np.inf
     return ranks
+
+
+def repeated_targets(targets: Targets) -> np.ndarray:
+    """Which rows have their target in their history: bool [R]; never an unknown target."""
+    histories = targets.histories
+    is_target = histories.items == np.repeat(targets.targets, histories.lengths)
+    before = np.concatenate([[0], np.cumsum(is_target)])
+    repeated: np.ndarray = np.diff(before[histories.offsets]) > 0
+    return repeated & (targets.targets > 0)
+
+
+def _last_item_targets(targets: Targets) -> int:
+    histories = targets.histories
+    rows = np.flatnonzero(histories.lengths)
+    last = histories.items[histories.offsets[1:][rows] - 1]
+    return int(np.count_nonzero(last == targets.targets[rows]))
 
 
 def model_scorer(model: RecBLR) -> Scorer:
@@ -121,7 +143,11 @@ def model_scorer(model: RecBLR) -> Scorer:
     @torch.no_grad()  # not inference_mode: the ranking writes into the scores
     def score(items: Tensor, offsets: Tensor) -> Tensor:
         model.eval()
-        query, _ = model.query(items.to(device), offsets.to(device))
+        items, offsets = items.to(device), offsets.to(device)
+        query, state = model.query(items[:_MAX_TOKENS], offsets.clamp(max=_MAX_TOKENS))
+        for start in range(_MAX_TOKENS, len(items), _MAX_TOKENS):  # the rest of each row, from the state before it
+            rest = (offsets - start).clamp(min=0, max=_MAX_TOKENS)
+            query, state = model.query(items[start : start + _MAX_TOKENS], rest, state)
         return model.scores(query).float().cpu()
 
     return score
@@ -137,7 +163,13 @@ def evaluate(model: RecBLR, targets: Targets, mask_seen: bool = False) -> Evalua
     if not len(targets.targets):
         raise DataError("no user is left to evaluate: give data with longer histories, or other split times")
     ranks = rank_targets(model_scorer(model), targets, model.config.n_items, mask_seen)
-    return Evaluation(metrics_of_ranks(ranks), len(ranks), int(np.sum(targets.targets == 0)))
+    return Evaluation(
+        metrics_of_ranks(ranks),
+        rows=len(ranks),
+        unknown_targets=int(np.sum(targets.targets == 0)),
+        repeated_targets=int(np.sum(repeated_targets(targets))),
+        last_item_targets=_last_item_targets(targets),
+    )
 
 
 def translate_targets(targets: Targets, interactions: Interactions, vocabulary: ItemVocabulary) -> Targets:
