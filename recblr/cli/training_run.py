@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from recblr.checkpoint import Checkpoint
+from recblr.cli.options import print_notes
 from recblr.cli.tables import metrics_table
 from recblr.config import RecBLRConfig
 from recblr.data import Summary, summary_table
@@ -28,7 +30,7 @@ class TrainingRun:
     """One run of recblr-train.
 
     Args:
-        data: the interactions.
+        data: the files of interactions: paths, folders, globs or URIs.
         output: the model file.
         data_settings: how to read, filter and split.
         model_settings: `RecBLRConfig` without the number of items.
@@ -43,7 +45,7 @@ class TrainingRun:
 
     def __init__(
         self,
-        data: Path,
+        data: Sequence[str],
         output: Path,
         data_settings: DataSettings,
         model_settings: dict[str, Any],
@@ -69,7 +71,9 @@ class TrainingRun:
         """
         console = Console(quiet=not processes.is_first)
         prepared = prepare(self._data, self._data_settings)
-        console.print(summary_table(Summary.of(prepared.interactions, prepared.report), self._data.name))
+        console.print(summary_table(Summary.of(prepared.interactions, prepared.report), prepared.report.name))
+        if processes.is_first:
+            print_notes(prepared.report.notes)
         torch.manual_seed(self._config.seed)
         model = RecBLR(RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings))
         checkpoint = self._checkpoint(model, prepared)
@@ -101,7 +105,7 @@ class TrainingRun:
             model=model,
             vocabulary=prepared.vocabulary(),
             data={
-                "name": self._data.name,
+                "name": prepared.report.name,
                 "fingerprint": prepared.interactions.fingerprint(),
                 "settings": self._data_settings.to_dict(),
                 "summary": Summary.of(prepared.interactions, prepared.report).to_dict(),

@@ -24,8 +24,9 @@ class Summary:
         density: N / (U * V).
         mean_length: interactions per user.
         length_quantiles: history length of the user at each quantile, by name.
-        first_timestamp: the earliest, in the file's unit.
+        first_timestamp: the earliest, in its unit.
         last_timestamp: the latest.
+        time_unit: as `Interactions` says.
         filtered: what the filter dropped, where it is known.
     """
 
@@ -37,6 +38,7 @@ class Summary:
     length_quantiles: dict[str, int]
     first_timestamp: int | float
     last_timestamp: int | float
+    time_unit: str | None = None
     filtered: FilterReport | None = None
 
     @classmethod
@@ -52,6 +54,7 @@ class Summary:
             length_quantiles={name: int(value) for name, value in zip(_QUANTILES, quantiles, strict=True)},
             first_timestamp=interactions.timestamps.min().item(),
             last_timestamp=interactions.timestamps.max().item(),
+            time_unit=interactions.time_unit,
             filtered=filtered,
         )
 
@@ -80,9 +83,16 @@ def summary_table(summary: Summary, title: str = "Interactions") -> Table:
     table.add_section()
     table.add_row("density", f"{summary.density:.3%}")
     if filtered is not None:
-        table.caption = (
-            f"kept: users with at least {filtered.min_user_interactions} interactions, "
-            f"items with at least {filtered.min_item_interactions}"
-        )
+        table.caption = _what_was_dropped(filtered)
         table.caption_justify = "left"
     return table
+
+
+def _what_was_dropped(filtered: FilterReport) -> str:
+    reasons = {
+        "of null values": filtered.null_rows,
+        f"of users with fewer than {filtered.min_user_interactions} interactions": filtered.rare_user_interactions,
+        f"of items with fewer than {filtered.min_item_interactions} interactions": filtered.rare_item_interactions,
+    }
+    dropped = ", ".join(f"{rows:,} {reason}" for reason, rows in reasons.items() if rows) or "none"
+    return f"{filtered.rows_read:,} rows read; dropped: {dropped}"

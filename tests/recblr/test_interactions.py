@@ -49,8 +49,8 @@ def brute_force(rows: Rows, min_user: int, min_item: int) -> Rows:
 @given(rows=ROWS, min_user=st.integers(0, 4), min_item=st.integers(0, 4))
 def test_k_core_equals_brute_force(rows: Rows, min_user: int, min_item: int) -> None:
     users, items, _ = (np.array(column, np.int32) for column in zip(*rows, strict=True))
-    keep, _ = k_core(users, items, min_user, min_item)
-    kept = [row for row, kept in zip(rows, keep, strict=True) if kept]
+    core = k_core(users, items, min_user, min_item)
+    kept = [row for row, kept in zip(rows, core.keep, strict=True) if kept]
     assert kept == brute_force(rows, min_user, min_item)
 
 
@@ -84,6 +84,9 @@ def test_chain_of_drops_reaches_the_fixed_point(tmp_path: Path) -> None:
     data, report = load_interactions(write(tmp_path / "data.parquet", chain + square), Columns(), 2, 2)
     assert data.user_ids.tolist() == [100, 101]
     assert report.to_dict() == {
+        "name": "data.parquet",
+        "rows_read": 20,
+        "null_rows": 0,
         "min_user_interactions": 2,
         "min_item_interactions": 2,
         "users_read": 10,
@@ -92,7 +95,10 @@ def test_chain_of_drops_reaches_the_fixed_point(tmp_path: Path) -> None:
         "users": 2,
         "items": 2,
         "interactions": 4,
+        "rare_user_interactions": report.rare_user_interactions,
+        "rare_item_interactions": report.rare_item_interactions,
         "rounds": report.rounds,
+        "notes": [],
         "users_dropped": 8,
         "items_dropped": 9,
         "interactions_dropped": 16,
