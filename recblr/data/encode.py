@@ -21,6 +21,8 @@ _CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]*)$"
 _FEW = 0.01  # of the rows: so few that make all ids strings may be mistakes
 _EXACT_FLOAT = 2.0**53
 _STRING = pa.large_string()
+_UUID = "arrow.uuid"
+_WITH_KERNELS = {"halffloat": pa.float32(), "string_view": _STRING, "binary_view": pa.large_binary()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +102,10 @@ class _Encoder:
     def _values_of(self, part: FileTable, n_values: int) -> pa.Array:
         """The distinct values of a part, as integers or large strings, and its codes appended to those so far."""
         start, column = len(self._codes), part.columns[self._position]
+        if not _can_be_ids(column.type):
+            raise DataError(
+                f"{part.file}: column {self._name!r} holds {column.type}: convert the ids to integers or strings"
+            )
         codes, values = _codes_and_values(column)
         null, empty = self._nulls.are_declared(values), are_in(values, [""])
         if self._nulls.drops_empty:
@@ -128,20 +134,15 @@ class _Encoder:
 
     def _typed(self, values: pa.Array, part: FileTable, n_values: int) -> pa.Array:
         """Values of a part as integers or large strings; `n_values` come before them."""
-        kind = part.columns[self._position].type
-        if pa.types.is_dictionary(kind):
-            kind = kind.value_type
-        if getattr(kind, "extension_name", "") == "arrow.uuid":
+        kind = _value_type(part.columns[self._position].type)
+        if kind == _UUID:
             return pa.array([str(uuid.UUID(bytes=value)) for value in values.to_pylist()], _STRING)
         if pa.types.is_uint64(kind):
             return values
-        whole = pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-        if whole or pa.types.is_integer(kind) or pa.types.is_null(kind):
-            target, what = pa.int64(), "is no whole number that fits 64 bits exactly"
-        elif _is_bytes(kind):
+        if _is_bytes(kind):
             target, what = _STRING, "is not UTF-8 text"
         else:
-            raise DataError(f"{part.file}: column {self._name!r} holds {kind}: convert the ids to integers or strings")
+            target, what = pa.int64(), "is no whole number that fits 64 bits exactly"
         converted = _converted(values, target)
         if converted is None:
             code = next(n for n in range(len(values)) if _converted(values.slice(n, 1), target) is None)
@@ -185,8 +186,7 @@ def _codes_and_values(column: Column) -> tuple[CodesArray, pa.Array]:
     """Codes of the rows, -1 for null, and the distinct values they stand for."""
     if isinstance(column.type, pa.BaseExtensionType):
         column = column.cast(column.type.storage_type)
-    if str(column.type) in ("string_view", "binary_view"):
-        column = column.cast(pa.large_string() if str(column.type) == "string_view" else pa.large_binary())
+    column = column.cast(_WITH_KERNELS.get(str(column.type), column.type))
     if pa.types.is_dictionary(column.type):
         encoded = column.unify_dictionaries().combine_chunks()
     else:
@@ -211,10 +211,25 @@ def _rows_of(codes: CodesArray, values: MaskArray) -> MaskArray:
     return rows
 
 
+def _value_type(kind: pa.DataType) -> pa.DataType | str:
+    """The type of the values of a column, which a dictionary may hold; UUIDs by the name of their type."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return getattr(kind, "extension_name", kind)
+
+
+def _can_be_ids(kind: pa.DataType) -> bool:
+    kind = _value_type(kind)
+    if isinstance(kind, str):
+        return kind == _UUID
+    of_numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null)
+    return _is_bytes(kind) or any(is_one(kind) for is_one in of_numbers)
+
+
 def _is_bytes(kind: pa.DataType) -> bool:
     """Whether values of a type are strings, or bytes of any length, which may be strings."""
-    kinds = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.string_view(), pa.binary_view())
-    return kind in kinds
+    names = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
+    return str(kind) in names
 
 
 def _converted(values: pa.Array, target: pa.DataType) -> pa.Array | None:

@@ -182,6 +182,8 @@ def load_interactions(
     timestamps = times.values
     valid = _without_nulls(users, items, times.null)
     if valid is not None:
+        if not valid.any():
+            raise DataError(f"{name}: all {n_rows:,} rows have a null of --null-values: declare fewer of them")
         users, items, timestamps = _kept(users, valid), _kept(items, valid), timestamps[valid]
     core = k_core(users.codes, items.codes, min_user_interactions, min_item_interactions)
     if not core.keep.any():

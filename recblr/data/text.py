@@ -101,7 +101,7 @@ def read_text(file: SourceFile, first: TextRow, has_header: bool, positions: Seq
         DataError: the text does not do; the message names the line.
     """
     n_values = len(first.values)
-    names = [f"{position}" for position in range(n_values)]
+    names = first.values if has_header else [f"{position}" for position in range(n_values)]
     id_type = pa.dictionary(pa.int32(), pa.string())
     kinds = zip(positions, (id_type, id_type, pa.string()), strict=True)
     wanted = {names[position]: kind for position, kind in kinds if position is not None}
@@ -110,7 +110,7 @@ def read_text(file: SourceFile, first: TextRow, has_header: bool, positions: Seq
         try:
             table = pa.csv.read_csv(
                 pa.PythonFile(checked, mode="r"),
-                read_options=pa.csv.ReadOptions(column_names=names, skip_rows_after_names=int(has_header)),
+                read_options=pa.csv.ReadOptions(column_names=None if has_header else names),
                 parse_options=pa.csv.ParseOptions(
                     delimiter=file.format.delimiter,
                     quote_char='"' if file.format.quoted else False,

@@ -147,8 +147,13 @@ def _plain(part: FileTable) -> Column:
     column = part.columns[-1]
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if str(column.type) == "string_view":
-        column = column.cast(pa.large_string())
+    if str(column.type) in ("string_view", "binary", "large_binary", "binary_view"):
+        try:
+            column = column.cast(pa.large_string())
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{part.file}: a timestamp is not UTF-8 text: convert the timestamps to numbers") from error
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float64())
     is_string = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     return pc.ascii_trim_whitespace(column) if is_string else column
 

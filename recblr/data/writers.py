@@ -57,14 +57,12 @@ def write_interactions(interactions: Interactions, path: Path, columns: Columns 
             if file_format.quoted:
                 pa.csv.write_csv(table, stream)
                 return
-            lines = pa.table({"line": pc.binary_join_element_wise(*_as_text(table), file_format.delimiter)})
+            values = [column.cast(pa.large_string()) for column in table.columns]
+            separator = pa.scalar(file_format.delimiter, pa.large_string())
+            lines = pa.table({"line": pc.binary_join_element_wise(*values, separator)})
             stream.write((file_format.delimiter.join(table.column_names) + "\n").encode())
             for batch in lines.to_batches(_LINES_AT_ONCE):
                 stream.write("".join(f"{line}\n" for line in batch.column(0).to_pylist()).encode())
-
-
-def _as_text(table: pa.Table) -> list[pa.ChunkedArray]:
-    return [column.cast(pa.large_string()) for column in table.columns]
 
 
 def _check_ids(path: Path, file_format: Format, interactions: Interactions) -> None:
