@@ -46,7 +46,7 @@ def _quoted_values(
     file: SourceFile, numbered: Iterator[tuple[int, str]], number: int, line: str, delimiter: str
 ) -> list[str]:
     """The values of a row that begins with a line, taking more lines where quotes go on."""
-    values = []
+    values: list[str] = []
     place = 0
     while True:
         if not line.startswith('"', place):  # a quote further on in such a value is a character like others

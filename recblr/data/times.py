@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -119,12 +120,21 @@ def moment_in_unit(moment: Moment, unit: str | None, timestamps: TimestampsArray
     return -(-nanoseconds // _NANOSECONDS[unit])  # rounded up: what is smaller was before it
 
 
+def typed_times(timestamps: TimestampsArray, unit: str | None) -> pa.Array:
+    """Timestamps of a unit as Arrow's dates or timestamps without a zone; plain numbers as they are."""
+    numbers = pa.array(timestamps)
+    if unit is None:
+        return numbers
+    return numbers.cast(pa.int32()).cast(pa.date32()) if unit == "D" else numbers.cast(pa.timestamp(unit))
+
+
 def time_span(timestamps: TimestampsArray, unit: str | None) -> str:
     """The earliest and the latest of some timestamps, "from 3 to 9", as dates where they have a unit."""
-    ends = timestamps.min(), timestamps.max()
+    first, last = timestamps.min(), timestamps.max()
     if unit is not None:
-        ends = tuple(str(np.datetime64(int(end), unit)).removesuffix("T00:00:00") for end in ends)
-    return f"from {ends[0]} to {ends[1]}"
+        dates = typed_times(np.array([first, last]), unit).cast(pa.string())
+        first, last = (re.sub(r" 00:00:00(\.0+)?$", "", date) for date in dates.to_pylist())
+    return f"from {first} to {last}"
 
 
 def _null_rows(table: RawTable, number: int, nulls: Nulls) -> MaskArray | None:
@@ -164,11 +174,12 @@ def _typed(table: RawTable, number: int, null: MaskArray | None) -> Column:
     if null is not None:
         column = column.filter(pa.array(~null))
     kind = column.type
+    targets: tuple[pa.DataType, ...] = ()
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         return column
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         first = column[0].as_py() if len(column) else "0"
-        targets = next((targets for targets in _TARGETS.values() if _fits(pa.array([first]), targets)), ())
+        targets = next((kinds for kinds in _TARGETS.values() if _fits(pa.array([first]), kinds)), ())
     elif pa.types.is_integer(kind):
         targets = (pa.int64(),)
     elif pa.types.is_floating(kind):

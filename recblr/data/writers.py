@@ -12,6 +12,7 @@ import pyarrow.parquet
 
 from recblr.data.formats import DEFAULT_COLUMNS, Columns, Format, format_of
 from recblr.data.interactions import Interactions
+from recblr.data.times import typed_times
 from recblr.errors import DataError
 from recblr.files import replacing
 
@@ -41,16 +42,16 @@ def write_interactions(interactions: Interactions, path: Path, columns: Columns 
         {
             columns.user: pa.array(interactions.user_ids).take(pa.array(users)),
             columns.item: pa.array(interactions.item_ids).take(pa.array(items)),
-            columns.timestamp: interactions.timestamps[order],
+            columns.timestamp: typed_times(interactions.timestamps[order], interactions.time_unit),
         }
     )
     if file_format.typed_header:
-        types = ("token", "token", "float")
+        types = ("token", "token", "float" if interactions.time_unit is None else "token")
         table = table.rename_columns([f"{name}:{kind}" for name, kind in zip(columns.names, types, strict=True)])
     if file_format.is_text:
         _check_ids(path, file_format, interactions)
     with replacing(path) as temporary:
-        if not file_format.is_text:
+        if file_format.delimiter is None:
             pa.parquet.write_table(table, temporary)
             return
         with pa.output_stream(str(temporary), compression=file_format.compression) as stream:

@@ -176,6 +176,21 @@ def test_summary_table_shows_counts_and_what_was_dropped(tmp_path: Path) -> None
     assert ["median", "length", "2"] in lines
 
 
+def test_what_was_dropped_is_told_by_reason(tmp_path: Path) -> None:
+    # Item 9 is rare; then user 3 is left with one interaction; user 4 has one from the start, with item 9.
+    rows = [(user, item, 0) for user in (1, 2) for item in (1, 2)] + [(3, 1, 0), (3, 9, 0), (4, 8, 0), (-1, 1, 0)]
+    path = write(tmp_path / "data.parquet", rows)
+    data, report = load_interactions(path, Columns(), 2, 2, null_values=["-1"])
+    assert data.n_interactions == 4
+    assert (report.rows_read, report.null_rows, report.interactions_read) == (8, 1, 7)
+    assert (report.rare_user_interactions, report.rare_item_interactions) == (2, 1)
+    console = Console(width=120, file=StringIO())
+    with console.capture() as capture:
+        console.print(summary_table(Summary.of(data, report)))
+    dropped = "1 of null values, 2 of users with fewer than 2 interactions, 1 of items with fewer than 2 interactions"
+    assert f"8 rows read; dropped: {dropped}" in " ".join(capture.get().split())
+
+
 @pytest.mark.parametrize(
     ("name", "users", "items", "interactions"),
     [

@@ -323,6 +323,17 @@ def test_one_column_for_two_purposes_is_refused() -> None:
         Columns(user="id", item="id")
 
 
+@pytest.mark.parametrize(
+    ("suffix", "value"), [(".csv", "a\nb"), (".tsv", "a\tb"), (".inter", "a\rb"), (".csv.gz", "\0")]
+)
+def test_ids_that_a_text_format_cannot_hold_are_not_written(suffix: str, value: str, tmp_path: Path) -> None:
+    data = load(parquet(tmp_path, ["x"], [value], [1]))
+    with pytest.raises(DataError, match="cannot stand in") as caught:
+        write_interactions(data, tmp_path / f"out{suffix}")
+    assert repr(value) in str(caught.value)
+    assert not (tmp_path / f"out{suffix}").exists()
+
+
 def test_unknown_suffix_is_refused(tmp_path: Path) -> None:
     path = text(tmp_path, "user_id,item_id,timestamp\n1,2,3\n", "data.xlsx")
     refused(path, ".parquet", ".inter")

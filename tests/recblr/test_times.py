@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recblr.data import Columns, Interactions, load_interactions, split_at_times
+from recblr.data import Columns, Interactions, load_interactions, split_at_times, write_interactions
 from recblr.data.times import parse_moment
 from recblr.errors import ConfigError, DataError
 
@@ -191,3 +191,14 @@ def test_splits_that_do_not_do_show_dates(tmp_path: Path) -> None:
     numbers = load(many(tmp_path, pa.array([3, 9])))
     with pytest.raises(DataError, match="2024-05-04 is a date or time, .* plain numbers from 3 to 9"):
         split_at_times(numbers, "2024-05-04", "2024-05-08")
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".inter"])
+@pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("us")])
+def test_written_times_read_back_equal(suffix: str, kind: pa.DataType, tmp_path: Path) -> None:
+    data = load(parquet(tmp_path, pa.array(DAYS, pa.timestamp("us")).cast(kind)))
+    write_interactions(data, tmp_path / f"copy{suffix}")
+    copy = load(tmp_path / f"copy{suffix}")
+    assert copy.time_unit == (data.time_unit if suffix == ".parquet" else "us")
+    days = [data.timestamps.astype(f"datetime64[{data.time_unit}]"), copy.timestamps.astype(f"M8[{copy.time_unit}]")]
+    assert np.array_equal(*days)
