@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _NO_NULLS = "none"
 
 
-class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore] - generic from click 8.4 on
+class _Moment(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer versions
     """A number, or else text that `DataSettings` takes for ISO 8601."""
 
     name = "time"
