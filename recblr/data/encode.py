@@ -166,7 +166,7 @@ class _Encoder:
             return _concatenated(parts, _STRING), ""
         others = np.concatenate([_are_no_integers(part) for part in parts])
         if not others.any():
-            return _concatenated_integers(self._name, parts), ""
+            return self._integers(parts), ""
         text = _concatenated(parts, _STRING)
         rows = _rows_of(self._codes, others)
         first = int(rows.argmax())
@@ -179,6 +179,21 @@ class _Encoder:
         return text, (
             f"every {self._name} is a string because {n_rows:,} of {len(rows):,} rows hold no integer, the first "
             f"{value} in {self._table.place(first)}: --id-type int refuses them, --id-type string means it so"
+        )
+
+    def _integers(self, parts: list[pa.Array]) -> pa.Array:
+        """All parts' integers as int64; as uint64 where one part is and no int64 could hold it, or all are."""
+        kinds = {part.type for part in parts if len(part)}
+        for kind in (pa.int64(), pa.uint64()) if kinds != {pa.uint64()} else (pa.uint64(),):
+            try:
+                return _concatenated(parts, kind)
+            except pa.ArrowInvalid:
+                continue
+        negative = next(number for number, part in enumerate(parts) if len(part) and pc.min(part).as_py() < 0)
+        large = next(number for number, part in enumerate(parts) if len(part) and pc.max(part).as_py() >= 2**63)
+        raise DataError(
+            f"column {self._name!r} holds integers below 0 in {self._table.parts[negative].file} and such beyond 63 bits "
+            f"in {self._table.parts[large].file}: --id-type string makes them strings"
         )
 
 
@@ -259,15 +274,3 @@ def _are_no_integers(values: pa.Array) -> MaskArray:
 
 def _concatenated(parts: list[pa.Array], kind: pa.DataType) -> pa.Array:
     return pa.concat_arrays([part.cast(kind) for part in parts])
-
-
-def _concatenated_integers(name: str, parts: list[pa.Array]) -> pa.Array:
-    kinds = {part.type for part in parts if len(part)}
-    for kind in (pa.int64(), pa.uint64()) if kinds != {pa.uint64()} else (pa.uint64(),):
-        try:
-            return _concatenated(parts, kind)
-        except pa.ArrowInvalid:
-            continue
-    raise DataError(
-        f"column {name!r} holds integers below 0 and such beyond 63 bits: --id-type string makes them strings"
-    )

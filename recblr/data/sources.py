@@ -85,7 +85,7 @@ def find_files(sources: Source | Sequence[Source]) -> list[SourceFile]:
             files = _files_of(source, shown)
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = short_reason(error).replace(str(source), shown)
-            raise DataError(f"{shown} cannot be reached: {reason}; check the address") from error
+            raise DataError(f"{shown} cannot be reached: {reason}; check the address and what it needs") from error
         for key in files.keys() & found.keys():
             raise DataError(f"{files[key]} is given twice, also as {found[key]}: leave one out")
         found |= files
@@ -149,12 +149,13 @@ class _Place:
         return sorted(places, key=lambda place: place.path)
 
     def below(self) -> list[_Place]:
-        """All files below a folder but the hidden ones."""
+        """All files below a folder but the hidden ones, and those in hidden folders."""
         files = []
-        for child in self.children():
-            if not _is_hidden(child.name):
-                files += child.below() if child.is_folder else [child]
-        return files
+        for info in self.filesystem.get_file_info(pa.fs.FileSelector(self.path, recursive=True)):
+            relative = info.path[len(self.path.rstrip("/")) :].lstrip("/")
+            if info.type != pa.fs.FileType.Directory and not any(map(_is_hidden, relative.split("/"))):
+                files.append(_Place(self.filesystem, info.path, posixpath.join(self.shown, relative), info))
+        return sorted(files, key=lambda place: place.path)
 
 
 def _is_hidden(name: str) -> bool:

@@ -115,7 +115,7 @@ def test_files_of_several_types(tmp_path: Path) -> None:
     assert load(integers, unsigned, canonical).item_ids.tolist() == [7, 8, 9, 10]
     assert load(integers, unsigned).item_ids.dtype == np.int64
     assert load(integers, large).item_ids.tolist() == [7, 8, 2**63]
-    assert "below 0 and such beyond 63 bits: --id-type string" in refused(large, negative)
+    assert f"below 0 in {negative} and such beyond 63 bits in {large}: --id-type string" in refused(large, negative)
     assert load(large, negative, id_type="string").item_ids.tolist() == [str(2**63), "-1"]
     assert load(strings, canonical).item_ids.tolist() == ["7", "x", "10"]
     message = refused(integers, strings)
