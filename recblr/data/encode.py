@@ -66,20 +66,22 @@ def first_rows(codes: CodesArray, n_values: int) -> PositionsArray:
 class _Encoder:
     """Encodes one column, and names the rows of what it refuses.
 
-    `_codes` are those of the rows so far, -1 for null. They count the distinct values of the parts, one part after
-    another, so that a value in two files still has two codes.
+    `_codes` are those of all rows, -1 for null and for parts to come. They count the distinct values of the parts, one
+    part after another, so that a value in two files still has two codes.
     """
 
     def __init__(self, table: RawTable, position: int, nulls: Nulls) -> None:
         self._table, self._position, self._nulls = table, position, nulls
         self._name = table.names[position]
-        self._codes: CodesArray = np.empty(0, np.int32)
+        self._codes: CodesArray = np.full(len(table), -1, np.int32)
 
     def encode(self, id_type: IdType) -> EncodedIds:
         """See `encode_ids`."""
         parts: list[pa.Array] = []
-        for part in self._table.parts:
-            parts.append(self._values_of(part, sum(map(len, parts))))
+        n_values = 0
+        for part, start in zip(self._table.parts, self._table.starts, strict=False):  # the last start is N
+            parts.append(self._values_of(part, start, n_values))
+            n_values += len(parts[-1])
         values, note = self._of_one_type(parts, id_type)
         encoded = values.dictionary_encode()
         codes = _renumbered(self._codes, encoded.indices.to_numpy(zero_copy_only=False))
@@ -99,9 +101,15 @@ class _Encoder:
             )
         return EncodedIds(codes, ids.to_numpy(zero_copy_only=False), tuple(notes))
 
-    def _values_of(self, part: FileTable, n_values: int) -> pa.Array:
-        """The distinct values of a part, as integers or large strings, and its codes appended to those so far."""
-        start, column = len(self._codes), part.columns[self._position]
+    def _values_of(self, part: FileTable, start: int, n_values: int) -> pa.Array:
+        """The distinct values of a part, as integers or large strings; its codes are put into those of all rows.
+
+        Args:
+            part: whose first row is row `start` of all.
+            start: that row.
+            n_values: how many values come before.
+        """
+        column = part.columns[self._position]
         if not _can_be_ids(column.type):
             raise DataError(
                 f"{part.file}: column {self._name!r} holds {column.type}: convert the ids to integers or strings"
@@ -122,9 +130,9 @@ class _Encoder:
         if not keep.all():
             kept = np.where(keep, np.cumsum(keep, dtype=np.int32) - 1, -1)
             codes, values = _renumbered(codes, kept), values.filter(pa.array(keep))
-        if start:
-            codes = np.concatenate([self._codes, np.where(codes < 0, codes, codes + np.int32(n_values))])
-        self._codes = codes
+        if n_values:
+            codes = np.where(codes < 0, codes, codes + np.int32(n_values))
+        self._codes[start : start + len(codes)] = codes
         return self._typed(values, part, n_values)
 
     def _refuse(self, start: int, rows: MaskArray, what: str) -> None:
@@ -156,7 +164,9 @@ class _Encoder:
         """All parts' values as integers of one type or as large strings; and a note where few rows decide that."""
         untyped = [part.untyped[self._position] for part in self._table.parts]
         integers = [number for number, part in enumerate(parts) if part.type != _STRING and len(part)]
-        strings = [number for number, part in enumerate(parts) if part.type == _STRING and not untyped[number]]
+        strings = [
+            number for number, part in enumerate(parts) if part.type == _STRING and len(part) and not untyped[number]
+        ]
         if id_type == "auto" and integers and strings:
             raise DataError(
                 f"column {self._name!r} holds integers in {self._table.parts[integers[0]].file} and strings in "
@@ -192,8 +202,8 @@ class _Encoder:
         negative = next(number for number, part in enumerate(parts) if len(part) and pc.min(part).as_py() < 0)
         large = next(number for number, part in enumerate(parts) if len(part) and pc.max(part).as_py() >= 2**63)
         raise DataError(
-            f"column {self._name!r} holds integers below 0 in {self._table.parts[negative].file} and such beyond 63 bits "
-            f"in {self._table.parts[large].file}: --id-type string makes them strings"
+            f"column {self._name!r} holds integers below 0 in {self._table.parts[negative].file} and such beyond 63 "
+            f"bits in {self._table.parts[large].file}: --id-type string makes them strings"
         )
 
 
