@@ -118,7 +118,7 @@ class TrainingRun:
             console.print(metrics_table(checkpoint.metrics))
             warning = repeats_warning(test)
             if warning:
-                console.print(f"[bold]{warning}", highlight=False)
+                console.print(f"[bold]{warning}", highlight=False, soft_wrap=True)
             console.print(f"wrote {self._output} (best epoch {best.epoch} of {trainer.state.epoch})")
 
     def _resumed(self, console: Console) -> SavedRun | None:
