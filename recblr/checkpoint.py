@@ -190,7 +190,7 @@ def _from_content(path: Path, content: dict[str, Any]) -> Checkpoint:
         checkpoint = Checkpoint(
             model=build_model(config, float32_values(weights, str(path))),
             vocabulary=vocabulary,
-            **{key: content[key] for key in ("data", "training", "metrics", "versions")},
+            **{key: _dict(content[key]) for key in ("data", "training", "metrics", "versions")},
         )
     except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({short_reason(error)}): train or copy it again") from error
@@ -199,3 +199,9 @@ def _from_content(path: Path, content: dict[str, Any]) -> Checkpoint:
             f"{path} is damaged: {vocabulary.n_items} item ids for {config.n_items} items; train or copy it again"
         )
     return checkpoint
+
+
+def _dict(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"a {type(value).__name__} instead of a dict")
+    return value

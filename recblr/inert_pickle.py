@@ -45,6 +45,10 @@ class StandIn:
         made.arguments, made.state, made.entries = arguments, None, {}
         return made
 
+    def __call__(self, *arguments: Any, **_options: Any) -> StandIn:
+        """Old protocols call what a call gives, such as a method that `getattr` looks up."""
+        return type(self)(*arguments)
+
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
@@ -72,6 +76,13 @@ def fields(value: object) -> dict[Any, Any]:
     if isinstance(value, StandIn):
         return value.entries or (value.state if isinstance(value.state, dict) else {})
     return value if isinstance(value, dict) else {}
+
+
+def elements(value: object) -> list[Any]:
+    """What a set holds, which old protocols describe as a call of its class with a list; empty for anything else."""
+    if isinstance(value, StandIn) and value.arguments:
+        (value, *_) = value.arguments
+    return list(value) if isinstance(value, set | frozenset | list | tuple) else []
 
 
 class InertUnpickler(pickle._Unpickler):

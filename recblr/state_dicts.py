@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from recblr.errors import CheckpointError
-from recblr.inert_pickle import StandIn, fields
+from recblr.inert_pickle import StandIn, elements, fields
 from recblr.torch_file import UnreadableTensor
 from recblr.weight_names import Naming, find_name, required_names, split_block
 
@@ -47,8 +47,9 @@ class _Candidate:
     prefix: str
 
     def __str__(self) -> str:
-        keys = f"the keys that begin with {shown_name(self.prefix)}" if self.prefix else ""
-        return keys if self.place is None else f"{shown_name(self.place)}{keys and f', {keys}'}"
+        if self.place is None:
+            return shown_name(self.prefix or f"{self.naming.blocks}.")
+        return f"{shown_name(self.prefix)} in {shown_name(self.place)}" if self.prefix else shown_name(self.place)
 
     def equals(self, other: _Candidate) -> bool:
         mine, theirs = (_named(c.state_dict, c.naming, c.prefix) for c in (self, other))
@@ -172,8 +173,8 @@ def _module_state_dict(root: object) -> dict[str, Any]:
     state_dict = {}
     for prefix, state in _modules(root):
         buffers = fields(state.get("_buffers"))
-        passing = state.get("_non_persistent_buffers_set")
-        kept = {key: value for key, value in buffers.items() if not isinstance(passing, set) or key not in passing}
+        passing = {name for name in elements(state.get("_non_persistent_buffers_set")) if isinstance(name, str)}
+        kept = {key: value for key, value in buffers.items() if key not in passing}
         for key, value in {**fields(state["_parameters"]), **kept}.items():
             if value is not None:
                 state_dict[f"{prefix}{_name(key)}"] = value
