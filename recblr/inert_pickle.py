@@ -116,8 +116,10 @@ class InertUnpickler(pickle._Unpickler):
             raise RefusedError(full_name)
         if full_name == "collections.OrderedDict":
             return _PlainDict
-        # A class of this file's own, as a pickle may set attributes of what it names.
-        return self._classes.setdefault(full_name, type("StandIn", (StandIn,), {"name": full_name}))
+        if full_name not in self._classes:
+            # A class of this file's own, as a pickle may set attributes of what it names.
+            self._classes[full_name] = type("StandIn", (StandIn,), {"name": full_name})
+        return self._classes[full_name]
 
     def persistent_load(self, reference: Any) -> Any:
         """What `load_reference` makes of it."""

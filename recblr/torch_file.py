@@ -54,6 +54,7 @@ _WRAPPERS = {
     "torch._utils._rebuild_parameter_with_state",
     "torch._utils._rebuild_device_tensor_from_cpu_tensor",
 }
+_MOST_WRAPPERS = 4
 _OTHER_TENSORS = {
     "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
     "torch._utils._rebuild_qtensor": "a quantised tensor",
@@ -215,13 +216,11 @@ def _tensor(value: StandIn) -> Tensor | UnreadableTensor | None:
     """The tensor that a stand-in describes; None if it is something else."""
     try:
         function, arguments = value.name, value.arguments
-        while True:
+        for _ in range(_MOST_WRAPPERS):
             if function in _WRAPPERS:
                 function, arguments = arguments[0].name, arguments[0].arguments
             elif function == "torch._tensor._rebuild_from_type_v2":  # of a subclass, or with attributes
                 function, arguments = arguments[0].name, arguments[2]
-            else:
-                break
         if function in _OTHER_TENSORS:
             return UnreadableTensor(_OTHER_TENSORS[function])
         if function in ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"):
