@@ -48,6 +48,7 @@ format: $(SETUP) ## Format the code
 benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/long_user.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/users.py

@@ -29,12 +29,14 @@ class DataSettings:
     Attributes:
         columns: names of the columns.
         min_user_interactions, min_item_interactions: of the k-core filter.
+        drop_duplicates: of interactions with the same user, item and time, keep one.
         validation_time, test_time: split at these times, in the timestamps' unit; None leaves each user's last two out.
     """
 
     columns: Columns = Columns()  # noqa: RUF009 - frozen
     min_user_interactions: int = 5
     min_item_interactions: int = 5
+    drop_duplicates: bool = False
     validation_time: float | None = None
     test_time: float | None = None
 
@@ -61,8 +63,9 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Interactions, what the filter did, and the split."""
+    """Interactions, how they were read and what the filter did, and the split."""
 
+    settings: DataSettings
     interactions: Interactions
     report: FilterReport
     split: Split
@@ -71,6 +74,10 @@ class PreparedData:
         """The items with their popularity: how often each occurs in the training part."""
         counts = np.bincount(self.split.train.items, minlength=self.interactions.n_items + 1)[1:]
         return ItemVocabulary(self.interactions.item_ids.tolist(), counts)
+
+    def with_interactions(self, interactions: Interactions) -> PreparedData:
+        """The same interactions in another order of rows, split anew."""
+        return dataclasses.replace(self, interactions=interactions, split=_split(interactions, self.settings))
 
 
 def prepare(path: Path, settings: DataSettings) -> PreparedData:
@@ -81,10 +88,16 @@ def prepare(path: Path, settings: DataSettings) -> PreparedData:
         ConfigError: settings out of range.
     """
     interactions, report = load_interactions(
-        path, settings.columns, settings.min_user_interactions, settings.min_item_interactions
+        path,
+        settings.columns,
+        settings.min_user_interactions,
+        settings.min_item_interactions,
+        settings.drop_duplicates,
     )
+    return PreparedData(settings, interactions, report, _split(interactions, settings))
+
+
+def _split(interactions: Interactions, settings: DataSettings) -> Split:
     if settings.validation_time is not None and settings.test_time is not None:
-        split = split_at_times(interactions, settings.validation_time, settings.test_time)
-    else:
-        split = leave_one_out(interactions)
-    return PreparedData(interactions, report, split)
+        return split_at_times(interactions, settings.validation_time, settings.test_time)
+    return leave_one_out(interactions)

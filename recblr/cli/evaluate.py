@@ -37,12 +37,14 @@ def main(
     from rich.console import Console
 
     from recblr.checkpoint import load_checkpoint
-    from recblr.cli.tables import metrics_table
+    from recblr.cli.tables import metrics_table, repeats_warning
+    from recblr.data import DataIdentity
     from recblr.evaluation import evaluate, translate_targets
-    from recblr.files import check_writable, write_json
+    from recblr.files import check_not_input, check_writable, write_json
     from recblr.preparation import DataSettings, prepare
 
     if json_file is not None:
+        check_not_input(json_file, [model, data])
         check_writable(json_file)
     checkpoint = load_checkpoint(model, history_length=history_length)
     trained = checkpoint.data.get("settings", DataSettings().to_dict())
@@ -52,21 +54,31 @@ def main(
     result = evaluate(checkpoint.model, targets, mask_seen)
     console = Console()
     console.print(metrics_table({part: result.metrics}))
-    same = checkpoint.data.get("fingerprint") == prepared.interactions.fingerprint()
+    identity = DataIdentity(prepared.interactions)
+    same = checkpoint.data.get("fingerprint") == identity.fingerprint
+    same_ties = checkpoint.data.get("ties") == identity.row_order.ties
     console.print(
-        f"{result.rows:,} users, {'seen items masked' if mask_seen else 'nothing masked'}"
-        + (f", {result.unknown_targets:,} with an item unknown to the model" if result.unknown_targets else "")
-        + ("" if same else "; not the data the model was trained on"),
+        f"{result.rows:,} users, {'seen items masked' if mask_seen else 'nothing masked'}; "
+        f"{result.repeated_targets / result.rows:.1%} of the next items are repeats of earlier ones"
+        + (", which count as misses" if mask_seen and result.repeated_targets else "")
+        + (f"; {result.unknown_targets:,} are unknown to the model" if result.unknown_targets else "")
+        + ("" if same else "; not the data the model was trained on")
+        + ("; other order of equal times than in training" if same and not same_ties else ""),
         highlight=False,
+        soft_wrap=True,
     )
+    warning = None if mask_seen else repeats_warning(result)
+    if warning:
+        console.print(f"[bold]{warning}", highlight=False, soft_wrap=True)
     if json_file is not None:
         report = {
             **result.to_dict(),
             "part": part,
             "mask_seen": mask_seen,
             "model": checkpoint.fingerprint(),
-            "data": prepared.interactions.fingerprint(),
+            "data": identity.fingerprint,
             "same_data_as_training": same,
+            "same_order_of_equal_times": same and same_ties,
             "settings": settings.to_dict(),
         }
         write_json(json_file, report)

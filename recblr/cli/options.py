@@ -15,6 +15,7 @@ _DATA_OPTIONS = (
     ("--timestamp-column", str, "timestamp", "Column of the time."),
     ("--min-user-interactions", click.IntRange(min=0), 5, "Drop users with fewer; 0 keeps all."),
     ("--min-item-interactions", click.IntRange(min=0), 5, "Drop items with fewer; 0 keeps all."),
+    ("--drop-duplicates/--keep-duplicates", bool, False, "Of equal rows (user, item and time) keep one."),
     ("--validation-time", float, None, "Split by time: validation starts here."),
     ("--test-time", float, None, "Split by time: the test starts here."),
 )
@@ -48,9 +49,14 @@ def model_data_settings(trained: dict[str, Any], given: dict[str, Any]) -> dict[
     return {**trained, **chosen, "columns": {**trained["columns"], **chosen["columns"]}}
 
 
+def _setting(option: tuple[Any, ...]) -> str:
+    name: str = option[0]
+    return name.partition("/")[0][2:].replace("-", "_")
+
+
 def data_settings(given: dict[str, Any]) -> dict[str, Any]:
     """The options of `data_options` that were given, as `recblr.preparation.DataSettings` names them."""
-    settings = {name: given[name] for name in (option[0][2:].replace("-", "_") for option in _DATA_OPTIONS)}
+    settings = {name: given[name] for name in map(_setting, _DATA_OPTIONS)}
     columns = {name: settings.pop(f"{name}_column") for name in ("user", "item", "timestamp")}
     result: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     result["columns"] = {name: value for name, value in columns.items() if value is not None}

@@ -39,13 +39,14 @@ from recblr.cli.options import data_options, data_settings
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16 is autocast.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides all randomness.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-@click.option("--resume", is_flag=True, help="Go on from OUTPUT.resume, which every epoch writes.")
+@click.option("--resume", is_flag=True, help="Go on from OUTPUT.resume, if it is there.")
 @version_option
 def main(data: Path, output: Path, device: str, resume: bool, **given: Any) -> None:
     """Train RecBLR on the interactions in DATA (.parquet, .csv, .tsv, .inter).
 
-    Beside OUTPUT it writes a log (.log.jsonl), a plot (.png), and what --resume needs (.resume). Ctrl-C ends training
-    and keeps the best model so far. Under torchrun several processes train together.
+    Beside OUTPUT it writes a log (OUTPUT.log.jsonl), a plot (OUTPUT.png), and what --resume needs (OUTPUT.resume).
+    Histories longer than --batch-tokens are learned in pieces, with the state carried on. Ctrl-C ends training and
+    keeps the best model so far. Under torchrun several processes train together.
     """
     require_extra("recblr-train", "train", "torch", "pyarrow", "rich", "matplotlib")
     from recblr.cli.training_run import TrainingRun

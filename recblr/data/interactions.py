@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +18,9 @@ from recblr.data.arrays import (
 )
 from recblr.data.encode import EncodedIds, encode_ids, numeric_timestamps
 from recblr.data.formats import DEFAULT_COLUMNS, Columns
+from recblr.data.ragged import row_offsets
 from recblr.data.readers import read_interactions
+from recblr.data.ties import exact_repeats
 from recblr.errors import ConfigError, DataError
 
 
@@ -62,19 +62,19 @@ class Interactions:
         """[U] interactions of each user."""
         return np.diff(self.offsets)
 
-    def fingerprint(self) -> str:
-        """`sha256:<hex>` of the ids, the items and who took them in which order; the times do not count."""
-        digest = hashlib.sha256()
-        for ids in (self.user_ids, self.item_ids):
-            digest.update(json.dumps(ids.tolist()).encode() + b"\n")
-        digest.update(self.offsets.astype("<i8").tobytes())
-        digest.update(self.items.astype("<i4").tobytes())
-        return f"sha256:{digest.hexdigest()}"
-
 
 @dataclass(frozen=True)
 class FilterReport:
-    """What the k-core filter was given, what it kept, and how many rounds it took to settle."""
+    """What was read, what was dropped, and what is left.
+
+    Args:
+        min_user_interactions, min_item_interactions: of the k-core filter.
+        users_read, items_read, interactions_read: in the file.
+        users, items, interactions: left.
+        rounds: that the filter took to settle.
+        exact_repeats: interactions read that repeat an earlier one: the same user, item and time.
+        repeats_dropped: all of those or none, as asked for.
+    """
 
     min_user_interactions: int
     min_item_interactions: int
@@ -85,6 +85,8 @@ class FilterReport:
     items: int
     interactions: int
     rounds: int
+    exact_repeats: int
+    repeats_dropped: int
 
     @property
     def users_dropped(self) -> int:
@@ -98,7 +100,7 @@ class FilterReport:
 
     @property
     def interactions_dropped(self) -> int:
-        """Interactions of dropped users or items."""
+        """Interactions of dropped users or items, and repeats that were dropped."""
         return self.interactions_read - self.interactions
 
     def to_dict(self) -> dict[str, int]:
@@ -116,6 +118,7 @@ def load_interactions(
     columns: Columns = DEFAULT_COLUMNS,
     min_user_interactions: int = 5,
     min_item_interactions: int = 5,
+    drop_duplicates: bool = False,
 ) -> tuple[Interactions, FilterReport]:
     """Read a file, drop rare users and items, and order each user's interactions by time.
 
@@ -127,6 +130,7 @@ def load_interactions(
         columns: names of its columns; in .inter files without the `:type`.
         min_user_interactions: users with fewer are dropped; 0 or 1 keeps all.
         min_item_interactions: items with fewer are dropped; 0 or 1 keeps all.
+        drop_duplicates: of interactions with the same user, item and time keep the first; before the filter.
 
     Raises:
         ConfigError: a negative minimum.
@@ -140,27 +144,40 @@ def load_interactions(
     items = encode_ids(table, table.items, columns.item)
     timestamps = numeric_timestamps(table)
     del table  # its memory is wanted for the sort
+    n_rows, n_users, n_items = len(timestamps), len(users.ids), len(items.ids)
+    users, items, timestamps = _chronological(users, items, timestamps)
+    repeated = exact_repeats(items.codes, timestamps, _user_offsets(users))
+    n_repeats = int(np.count_nonzero(repeated))
+    if drop_duplicates and n_repeats:
+        users, items, timestamps = _kept(users, ~repeated), _kept(items, ~repeated), timestamps[~repeated]
     keep, rounds = k_core(users.codes, items.codes, min_user_interactions, min_item_interactions)
     if not keep.any():
         raise DataError(
-            f"{path}: none of its {len(keep):,} interactions is left when every user needs "
+            f"{path}: none of its {n_rows:,} interactions is left when every user needs "
             f"{min_user_interactions} and every item {min_item_interactions}: "
             "lower --min-user-interactions or --min-item-interactions"
         )
-    n_users, n_items = len(users.ids), len(items.ids)
     if not keep.all():
         users, items, timestamps = _kept(users, keep), _kept(items, keep), timestamps[keep]
-    interactions = _chronological(users, items, timestamps)
+    interactions = Interactions(
+        user_ids=users.ids,
+        item_ids=items.ids,
+        items=items.codes + np.int32(1),
+        offsets=_user_offsets(users),
+        timestamps=timestamps,
+    )
     report = FilterReport(
         min_user_interactions=min_user_interactions,
         min_item_interactions=min_item_interactions,
         users_read=n_users,
         items_read=n_items,
-        interactions_read=len(keep),
+        interactions_read=n_rows,
         users=interactions.n_users,
         items=interactions.n_items,
         interactions=interactions.n_interactions,
         rounds=rounds,
+        exact_repeats=n_repeats,
+        repeats_dropped=n_repeats if drop_duplicates else 0,
     )
     return interactions, report
 
@@ -192,15 +209,14 @@ def _kept(column: EncodedIds, keep: MaskArray) -> EncodedIds:
     return EncodedIds(compact[codes], column.ids[used])
 
 
-def _chronological(users: EncodedIds, items: EncodedIds, timestamps: TimestampsArray) -> Interactions:
+def _chronological(
+    users: EncodedIds, items: EncodedIds, timestamps: TimestampsArray
+) -> tuple[EncodedIds, EncodedIds, TimestampsArray]:
+    """One user after another, each one's interactions by time, equal times in the order of the file."""
     order = np.argsort(timestamps, kind="stable")
     order = order[np.argsort(users.codes[order], kind="stable")]
-    offsets = np.zeros(len(users.ids) + 1, np.int64)
-    np.cumsum(np.bincount(users.codes, minlength=len(users.ids)), out=offsets[1:])
-    return Interactions(
-        user_ids=users.ids,
-        item_ids=items.ids,
-        items=items.codes[order] + np.int32(1),
-        offsets=offsets,
-        timestamps=timestamps[order],
-    )
+    return EncodedIds(users.codes[order], users.ids), EncodedIds(items.codes[order], items.ids), timestamps[order]
+
+
+def _user_offsets(users: EncodedIds) -> RowOffsetsArray:
+    return row_offsets(np.bincount(users.codes, minlength=len(users.ids)))

@@ -10,6 +10,7 @@ import numpy as np
 
 from recblr.data.arrays import ItemsArray, RowOffsetsArray, RowsArray
 from recblr.data.interactions import Interactions
+from recblr.data.ragged import row_offsets, row_positions
 from recblr.errors import ConfigError, DataError
 
 _MIN_TARGETS = 2  # a metric over one user says nothing
@@ -38,10 +39,7 @@ class Sequences:
     def latest(self, n: int) -> Sequences:
         """Each row's last `n` items, or all where it has fewer."""
         lengths = np.minimum(self.lengths, n)
-        offsets = np.zeros(len(self) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        place = np.arange(offsets[-1]) + np.repeat(self.offsets[1:] - offsets[1:], lengths)
-        return Sequences(self.items[place], offsets)
+        return Sequences(self.items[row_positions(self.offsets[1:] - lengths, lengths)], row_offsets(lengths))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,10 +164,7 @@ def _targets(interactions: Interactions, seen: RowsArray, limits: RowsArray) -> 
 
 def _prefixes(interactions: Interactions, users: RowsArray, lengths: RowsArray) -> Sequences:
     """The first `lengths` interactions of each of `users`."""
-    offsets = np.zeros(len(users) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
+    offsets = row_offsets(lengths)
     if offsets[-1] == interactions.n_interactions:  # everything: nothing to copy
         return Sequences(interactions.items, interactions.offsets)
-    rows = np.repeat(interactions.offsets[users] - offsets[:-1], lengths)
-    rows += np.arange(offsets[-1])
-    return Sequences(interactions.items[rows], offsets)
+    return Sequences(interactions.items[row_positions(interactions.offsets[users], lengths)], offsets)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
@@ -313,6 +314,18 @@ def test_the_client_of_the_readme(
     client["padded"] = lambda rows: np.empty((len(rows), 0), np.int32)
     with pytest.raises(RuntimeError, match="empty list"):
         client["recommend"](_Client(triton), [["item-1"]], states[:1], [[]])
+
+
+def test_the_client_of_the_readme_takes_ids_of_both_types(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(shutil.copytree(repository, tmp_path / "models"))
+    for ids in ([7, 25], ["7", "25"]):
+        Path("recblr/items.json").write_text(json.dumps({"ids": ids}))
+        client: dict[str, Any] = {}
+        exec(code, client)
+        assert client["padded"]([[25, "7", "007", 7.0, True], []]).tolist() == [[2, 1], [0, 0]]
 
 
 def test_readmes(repository: Path, engine_repository: Path) -> None:

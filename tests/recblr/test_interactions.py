@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from io import StringIO
@@ -93,6 +94,8 @@ def test_chain_of_drops_reaches_the_fixed_point(tmp_path: Path) -> None:
         "items": 2,
         "interactions": 4,
         "rounds": report.rounds,
+        "exact_repeats": 0,
+        "repeats_dropped": 0,
         "users_dropped": 8,
         "items_dropped": 9,
         "interactions_dropped": 16,
@@ -128,19 +131,33 @@ def test_file_order_breaks_ties_among_many(tmp_path: Path) -> None:
         assert keys == sorted(keys)  # the item id is the row in the file
 
 
-def test_fingerprint_tells_ids_items_and_order(tmp_path: Path) -> None:
-    rows = [(1, 1, 1), (1, 2, 2), (2, 1, 3)]
+@pytest.mark.parametrize("drop", [False, True])
+def test_exact_repeats_are_counted_and_dropped(drop: bool, tmp_path: Path) -> None:
+    rows = [(2, 7, 0), (1, 7, 5), (1, 8, 5), (1, 7, 5), (1, 7, 6), (1, 8, 5), (1, 7, 5), (2, 7, 5), (1, 7, 4)]
+    data, report = load_interactions(write(tmp_path / "data.parquet", rows), Columns(), 0, 0, drop)
+    assert (report.exact_repeats, report.repeats_dropped) == (3, 3 if drop else 0)
+    assert report.interactions_dropped == report.repeats_dropped
+    assert data.item_ids.tolist() == [7, 8]
+    assert data.user_ids.tolist() == [2, 1]
+    once, all_of_them = [1, 1, 1, 1, 2, 1], [1, 1, 1, 1, 2, 1, 2, 1, 1]
+    assert data.items.tolist() == (once if drop else all_of_them)
+    assert Summary.of(data).immediate_repeats == (2 if drop else 3)
 
-    def fingerprint(changed: Rows) -> str:
-        return load_interactions(write(tmp_path / "data.parquet", changed), Columns(), 0, 0)[0].fingerprint()
 
-    base = fingerprint(rows)
-    assert base.startswith("sha256:")
-    assert len(base) == 7 + 64
-    assert fingerprint([(1, 1, 10), (1, 2, 20), (2, 1, 30)]) == base
-    others = [[(9, 1, 1), (9, 2, 2), (2, 1, 3)], [(1, 2, 1), (1, 1, 2), (2, 1, 3)], [*rows, (2, 2, 4)]]
-    others.append([(1, 1, 1), (2, 2, 2), (2, 1, 3)])
-    assert len({base, *map(fingerprint, others)}) == 5
+def test_dropped_repeats_do_not_count_for_the_filter(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.parquet", [(1, 1, 1)] * 9 + [(2, 2, n) for n in range(3)])
+    assert load_interactions(path, Columns(), 3, 0, True)[0].user_ids.tolist() == [2]
+
+
+def test_random_repeats_equal_brute_force(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [tuple(map(int, row)) for row in rng.integers(0, 5, (400, 3))]
+    data, report = load_interactions(write(tmp_path / "data.parquet", rows), Columns(), 0, 0, True)
+    assert report.exact_repeats == len(rows) - len(set(rows))
+    assert data.n_interactions == len(set(rows))
+    lists = [data.items[a:b].tolist() for a, b in zip(data.offsets[:-1], data.offsets[1:], strict=True)]
+    repeats = sum(x == y for items in lists for x, y in itertools.pairwise(items))
+    assert Summary.of(data).immediate_repeats == repeats > 0
 
 
 def test_summary_figures(tmp_path: Path) -> None:

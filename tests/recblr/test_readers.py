@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recblr.data import Columns, Interactions, load_interactions, write_interactions
+from recblr.data import Columns, DataIdentity, Interactions, load_interactions, write_interactions
 from recblr.errors import ConfigError, DataError, OutputError
 
 SUFFIXES = [".parquet", ".csv", ".tsv", ".inter", ".csv.gz", ".tsv.gz", ".inter.gz"]
@@ -82,7 +82,7 @@ def test_ids_survive_every_format(suffix: str, tmp_path_factory: pytest.TempPath
     assert read.user_ids.tolist() == user_ids
     assert read.item_ids.tolist() == item_ids
     assert as_rows(read) == as_rows(interactions)
-    assert read.fingerprint() == interactions.fingerprint()
+    assert DataIdentity(read).fingerprint == DataIdentity(interactions).fingerprint
 
 
 def ids_array(ids: list[Any]) -> np.ndarray:
