@@ -146,6 +146,8 @@ def load_checkpoint(
                 f"{path} is a recblr model, which holds its settings and item ids: leave those options out"
             )
         return _from_content(path, content)
+    if isinstance(file_format, str) and file_format.startswith("recblr-"):
+        raise CheckpointError(f"{path} is a {shown_name(file_format)} file, no model: give a model.pt of recblr-train")
     weights = find_weights(content, str(path))
     check_expansion(sum(tensor.numel() * 4 for tensor in weights.tensors.values()), path)
     if weights.naming is AUTHORS:

@@ -374,6 +374,10 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
         ["several models ('model.' in 'state_dict', 'ema.' in 'state_dict')"],
     ),
     "two of different sizes": ({"a": authors_weights(), "b": authors_weights(3)}, ["several models ('a', 'b')"]),
+    "a resume file": (
+        {"format": "recblr-run", "weights": authors_weights()},
+        ["is a 'recblr-run' file, no model: give a model.pt"],
+    ),
     "one missing": (without(GATES), [f"lacks {GATES!r}: another model, or damaged"]),
     "one missing under a prefix": (prefixed(without(GATES), "model."), [f"lacks 'model.{GATES}'"]),
     "many missing": ({LAMBDA: torch.ones(3)}, ["lacks 'item_embedding.weight', ", " and 14 more"]),

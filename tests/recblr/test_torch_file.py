@@ -402,6 +402,8 @@ def test_tensors_cannot_reach_beyond_their_bytes(
         b"\x95" + (2**40).to_bytes(8, "little") + b"N.",  # a frame
         b"\x8b\xff\xff\xff\x7f.",  # an integer of 2 ** 31 bytes
         b"\x80\x63N.",  # protocol 99
+        b"]q\x00ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_parameter\nNh\x00NtRq\x01a0"
+        b"}Vrecurrent_layers.0.behavior_modeling.Lambda\nh\x01s.",  # a tensor that wraps itself
     ],
 )
 def test_no_pickle_exhausts_anything(pickled: bytes, tmp_path: Path) -> None:
