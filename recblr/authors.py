@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recblr.errors import CheckpointError
+from recblr.errors import CheckpointError, shown
 from recblr.model import RecBLR
 from recblr.ops.reference import SQRT_EPSILON
 from recblr.state_dicts import Weights, find_weights
@@ -46,9 +46,9 @@ def import_weights(weights: Weights, history_length: int | None, source: str) ->
             f"{source} does not tell the authors' MAX_ITEM_LIST_LENGTH, on which results depend: give it with "
             "--history-length (the paper uses 200 for ML-1M, 50 for the Amazon sets)"
         )
-    if not isinstance(history_length, int) or history_length < 1:
+    if not isinstance(history_length, int) or not 1 <= history_length < 2**31:
         raise CheckpointError(
-            f"history length {history_length!r} is not possible: give MAX_ITEM_LIST_LENGTH, 1 or more"
+            f"history length {shown(history_length)} is not possible: give MAX_ITEM_LIST_LENGTH, 1 or more"
         )
     config = dataclasses.replace(config_of(weights, source), initial_state=True)
     values = float32_values(weights, source)

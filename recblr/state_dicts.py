@@ -23,13 +23,11 @@ class Weights:
 
     Attributes:
         naming: whose names and shapes they have.
-        prefix: what comes before the names.
         tensors: by this package's names; dense, of any floating-point type.
         keys: what each is called where it was found, for messages.
     """
 
     naming: Naming
-    prefix: str
     tensors: dict[str, Tensor]
     keys: dict[str, str]
 
@@ -115,7 +113,7 @@ def weights_of(state_dict: Mapping[Any, Any], naming: Naming, prefixes: list[str
             raise CheckpointError(
                 f"{source} has {shown_name(key)} as {problem}: save all weights as dense tensors of float32 or the like"
             )
-    return Weights(naming, prefix, {name: state_dict[key] for name, key in keys.items()}, keys)
+    return Weights(naming, {name: state_dict[key] for name, key in keys.items()}, keys)
 
 
 def find_history_length(content: object) -> int | None:
@@ -224,7 +222,7 @@ def _description(content: object) -> str:
 
 
 def shown_name(name: object) -> str:
-    """A key as a message shows it: on one line, of bounded length."""
+    """A key as a message shows it: on one line of at most 100 characters, which prefixed names need."""
     if isinstance(name, str):
         shown = repr(name[:100])
         return shown if len(name) <= 100 and len(shown) <= 100 else f"{shown[:80]}...'"

@@ -24,9 +24,9 @@ from recblr.errors import CheckpointError, short_reason
 from recblr.inert_pickle import InertUnpickler, RefusedError, StandIn
 
 # A file's content takes at most so many times its size in memory, and a megabyte: more is an attack, or damage.
-MOST_EXPANSION = 64
+_MOST_EXPANSION = 64
 
-ZIP_START = b"PK\x03\x04"
+_ZIP_START = b"PK\x03\x04"
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 _DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
@@ -84,7 +84,7 @@ def read_torch_file(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            is_zip = file.read(len(ZIP_START)) == ZIP_START
+            is_zip = file.read(len(_ZIP_START)) == _ZIP_START
         return _with_tensors(_read_zip(path) if is_zip else _read_legacy(path))
     except CheckpointError:
         raise
@@ -107,7 +107,7 @@ def check_expansion(n_bytes: int, path: Path) -> None:
         CheckpointError: far more than its size makes likely.
     """
     size = path.stat().st_size
-    if n_bytes > MOST_EXPANSION * size + 2**20:
+    if n_bytes > _MOST_EXPANSION * size + 2**20:
         raise CheckpointError(
             f"{path} has {size:,} bytes, which would become {n_bytes:,} in memory: damaged, or made to exhaust it; "
             "refused"

@@ -424,11 +424,6 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     "booleans": ({**authors_weights(), GATES: torch.ones(12, 6).bool()}, [f"{GATES!r} as a tensor of torch.bool"]),
     "complex": ({**authors_weights(), GATES: torch.ones(12, 6) + 1j}, [f"{GATES!r} as a tensor of torch.complex64"]),
     "sparse": ({**authors_weights(), GATES: torch.ones(12, 6).to_sparse()}, [f"{GATES!r} as a sparse tensor"]),
-    "compressed": ({**authors_weights(), GATES: torch.ones(12, 6).to_sparse_csr()}, [f"{GATES!r} as a sparse tensor"]),
-    "quantised": (
-        {**authors_weights(), GATES: torch.quantize_per_tensor(torch.ones(12, 6), 0.1, 0, torch.qint8)},
-        [f"{GATES!r} as a quantised tensor"],
-    ),
     "without values": (
         {**authors_weights(), GATES: torch.ones(12, 6, device="meta")},
         [f"{GATES!r} as a tensor of the meta device"],
@@ -446,8 +441,6 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:Sparse CSR")
-@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_refused_is_named(case: str, tmp_path: Path) -> None:
     content, said = REFUSED[case]
@@ -457,12 +450,29 @@ def test_what_is_refused_is_named(case: str, tmp_path: Path) -> None:
         assert part in message
 
 
-@pytest.mark.parametrize("case", ["sparse", "quantised", "without values", "integers", "a wrong shape", "one missing"])
+@pytest.mark.parametrize("case", ["sparse", "without values", "integers", "a wrong shape", "one missing"])
 def test_weights_in_memory_are_refused_likewise(case: str) -> None:
     content, said = REFUSED[case]
     with pytest.raises(CheckpointError) as raised:
         import_state_dict(content, 50)
     assert all(part in str(raised.value) for part in said)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize(
+    ("convert", "said"),
+    [
+        (Tensor.to_sparse_csr, "a sparse tensor"),
+        (lambda weight: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8), "a quantised tensor"),
+    ],
+    ids=["compressed", "quantised"],
+)
+def test_special_tensors(convert: Any, said: str, tmp_path: Path) -> None:
+    weights = {**authors_weights(), GATES: convert(torch.ones(12, 6))}
+    assert f"has {GATES!r} as {said}: save all weights as dense" in refusal(weights, tmp_path / "m.pt")
+    with pytest.raises(CheckpointError, match=f"{GATES}' as {said}"):
+        import_state_dict(weights, 50)
 
 
 def test_our_weights_are_no_import() -> None:
