@@ -71,7 +71,10 @@ class TrainingRun:
         prepared = prepare(self._data, self._data_settings)
         console.print(summary_table(Summary.of(prepared.interactions, prepared.report), self._data.name))
         torch.manual_seed(self._config.seed)
-        model = RecBLR(RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings))
+        config = RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings)
+        for obstacle in filter(None, (config.export_obstacle, config.engine_obstacle)):  # not only after hours
+            console.print(f"[bold]Note:[/] {obstacle}", highlight=False, soft_wrap=True)
+        model = RecBLR(config)
         checkpoint = self._checkpoint(model, prepared)
         trainer = Trainer(model, prepared.split, self._config, processes, self.device)
         if self._resume:

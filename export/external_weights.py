@@ -1,0 +1,71 @@
+"""The items' embedding in a file of its own, where the weights are more than an ONNX file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnxscript import ir
+
+from recblr.config import LARGEST_ONNX_FILE
+from recblr.errors import ExportError
+from recblr.model import RecBLR
+from recblr.runtime.bundle import MODEL_DATA_FILE, MODEL_FILE
+
+LARGEST_FILE = LARGEST_ONNX_FILE  # of model.onnx; with more weights the embedding lies beside it
+
+_PIECE = 2**26
+
+
+def refer_to_embedding(graph: ir.Model, name: str, model: RecBLR) -> None:
+    """Let a large model's graph name the place of its embedding instead of holding it; do nothing to a smaller one.
+
+    Args:
+        graph: as PyTorch's exporter gives it.
+        name: of the embedding in it.
+        model: what was exported.
+
+    Raises:
+        ExportError: the exporter names the embedding otherwise.
+    """
+    if sum(weight.nbytes for weight in model.parameters()) <= LARGEST_FILE:
+        return
+    value = graph.graph.initializers.get(name)
+    if value is None or value.const_value is None or value.const_value.shape != model.embedding.weight.shape:
+        raise ExportError(f"PyTorch's exporter gave the graph no initializer {name}: install another version of torch")
+    tensor = value.const_value
+    value.const_value = ir.ExternalTensor(
+        MODEL_DATA_FILE, 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=tensor.name
+    )
+
+
+def external_initializer(graph: onnx.ModelProto) -> str | None:
+    """The name of the embedding in a graph that only names its place; None where the graph holds it."""
+    return next(
+        (i.name for i in graph.graph.initializer if i.data_location == onnx.TensorProto.EXTERNAL),
+        None,
+    )
+
+
+def write_graph(folder: Path, graph: onnx.ModelProto, model: RecBLR) -> list[str]:
+    """Write a model's graph, and its embedding, if the graph only names its place.
+
+    Returns:
+        The names of the files written.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    (folder / MODEL_FILE).write_bytes(graph.SerializeToString(deterministic=True))
+    if external_initializer(graph) is None:
+        return [MODEL_FILE]
+    embedding = model.embedding.weight.detach().numpy().reshape(-1)
+    with (folder / MODEL_DATA_FILE).open("wb") as file:
+        for start in range(0, len(embedding), _PIECE):  # little-endian, whatever this machine is
+            file.write(embedding[start : start + _PIECE].astype("<f4", copy=False))
+    return [MODEL_FILE, MODEL_DATA_FILE]
+
+
+def read_graph(path: Path) -> onnx.ModelProto:
+    """A bundle's graph; an embedding that lies beside it stays there."""
+    return onnx.load(path, load_external_data=False)
