@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 
 _SEED = 0
 _ROWS = 24
-_MOST_SCORES = 2**26  # of all rows, 256 MiB: of a large catalogue fewer rows are compared
+_MOST_SCORES = 2**24  # of all rows, 64 MiB: of a large catalogue fewer rows are compared
 _FEWEST_ROWS = 4
 _MEAN_LENGTH = 20
 _LONG_LENGTH = 500

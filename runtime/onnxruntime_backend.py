@@ -198,6 +198,7 @@ def use_external_data(options: onnxruntime.SessionOptions, folder: Path, ranking
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
     if ranking:
         options.add_session_config_entry("session.disable_prepacking", "1")
+        options.enable_cpu_mem_arena = False  # it would keep the memory of several rows of all items' scores
 
 
 def _check_cuda() -> None:
