@@ -2,9 +2,9 @@
 
     python benchmarks/large_export.py
 
-Each step is a process of its own: one writes the checkpoint; one reads and exports it, as recblr-export does; one serves
-the bundle without PyTorch and answers a few users. Memory is the peak of a process's resident pages, mapped files
-included, less what it held once its modules were imported. It takes disk space for twice the model beside --folder.
+Each step is a process of its own: one writes the checkpoint; one reads and exports it, as recblr-export does; one
+serves the bundle without PyTorch and answers a few users. Memory is the peak of a process's resident pages, mapped
+files included, less what it held once its modules were imported. It takes disk space for twice the model in --folder.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def serve(folder: Path) -> dict[str, Any]:
     largest = float(np.abs(scores[:, 1:]).max())
     difference = float(max(differences))
     if difference > TOLERANCE * largest:
-        raise click.ClickException(f"the bundle's best scores differ from PyTorch's by {difference:.3g} of {largest:.3g}")
+        raise click.ClickException(
+            f"the bundle's best scores differ from PyTorch's by {difference:.3g} of {largest:.3g}"
+        )
     return {
         "engine": engine.description,
         "opened_seconds": opened - started,

@@ -83,9 +83,7 @@ def write_engine(folder: Path, max_k: int, request: EngineRequest) -> EngineSect
     )
 
 
-def run_engine(
-    folder: Path, section: EngineSection, reference: Reference, request: EngineRequest
-) -> EngineSection:
+def run_engine(folder: Path, section: EngineSection, reference: Reference, request: EngineRequest) -> EngineSection:
     """Compare the written engine with the reference, where there is a GPU, and measure what its precision costs.
 
     Args:

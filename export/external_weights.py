@@ -31,11 +31,11 @@ def refer_to_embedding(graph: ir.Model, name: str, model: RecBLR) -> None:
     if sum(weight.nbytes for weight in model.parameters()) <= LARGEST_FILE:
         return
     value = graph.graph.initializers.get(name)
-    if value is None or value.const_value is None or value.const_value.shape != model.embedding.weight.shape:
+    if value is None:
         raise ExportError(f"PyTorch's exporter gave the graph no initializer {name}: install another version of torch")
-    tensor = value.const_value
+    weight = model.embedding.weight
     value.const_value = ir.ExternalTensor(
-        MODEL_DATA_FILE, 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=tensor.name
+        MODEL_DATA_FILE, 0, weight.nbytes, ir.DataType.FLOAT, shape=ir.Shape(weight.shape), name=name
     )
 
 
@@ -62,7 +62,7 @@ def write_graph(folder: Path, graph: onnx.ModelProto, model: RecBLR) -> list[str
     embedding = model.embedding.weight.detach().numpy().reshape(-1)
     with (folder / MODEL_DATA_FILE).open("wb") as file:
         for start in range(0, len(embedding), _PIECE):  # little-endian, whatever this machine is
-            file.write(embedding[start : start + _PIECE].astype("<f4", copy=False))
+            file.write(embedding[start : start + _PIECE].astype("<f4", copy=False).data)
     return [MODEL_FILE, MODEL_DATA_FILE]
 
 

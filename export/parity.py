@@ -17,7 +17,6 @@ from recblr.runtime.backend import Backend
 from recblr.runtime.native_backend import NativeBackend, read_model
 from recblr.runtime.onnxruntime_backend import NativeOpsError, OnnxRuntimeBackend, library_with_ops
 
-
 _WAYS = ("functions", "native", "kernels")
 
 
@@ -86,9 +85,7 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[st
     }
 
 
-def _open(
-    way: str, model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, str | None]
-) -> Backend | None:
+def _open(way: str, model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, str | None]) -> Backend | None:
     """What computes the bundle in this way; None if nothing will."""
     if way == "kernels":
         try:

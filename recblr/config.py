@@ -95,7 +95,7 @@ class RecBLRConfig:
         if size <= LARGEST_TENSOR:
             return ""
         return (
-            f"TensorRT builds no engine for {self.n_items:,} items x {self.dim}, as its tensors hold {LARGEST_TENSOR:,} "
+            f"TensorRT builds no engine for {self.n_items:,} items x {self.dim}, its tensors hold {LARGEST_TENSOR:,} "
             "numbers: train with a smaller dim or a larger --min-item-interactions, or serve without TensorRT"
         )
 

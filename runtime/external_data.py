@@ -1,6 +1,6 @@
 """Weights that lie beside an ONNX file, as its external data: where, and that nothing else is read.
 
-An ONNX file may name any file for a tensor's data. Of a bundle's, only its initializers may, and only files in its folder.
+An ONNX file may name any file for a tensor's data. In a bundle's, only initializers may, and only files in its folder.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,7 @@ def test_nothing_else_is_read(
     folder = new_toy.path
     put_aside(folder, **told)
     (folder / "folder").mkdir()
-    os.symlink(DATA, folder / "link")
+    (folder / "link").symlink_to(DATA)
     (folder / "unlisted").write_bytes((folder / DATA).read_bytes())
     rehash(folder, rewrite_manifest, DATA)
     with pytest.raises(BundleError, match=reason) as caught:
@@ -149,7 +148,9 @@ def test_wherever_in_the_file_it_is_said(
         graph = onnx.GraphProto()
         place(graph, tensor)
         body = onnx.helper.make_node("If", ["c"], ["d"], then_branch=graph, else_branch=graph)
-        model.functions.append(onnx.helper.make_function("d", "f", [], ["d"], [body], [onnx.helper.make_opsetid("", 18)]))
+        model.functions.append(
+            onnx.helper.make_function("d", "f", [], ["d"], [body], [onnx.helper.make_opsetid("", 18)])
+        )
     (new_toy.path / "model.onnx").write_bytes(model.SerializeToString())
     rehash(new_toy.path, rewrite_manifest)
     with pytest.raises(BundleError, match="lies in '/etc/passwd', which is no plain file name"):
