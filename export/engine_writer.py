@@ -12,7 +12,7 @@ from recblr.data import Targets
 from recblr.export.comparison import Reference
 from recblr.export.engine_requirements import require_tensorrt
 from recblr.export.engine_settings import EngineSettings
-from recblr.export.external_weights import read_graph
+from recblr.export.graph_file import read_graph
 from recblr.export.precision_loss import emulated_loss, precision_loss
 from recblr.export.verify import compare_engine, open_engine
 from recblr.plugins import LIBRARY_NAME

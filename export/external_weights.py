@@ -9,10 +9,9 @@ from onnxscript import ir
 
 from recblr.config import LARGEST_ONNX_FILE
 from recblr.errors import ExportError
+from recblr.export.graph_file import external_initializer
 from recblr.model import RecBLR
 from recblr.runtime.bundle import MODEL_DATA_FILE, MODEL_FILE
-
-LARGEST_FILE = LARGEST_ONNX_FILE  # of model.onnx; with more weights the embedding lies beside it
 
 _PIECE = 2**26
 
@@ -28,7 +27,7 @@ def refer_to_embedding(graph: ir.Model, name: str, model: RecBLR) -> None:
     Raises:
         ExportError: the exporter names the embedding otherwise.
     """
-    if sum(weight.nbytes for weight in model.parameters()) <= LARGEST_FILE:
+    if sum(weight.nbytes for weight in model.parameters()) <= LARGEST_ONNX_FILE:  # of model.onnx
         return
     value = graph.graph.initializers.get(name)
     if value is None:
@@ -36,14 +35,6 @@ def refer_to_embedding(graph: ir.Model, name: str, model: RecBLR) -> None:
     weight = model.embedding.weight
     value.const_value = ir.ExternalTensor(
         MODEL_DATA_FILE, 0, weight.nbytes, ir.DataType.FLOAT, shape=ir.Shape(weight.shape), name=name
-    )
-
-
-def external_initializer(graph: onnx.ModelProto) -> str | None:
-    """The name of the embedding in a graph that only names its place; None where the graph holds it."""
-    return next(
-        (i.name for i in graph.graph.initializer if i.data_location == onnx.TensorProto.EXTERNAL),
-        None,
     )
 
 
@@ -64,8 +55,3 @@ def write_graph(folder: Path, graph: onnx.ModelProto, model: RecBLR) -> list[str
         for start in range(0, len(embedding), _PIECE):  # little-endian, whatever this machine is
             file.write(embedding[start : start + _PIECE].astype("<f4", copy=False).data)
     return [MODEL_FILE, MODEL_DATA_FILE]
-
-
-def read_graph(path: Path) -> onnx.ModelProto:
-    """A bundle's graph; an embedding that lies beside it stays there."""
-    return onnx.load(path, load_external_data=False)

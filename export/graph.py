@@ -15,8 +15,9 @@ import recblr
 from recblr import ops
 from recblr.array_types import Exclude, Items, Offsets, Queries, Scores, States
 from recblr.errors import ConfigError, ExportError
-from recblr.export.external_weights import external_initializer, refer_to_embedding
+from recblr.export.external_weights import refer_to_embedding
 from recblr.export.functions import OPSET, local_functions
+from recblr.export.graph_file import external_initializer
 from recblr.export.symbolic_ops import SymbolicOps
 from recblr.model import RecBLR
 

@@ -13,7 +13,7 @@ from recblr.batches import gather_rows, pack_rows
 from recblr.data import Targets
 from recblr.errors import DataError
 from recblr.evaluation import metrics_of_ranks
-from recblr.export.external_weights import read_graph
+from recblr.export.graph_file import read_graph
 from recblr.export.precision import emulated_graph
 from recblr.runtime import Backend, Limits
 from recblr.runtime.bundle import Bundle, StateArray

@@ -24,7 +24,7 @@ import onnx
 from onnx import TensorProto
 
 from recblr.errors import ConfigError, ExportError
-from recblr.export.external_weights import external_initializer, read_graph
+from recblr.export.graph_file import external_initializer, read_graph
 from recblr.export.tensor_spec import TensorSpec
 from recblr.export.triton_graph import triton_graph
 from recblr.export.triton_templates import CONFIG, ENGINE_NOTES, IMPLICIT_STATE, ONNX_NOTES, README, WARMUP

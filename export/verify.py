@@ -12,7 +12,7 @@ import onnxruntime
 from recblr.array_types import ScoresArray, StatesArray
 from recblr.errors import ConfigError, ExportError, short_reason
 from recblr.export.comparison import TOLERANCE, Batch, Reference, compare
-from recblr.export.external_weights import external_initializer, read_graph
+from recblr.export.graph_file import external_initializer, read_graph
 from recblr.runtime.bundle import Bundle, open_bundle
 from recblr.runtime.engine_section import EngineSection
 from recblr.runtime.gpu import current_gpu

@@ -37,7 +37,7 @@ from recblr.runtime.precision_names import PRECISIONS, Precision
 def lowered() -> Iterator[None]:
     """All weights of the model of these tests are more than a file holds."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(external_weights, "LARGEST_FILE", 1000)
+        monkeypatch.setattr(external_weights, "LARGEST_ONNX_FILE", 1000)
         yield
 
 
@@ -94,7 +94,7 @@ def test_a_model_that_one_file_holds_has_one(
     checkpoint: Checkpoint, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = sum(weight.nbytes for weight in checkpoint.model.parameters())
-    monkeypatch.setattr(external_weights, "LARGEST_FILE", size)
+    monkeypatch.setattr(external_weights, "LARGEST_ONNX_FILE", size)
     graph = build_graph(checkpoint.model, 20, checkpoint.fingerprint())
     assert graph.SerializeToString(deterministic=True) == (bundle / "model.onnx").read_bytes()
 
