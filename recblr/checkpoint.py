@@ -61,7 +61,7 @@ class Checkpoint:
         digest.update(json.dumps(self.model.config.to_dict(), sort_keys=True).encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().numpy().reshape(-1))
         digest.update(json.dumps(list(self.vocabulary.ids)).encode())
         return f"sha256:{digest.hexdigest()}"
 
