@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import recblr.config
 from recblr.cli.train import main as train_main
 from recblr.config import RecBLRConfig
 from recblr.model import RecBLR
@@ -48,12 +49,17 @@ def test_what_tensorrt_builds_no_engine_for() -> None:
     assert f"no engine for {largest + 1:,} items x 64, its tensors hold 2,147,483,647 numbers" in obstacle
 
 
-@pytest.mark.parametrize("width", [1, 4])
-def test_it_is_told_before_the_first_epoch(small_csv: Path, tmp_path: Path, width: int) -> None:
+@pytest.mark.parametrize("largest", [2**31 - 1, 100])
+def test_it_is_told_before_the_first_epoch(
+    small_csv: Path, tmp_path: Path, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In one line; training goes on."""
-    options = ["--epochs", "1", "--dim", "16", "--conv-width", str(width)]
-    result = CliRunner().invoke(train_main, [str(small_csv), "-o", str(tmp_path / "model.pt"), *options])
+    monkeypatch.setattr(recblr.config, "LARGEST_TENSOR", largest)
+    result = CliRunner().invoke(
+        train_main, [str(small_csv), "-o", str(tmp_path / "model.pt"), "--epochs", "1", "--dim", "16"]
+    )
     assert result.exit_code == 0, result.output
-    before, _ = result.stdout.split("epoch   1")
+    before, _ = result.output.split("epoch   1")
     notes = [line for line in before.splitlines() if line.startswith("note: ")]
-    assert notes == [f"note: {RecBLRConfig(n_items=1, conv_width=1).export_obstacle}"] * (width == 1)
+    assert len(notes) == (largest == 100)
+    assert all("no engine for" in note and "hold 100 numbers" in note for note in notes)
