@@ -54,7 +54,7 @@ def export(folder: Path) -> dict[str, Any]:
     import torch
 
     from recblr.checkpoint import load_checkpoint
-    from recblr.export.bundle_writer import export_bundle
+    from recblr.export.bundle import export_bundle
 
     base = status_bytes("VmRSS")
     started = time.perf_counter()

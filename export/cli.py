@@ -13,11 +13,11 @@ from recblr.cli.common import require_extra, version_option
 from recblr.cli.groups import GroupedCommand, option_group
 from recblr.cli.options import data_options, model_data_settings, print_notes
 from recblr.errors import ConfigError
-from recblr.export.engine_settings import DEFAULT_OPT_ROWS, DEFAULT_OPT_TOKENS, EngineSettings
-from recblr.export.summary import summary, verification_summary
-from recblr.runtime.backend import Limits
-from recblr.runtime.precision_names import PRECISIONS
-from recblr.runtime.tensorrt_library import TARGETS
+from recblr.export.report import summary, verification_summary
+from recblr.export.tensorrt.settings import DEFAULT_OPT_ROWS, DEFAULT_OPT_TOKENS, EngineSettings
+from recblr.runtime.backends.base import Limits
+from recblr.runtime.bundle.precisions import PRECISIONS
+from recblr.runtime.gpu.trt_module import TARGETS
 
 if TYPE_CHECKING:
     from recblr.checkpoint import Checkpoint
@@ -132,16 +132,16 @@ def main(
     require_extra("recblr-export", "export", "torch", "onnx", "onnxscript", "onnxruntime")
     start = time.perf_counter()
     if settings is not None:
-        from recblr.export.engine_requirements import require_tensorrt
+        from recblr.export.tensorrt.requirements import require_tensorrt
 
         require_tensorrt(settings)  # before PyTorch is imported, which takes seconds
     from recblr.checkpoint import load_checkpoint
-    from recblr.export.bundle_writer import export_bundle
-    from recblr.export.engine_writer import EngineRequest
+    from recblr.export.bundle import export_bundle
     from recblr.export.item_ids import read_item_ids
-    from recblr.export.progress import engine_progress
-    from recblr.export.triton_engine import engine_builder
-    from recblr.export.triton_repository import check_directory, write_repository
+    from recblr.export.tensorrt.progress import engine_progress
+    from recblr.export.tensorrt.writer import EngineRequest
+    from recblr.export.triton.engine import engine_builder
+    from recblr.export.triton.repository import check_directory, write_repository
 
     if triton_repository is not None:
         check_directory(triton_repository)
@@ -170,7 +170,7 @@ def _verify(context: click.Context, bundle: Path) -> None:
             what = context.params[name] if isinstance(parameter, click.Argument) else parameter.opts[-1]
             raise click.UsageError(f"--verify checks a bundle alone: leave out {what}.", context)
     require_extra("recblr-export --verify", "export", "onnx", "onnxruntime")
-    from recblr.export.verify import verify_bundle
+    from recblr.export.checks.verify import verify_bundle
 
     what, report = verify_bundle(bundle)
     click.echo(verification_summary(bundle, what, report))

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from recblr.checkpoint import load_checkpoint
-from recblr.export.bundle_writer import export_bundle
+from recblr.export.bundle import export_bundle
 from recblr.runtime import load
 
 
