@@ -18,13 +18,15 @@ def write_log(path: Path, records: Sequence[EpochRecord]) -> None:
 
 def plot_training(path: Path, records: Sequence[EpochRecord]) -> None:
     """Loss and validation NDCG@10 over epochs, as PNG."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(7, 4)
     epochs = [record.epoch for record in records]
     loss = figure.add_subplot()
     loss.plot(epochs, [record.loss for record in records], color="tab:gray", label="training loss")
     loss.set_xlabel("epoch")
     loss.set_ylabel("training loss per item (nats)")
-    loss.xaxis.get_major_locator().set_params(integer=True)
+    loss.xaxis.set_major_locator(MaxNLocator(integer=True))
     metric = loss.twinx()
     metric.plot(epochs, [r.validation[SELECTION_METRIC] for r in records], color="tab:blue", label="validation")
     best = [record for record in records if record.best][-1]

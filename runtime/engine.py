@@ -17,21 +17,13 @@ from recblr.array_types import (
     TopScoresArray,
 )
 from recblr.errors import BundleError, ConfigError, RequestError
-from recblr.runtime.backend import Backend, LeasingBackend, Limits
-from recblr.runtime.batch_runner import run_rows
-from recblr.runtime.batcher import Batcher
-from recblr.runtime.bundle import Bundle
-from recblr.runtime.catalogue import FEWEST_INDEXED, Catalogue
-from recblr.runtime.catalogue_backend import CatalogueBackend
-from recblr.runtime.engine_request import (
-    CatalogueRun,
-    EngineRequest,
-    GraphRun,
-    LeasedRun,
-    LeasedStates,
-    pairs,
-    ragged,
-)
+from recblr.item_ids import IdType
+from recblr.runtime.backends.base import Backend, LeasingBackend, Limits
+from recblr.runtime.backends.catalogue import FEWEST_INDEXED, Catalogue
+from recblr.runtime.backends.catalogue_backend import CatalogueBackend
+from recblr.runtime.batching.batcher import Batcher
+from recblr.runtime.batching.worker import run_rows
+from recblr.runtime.bundle.opening import Bundle
 from recblr.runtime.inputs import (
     Exclude,
     Only,
@@ -44,9 +36,18 @@ from recblr.runtime.inputs import (
     prepare_states,
 )
 from recblr.runtime.ranking import Ranking, rank_found, rank_popular
+from recblr.runtime.request import (
+    CatalogueRun,
+    EngineRequest,
+    GraphRun,
+    LeasedRun,
+    LeasedStates,
+    pairs,
+    ragged,
+)
 
 if TYPE_CHECKING:
-    from recblr.runtime.device_pool import DeviceStates
+    from recblr.runtime.gpu.state_pool import DeviceStates
 
 _Result: TypeAlias = tuple[TopItemsArray, TopScoresArray, StatesArray]
 _T = TypeVar("_T")
@@ -99,6 +100,11 @@ class Engine:
         return self.bundle.manifest.n_items
 
     @property
+    def id_type(self) -> IdType:
+        """Of the model's item ids, "integer" or "string"; ids of the other are converted where that is exact."""
+        return self.bundle.vocabulary.id_type
+
+    @property
     def max_k(self) -> int:
         """The most results per row that the graph itself ranks; the catalogue is ranked beside it for more."""
         return min(self.bundle.manifest.max_k, self.n_items)
@@ -124,7 +130,8 @@ class Engine:
         """The best next items for users given by their whole histories.
 
         Args:
-            histories: [B] per user the item ids in chronological order, as list, tuple or NumPy array.
+            histories: [B] per user the item ids in chronological order, as list, tuple, NumPy array or what else
+                `ItemVocabulary.encode` takes. It says, too, what the ids of another type than `id_type` mean.
             k: results per user.
             exclude_seen: leave out the items of the history.
             exclude: [B] item ids to leave out besides, or None.
@@ -136,7 +143,8 @@ class Engine:
             One ranking per user, in order.
 
         Raises:
-            RequestError: `k` out of range, or arguments of another form.
+            RequestError: `k` out of range, arguments of another form, or a row or list of ids of which the model knows
+                none and one is of a type that it cannot know.
             OverloadedError, DeadlineError, ClosedError, BackendError, ForkError: see `recblr.runtime.Batcher.submit`,
                 where the engine batches.
         """

@@ -17,6 +17,7 @@ from recblr.cli.parameters import FilePath
 from recblr.cli.start import INTERRUPTED
 from recblr.cli.streams import abandon_output, prepare_streams
 from recblr.errors import ConfigError, MissingExtraError, expected_failure, one_line
+from recblr.files import check_not_input
 from recblr.interrupts import noted_interrupts
 
 version_option = click.version_option(recblr.__version__, prog_name="recblr")
@@ -112,22 +113,18 @@ def _check_outputs(command: click.Command, ctx: click.Context) -> None:
     """Check that nothing is written over what is read, or over what else is written.
 
     Raises:
-        ConfigError: two options name the same path, or a folder to write holds what is read.
+        ConfigError: two options name the same path to write.
+        OutputError: a path to write is one that is read, or a folder that holds it.
     """
-    given = [(parameter, ctx.params.get(parameter.name or "")) for parameter in command.params]
-    paths = [
-        (parameter, path, Path(os.path.realpath(path)))
-        for parameter, value in given
-        for path in (value if isinstance(value, tuple) else (value,))
-        if isinstance(path, Path)
-    ]
-    for output, path, place in paths:
-        if not (isinstance(output.type, FilePath) and output.type.writes):
-            continue
-        for other, _, its_place in paths:
-            if other is not output and its_place.is_relative_to(place):
-                relation = "is the path of" if its_place == place else "holds what is the path of"
-                raise ConfigError(f"{_name(output)} {path} {relation} {_name(other)}, too: name another")
+    given = {p: ctx.params.get(p.name or "") for p in command.params if isinstance(p.type, FilePath)}
+    paths = {p: path for p, path in given.items() if isinstance(path, Path)}
+    outputs = {p: path for p, path in paths.items() if isinstance(p.type, FilePath) and p.type.writes}
+    places: dict[str, click.Parameter] = {}
+    for parameter, path in outputs.items():
+        check_not_input(path, [other for p, other in paths.items() if p not in outputs])
+        other = places.setdefault(os.path.realpath(path), parameter)
+        if other is not parameter:
+            raise ConfigError(f"{parameter.opts[-1]} and {other.opts[-1]} are both {path}: name another for one")
 
 
 def _provide_temporary_folder(command: click.Command, ctx: click.Context) -> None:
@@ -138,10 +135,6 @@ def _provide_temporary_folder(command: click.Command, ctx: click.Context) -> Non
         outputs = [ctx.params[p.name or ""] for p in command.params if isinstance(p.type, FilePath) and p.type.writes]
         folders = [path.absolute().parent for path in outputs if path is not None]
         tempfile.tempdir = next((str(folder) for folder in folders if os.access(folder, os.W_OK)), None)
-
-
-def _name(parameter: click.Parameter) -> str:
-    return parameter.opts[-1] if isinstance(parameter, click.Option) else (parameter.name or "").upper()
 
 
 def require_extra(tool: str, extra: str, *modules: str) -> None:

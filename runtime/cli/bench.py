@@ -14,7 +14,7 @@ from recblr.cli.groups import GroupedCommand, option_group
 from recblr.cli.parameters import LARGEST_COUNT, MOST_THREADS, SEED, SHARE, THREADS, FilePath
 from recblr.cli.start import INTERRUPTED
 from recblr.errors import ConfigError
-from recblr.runtime.backend import EngineName
+from recblr.runtime.backends.base import EngineName
 from recblr.runtime.cli.batching_options import BATCHING_OPTIONS
 from recblr.runtime.cli.batching_options import NAMES as BATCHING_NAMES
 from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION, K_OPTION, chosen_k

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from recblr.cli.parameters import FilePath
-from recblr.runtime.backend import ENGINES
+from recblr.runtime.backends.base import ENGINES
 
 ENGINE_OPTION = click.option(
     "--engine", type=FilePath(), required=True, metavar="PATH", help="The bundle's folder, or a file in it."

@@ -10,7 +10,7 @@ import pytest
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
 from recblr.data import synthetic_interactions, write_interactions
-from recblr.export.bundle_writer import export_bundle
+from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.vocabulary import ItemVocabulary
 

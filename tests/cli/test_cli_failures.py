@@ -23,7 +23,7 @@ from recblr.cli import evaluate, train
 from recblr.cli.common import Command
 from recblr.config import RecBLRConfig
 from recblr.errors import CheckpointError, ConfigError, expected_failure, one_line
-from recblr.export.bundle_writer import export_bundle
+from recblr.export.bundle import export_bundle
 from recblr.interrupts import noted_interrupts
 from recblr.model import RecBLR
 from recblr.runtime.cli import bench, recommend
@@ -177,16 +177,16 @@ def test_nothing_is_written_over_what_is_read(inputs: Path, tmp_path: Path) -> N
     data = tmp_path / "data.csv"
     data.write_bytes((inputs / "data.csv").read_bytes())
     (tmp_path / "link.csv").symlink_to(data)
-    message = refusal(invoke(evaluate.main, inputs / "model.pt", tmp_path / "link.csv", "--json", data))
-    assert f"--json {data} is the path of DATA, too" in message
-    assert "--output" in refusal(invoke(train.main, data, "-o", data, *QUICK_TRAINING))
+    told = f"writing {data} would destroy the input"
+    assert told in refusal(invoke(evaluate.main, inputs / "model.pt", tmp_path / "link.csv", "--json", data))
+    assert told in refusal(invoke(train.main, data, "-o", data, *QUICK_TRAINING))
+    assert told in refusal(invoke(bench.main, "--engine", inputs / "bundle", "--data", data, "--json", data))
     assert data.read_bytes() == (inputs / "data.csv").read_bytes()
     same = ["--json", tmp_path / "x", "--plot", tmp_path / "x"]
-    assert "is the path of --plot" in refusal(invoke(bench.main, "--engine", inputs / "bundle", *same))
-    assert "where the plot would be" in refusal(invoke(train.main, data, "-o", tmp_path / "m.png", *QUICK_TRAINING))
+    assert "--plot and --json are both" in refusal(invoke(bench.main, "--engine", inputs / "bundle", *same))
 
 
-@pytest.mark.parametrize("suffix", [".png", ".log.jsonl", ".pt.resume"])
+@pytest.mark.parametrize("suffix", [".pt.png", ".pt.log.jsonl", ".pt.resume"])
 def test_what_is_written_beside_the_model_is_checked_before_training(suffix: str, inputs: Path, tmp_path: Path) -> None:
     (tmp_path / f"m{suffix}").mkdir()
     message = refusal(invoke(train.main, inputs / "data.csv", "-o", tmp_path / "m.pt", *QUICK_TRAINING))
@@ -277,7 +277,7 @@ for stream in range(3):
 """
     assert finish(start("train", inputs / "data.csv", "-o", output, *QUICK_TRAINING, before=code))[0] == 0
     assert load_checkpoint(output).metrics["test"]
-    assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert output.with_name("m.pt.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,10 @@ def nothing_slow() -> Iterator[None]:
         yield
 
 
+def _is_path(parameter: click.Parameter) -> bool:
+    return isinstance(parameter.type, click.Path) or parameter.name in ("data", "evaluation_data")  # or URIs
+
+
 def _extremes(parameter: click.Parameter) -> list[str]:
     """Values of the parameter's type that are wrong, or nearly so."""
     kind = parameter.type
@@ -83,7 +87,7 @@ def _extremes(parameter: click.Parameter) -> list[str]:
         return _INTEGERS
     if isinstance(kind, click.types.FloatParamType):
         return _FLOATS
-    return _PATHS if isinstance(kind, click.Path) else _TEXTS
+    return _PATHS if _is_path(parameter) else _TEXTS
 
 
 def _values(parameter: click.Parameter) -> st.SearchStrategy[str]:
@@ -93,7 +97,7 @@ def _values(parameter: click.Parameter) -> st.SearchStrategy[str]:
         return st.sampled_from(["1", "2", "3"]) | extremes
     if isinstance(kind, click.types.FloatParamType):
         return st.floats(0, 1).map(str) | extremes
-    if isinstance(kind, click.Choice | click.Path):
+    if isinstance(kind, click.Choice) or _is_path(parameter):
         return extremes
     return st.text(st.characters(exclude_characters="\0"), max_size=12) | extremes
 
@@ -127,7 +131,7 @@ def _read_paths(words: Words) -> list[Path]:
     return [
         Path(given[-1])
         for parameter, given in words
-        if given and isinstance(parameter.type, click.Path) and not getattr(parameter.type, "writes", False)
+        if given and _is_path(parameter) and not getattr(parameter.type, "writes", False)
     ]
 
 

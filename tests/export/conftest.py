@@ -18,10 +18,10 @@ from recblr.cli import train
 from recblr.config import RecBLRConfig
 from recblr.data import synthetic_interactions, write_interactions
 from recblr.export import cli
-from recblr.export.bundle_writer import export_bundle
+from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.plugins import find_library
-from recblr.runtime.precision_names import Precision
+from recblr.runtime.bundle.precisions import Precision
 from recblr.vocabulary import ItemVocabulary
 
 MakeModel: TypeAlias = Callable[..., RecBLR]

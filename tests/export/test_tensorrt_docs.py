@@ -16,7 +16,7 @@ import pytest
 
 from recblr.errors import MissingExtraError
 from recblr.plugins import find_library, load_library
-from recblr.runtime.tensorrt_library import load_tensorrt
+from recblr.runtime.gpu.trt_module import load_tensorrt
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "tensorrt_engine.cpp"

@@ -21,7 +21,7 @@ import redis
 import recblr
 from recblr.files import write_json
 from recblr.runtime import Engine, Manifest, load
-from recblr.runtime.bundle import INITIAL_STATE_FILE, ITEMS_FILE, MODEL_FILE, file_entry, write_manifest
+from recblr.runtime.bundle.opening import INITIAL_STATE_FILE, ITEMS_FILE, MODEL_FILE, file_entry, write_manifest
 from recblr.vocabulary import ItemVocabulary
 
 D = 4
@@ -159,6 +159,12 @@ def text_toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     return write_toy(tmp_path_factory.mktemp("text_toy") / "bundle", WORDS)
 
 
+@pytest.fixture(scope="session")
+def digits_toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """The toy with its ids as strings of digits."""
+    return write_toy(tmp_path_factory.mktemp("digits_toy") / "bundle", [str(number) for number in NUMBERS])
+
+
 @pytest.fixture
 def new_toy(tmp_path: Path) -> Toy:
     """A bundle of its own for a test that damages it."""
@@ -175,12 +181,17 @@ def text_engine(text_toy: Toy) -> Engine:
     return load(text_toy.path, threads=1)
 
 
+@pytest.fixture(scope="session")
+def digits_engine(digits_toy: Toy) -> Engine:
+    return load(digits_toy.path, threads=1)
+
+
 @pytest.fixture
 def rewrite_manifest() -> Callable[..., None]:
     """Change fields of a bundle's manifest, as one who knows the checksum would."""
     import json
 
-    from recblr.runtime.bundle import MANIFEST_FILE, manifest_checksum
+    from recblr.runtime.bundle.opening import MANIFEST_FILE, manifest_checksum
 
     def rewrite(folder: Path, **changes: object) -> None:
         content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))

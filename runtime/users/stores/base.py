@@ -1,0 +1,144 @@
+"""What every store of histories promises, and what they share: ids, the text form of events."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+from recblr.array_types import ItemId
+from recblr.errors import ConfigError, RequestError, shown
+from recblr.item_ids import ID_LIMIT, exact_id
+
+UserId: TypeAlias = int | str
+EventId: TypeAlias = int | str
+
+_MAX_ID_CHARACTERS = 1_024
+
+
+class Append(NamedTuple):
+    """New items of one user, as one event.
+
+    Attributes:
+        user: whose.
+        items: item ids, at least one, in chronological order.
+        event_id: names the event among those of the user; None for one that is never repeated.
+    """
+
+    user: UserId
+    items: list[ItemId]
+    event_id: EventId | None = None
+
+
+class Event(NamedTuple):
+    """A stored event.
+
+    Attributes:
+        seq: its number in the user's history, from 1, without gaps.
+        stamp: drawn at random, below 2^63. Two histories that agree in an event's `seq` and `stamp` agree in all
+            up to it, even if one of them was forgotten, or lost its end to a crash, and went on otherwise.
+        items: its item ids.
+    """
+
+    seq: int
+    stamp: int
+    items: list[ItemId]
+
+
+class Store(Protocol):
+    """Histories of users as logs of events. Any number of threads may call it at once.
+
+    Stores keep item ids as users give them, integers and strings apart, so that histories outlive a model; what an id
+    means, a model decides when it reads them. An event is kept until it is forgotten,
+    or, with `max_history`, until at least so many items came after it; its id is remembered as long as it is kept.
+    No clock is read: the order of events is that in which they were stored.
+
+    Methods raise `StoreError` where the store cannot be reached, is full or fails, and then say whether anything was
+    stored.
+    """
+
+    max_history: int | None
+
+    def append(self, appends: Sequence[Append]) -> list[bool]:
+        """Store events, durably before this returns.
+
+        Each event is stored whole or not at all, and after those already stored for its user. One whose event_id
+        the user's history holds already changes nothing.
+
+        Returns:
+            [n] whether it was new.
+        """
+        ...
+
+    def read(self, users: Sequence[UserId], since: Sequence[int]) -> list[list[Event]]:
+        """Each user's kept events from the number `since[b]` on, that one included, in order; 0 for all."""
+        ...
+
+    def forget(self, user: UserId) -> bool:
+        """Remove all of a user: events and event ids. Returns whether there was anything."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the store holds open; it cannot be used afterwards."""
+        ...
+
+
+def check_id(value: object, name: str) -> int | str:
+    """`value` as a Python int or str; `name` is for the errors.
+
+    Raises:
+        RequestError: of another type, too long, or no valid Unicode.
+    """
+    checked = exact_id(value, "string" if isinstance(value, str) else "integer")
+    if checked is None:
+        raise RequestError(f"{name} is {shown(value)}: give an integer or a string")
+    if isinstance(checked, str):
+        if len(checked) > _MAX_ID_CHARACTERS:
+            raise RequestError(f"{name} has {len(checked):,} characters: give at most {_MAX_ID_CHARACTERS:,}")
+        try:
+            checked.encode()
+        except UnicodeEncodeError as error:
+            raise RequestError(f"{name} is {shown(checked)}, which is no valid Unicode: repair the text") from error
+    elif abs(checked) >= ID_LIMIT:
+        raise RequestError(f"{name} is a number of more than 100 digits: give a smaller one")
+    return checked
+
+
+def check_max_history(max_history: int | None) -> int | None:
+    """`max_history`, where it is None or a whole number of at least 1.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if max_history is None:
+        return None
+    if isinstance(max_history, bool) or not isinstance(max_history, int) or max_history < 1:
+        raise ConfigError(f"max_history is {max_history!r}: give a whole number of at least 1, or None to keep all")
+    return max_history
+
+
+def cut(items: list[ItemId], max_history: int | None) -> list[ItemId]:
+    """The items of one event that are worth storing: its last `max_history`."""
+    return items if max_history is None else items[-max_history:]
+
+
+def new_stamp() -> int:
+    """A stamp of an event; safe across threads, processes and forks."""
+    return secrets.randbits(63)
+
+
+def id_text(value: int | str) -> str:
+    """An id as text; an integer and the string of its digits stay different."""
+    return f"s{value}" if isinstance(value, str) else f"i{value}"
+
+
+def items_text(items: list[ItemId]) -> str:
+    """Item ids as text."""
+    return json.dumps(items, separators=(",", ":"), ensure_ascii=False)
+
+
+def items_from_text(text: str) -> list[ItemId]:
+    """Inverse of `items_text`."""
+    items: list[ItemId] = json.loads(text)
+    return items
