@@ -29,7 +29,7 @@ _INTEGERS = ["0", "-1", "1.5", "x", "", "\u0663", *_HUGE]
 _FLOATS = ["0", "-0.5", "nan", "inf", "-inf", "1e308", "-1e308", "1e-320", "x", "", "1,5"]
 _TEXTS = ["300", "300,300", "0", "-1", "nan", "inf", "1e-320", "9" * 5000]
 _TEXTS += ["", "cold", "user_id", "item_id", "\udcff", "new\nline", "\x1b[31m", "x" * 5000, "cuda:99", "meta"]
-_PATHS = ["", ".", "..", "/", "missing", "missing/file", "folder", "data.csv", "model.pt", "bundle", "data.csv/file"]
+_PATHS = ["", ".", "..", "missing", "missing/file", "folder", "data.csv", "model.pt", "bundle", "data.csv/file"]
 _PATHS += ["/dev/null", "/dev/full", "pipe", "new line\n", "\udcff", "\ud800", "n" * 254, "n" * 5000, "new.png", "-"]
 
 
