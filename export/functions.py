@@ -13,13 +13,16 @@ the carried state: 2 sqrt(T) steps, memory N + 2 B sqrt(T).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx
 import onnx.parser
-from onnx import FunctionProto
+from onnx import FunctionProto, NodeProto
 
 from recblr.export.symbolic_ops import CAUSAL_CONV1D, DOMAIN, GATED_SCAN, LAST_ONLY
 from recblr.ops.reference import SQRT_EPSILON
 
+IR_VERSION = 8
 OPSET = 18
 
 # Padding is used for rows of at most so many tokens, and where T (B + _STEP_COST) <= 2 N: the factor 2 is the cost of
@@ -41,14 +44,14 @@ _CONSTANTS = """
 _ROWS = """
     starts = Slice (offsets, zero, minus_one, zero)
     ends = Slice (offsets, one, no_end, zero)
-    n_tokens = Slice (offsets, minus_one, no_end, zero)
+    n_tokens = Gather <axis: int = 0> (offsets, minus_one)
     lengths = Sub (ends, starts)
     n_rows = Shape (lengths)
 """
 
-# Each token's row, int64 [N], and its position in that row. Offsets: int64.
+# Each token's row, int64 [N]. Offsets: int64.
 _TOKEN_ROWS = f"""{_HEADER}
-TokenRows (offsets) => (row, position) {{
+TokenRows (offsets) => (row) {{
     {_CONSTANTS}
     {_ROWS}
     n_places = Add (n_tokens, one)
@@ -57,11 +60,16 @@ TokenRows (offsets) => (row, position) {{
     rows_ended = ScatterElements <axis: int = 0, reduction: string = "add"> (no_marks, ends, marks)
     row_of_place = CumSum (rows_ended, scalar_zero)
     row = Slice (row_of_place, zero, minus_one, zero)
-    scalar_n_tokens = Squeeze (n_tokens)
+}}
+"""
+
+# Each token's row and its position in that row, int64 [N].
+_POSITIONS = f"""
+    row = {DOMAIN}.TokenRows (offsets)
+    scalar_n_tokens = Squeeze (n_tokens, zero)
     token = Range (scalar_zero, scalar_n_tokens, scalar_one)
     row_start = Gather (starts, row)
     position = Sub (token, row_start)
-}}
 """
 
 # Past inputs and tokens are one pool of vectors; every window is gathered from it.
@@ -78,10 +86,8 @@ _CAUSAL_CONV1D = f"""{_HEADER}
     past = Reshape <allowzero: int = 1> (tail, past_shape)
     pool = Concat <axis: int = 0> (past, x)
 
-    row, position = {DOMAIN}.TokenRows (offsets)
-    scalar_n_tokens = Squeeze (n_tokens)
-    token = Range (scalar_zero, scalar_n_tokens, scalar_one)
-    scalar_n_taps = Squeeze (n_taps)
+    {_POSITIONS}
+    scalar_n_taps = Squeeze (n_taps, zero)
     tap = Range (scalar_zero, scalar_n_taps, scalar_one)
     lag = Sub (tap, n_past)
     column_position = Unsqueeze (position, one)
@@ -110,7 +116,7 @@ _CAUSAL_CONV1D = f"""{_HEADER}
     column_end = Unsqueeze (ends, one)
     end_place = Add (column_end, n_pasts)
     tail_place_in_row = Add (end_place, past_lag)
-    scalar_n_rows = Squeeze (n_rows)
+    scalar_n_rows = Squeeze (n_rows, zero)
     each_row = Range (scalar_zero, scalar_n_rows, scalar_one)
     each_past_start = Mul (each_row, n_past)
     each_past_end = Add (each_past_start, n_past)
@@ -138,8 +144,8 @@ def _padded(name: str, *, products: bool, every_step: bool) -> str:
     inputs = ", ".join(["a", "b", "offsets", "n_steps", *(f"{s}0" for s in states)])
     outputs = ", ".join([*(states if every_step else []), *(f"last_{s}" for s in states)])
     scan_outputs = ", ".join([*(f"last_{s}" for s in states), *(f"{s}_padded" for s in steps and states)])
-    body_inputs = ", ".join(f"float[rows, width] {name}" for name in [*(f"{s}_before" for s in states), "a_t", "b_t"])
-    body_outputs = ", ".join(f"float[rows, width] {name}" for name in [*(f"{s}_after" for s in states), *steps])
+    body_inputs = ", ".join(f"float[?, ?] {name}" for name in [*(f"{s}_before" for s in states), "a_t", "b_t"])
+    body_outputs = ", ".join(f"float[?, ?] {name}" for name in [*(f"{s}_after" for s in states), *steps])
     initial = ", ".join(f"{s}0" for s in states)
     body = ["decayed = Mul (a_t, h_before)", "h_after = Add (decayed, b_t)"]
     body += ["p_after = Mul (a_t, p_before)"] if products else []
@@ -152,7 +158,7 @@ def _padded(name: str, *, products: bool, every_step: bool) -> str:
         ]
         unpad = f"""
     flat_shape = Concat <axis: int = 0> (minus_one, width)
-    row, position = {DOMAIN}.TokenRows (offsets)
+    {_POSITIONS}
     places_before = Mul (position, n_rows)
     h_place = Add (places_before, row)
     {" ".join(gathers)}
@@ -191,13 +197,11 @@ def _chunked(name: str, *, every_step: bool) -> str:
     join = f"""
     h0_or_carried = Concat <axis: int = 0> (h0, carried)
     is_first = Equal (number, zero)
-    scalar_n_chunks = Squeeze (n_all_chunks)
-    chunk = Range (scalar_zero, scalar_n_chunks, scalar_one)
     chunk_place = Add (chunk, n_rows)
     place_before = Sub (chunk_place, one)
     from = Where (is_first, chunk_row, place_before)
     chunk_h0 = Gather <axis: int = 0> (h0_or_carried, from)
-    token_chunk, token_position = {DOMAIN}.TokenRows (chunk_offsets)
+    token_chunk = {DOMAIN}.TokenRows (chunk_offsets)
     token_h0 = Gather <axis: int = 0> (chunk_h0, token_chunk)
     token_share = Mul (share, token_h0)
     h = Add (h_from_zero, token_share)
@@ -216,8 +220,12 @@ def _chunked(name: str, *, every_step: bool) -> str:
     most_chunks = ReduceMax <keepdims: int = 0> (n_chunks)
     chunks_until = CumSum (n_chunks, scalar_zero)
     row_chunks = Concat <axis: int = 0> (zero, chunks_until)
-    chunk_row, number = {DOMAIN}.TokenRows (row_chunks)
+    chunk_row = {DOMAIN}.TokenRows (row_chunks)
     n_all_chunks = Shape (chunk_row)
+    scalar_n_chunks = Squeeze (n_all_chunks, zero)
+    chunk = Range (scalar_zero, scalar_n_chunks, scalar_one)
+    row_first_chunk = Gather (row_chunks, chunk_row)
+    number = Sub (chunk, row_first_chunk)
     row_start = Gather (starts, chunk_row)
     tokens_before = Mul (number, size)
     chunk_starts = Add (row_start, tokens_before)
@@ -249,7 +257,7 @@ Plan (offsets) => (longest, pad) {{
     padded_cost = Mul (longest, rows_and_cost)
     chunked_cost = Add (n_tokens, n_tokens)
     is_dense = LessOrEqual (padded_cost, chunked_cost)
-    scalar_is_dense = Squeeze (is_dense)
+    scalar_is_dense = Squeeze (is_dense, zero)
     pad = Or (is_short, scalar_is_dense)
 }}
 """
@@ -262,7 +270,7 @@ def _recurrence(name: str, *, every_step: bool) -> str:
 
     def branch(kind: str) -> str:
         names = [f"{output}_{kind.lower()}" for output in outputs]
-        declared = ", ".join(f"float[n, width] {output}" for output in names)
+        declared = ", ".join(f"float[?, ?] {output}" for output in names)
         return (
             f"{kind.lower()} () => ({declared}) "
             f"{{ {', '.join(names)} = {DOMAIN}.{kind}{level} (a, b, offsets, longest, h0) }}"
@@ -282,7 +290,7 @@ def _recurrence(name: str, *, every_step: bool) -> str:
 # Sigmoid as 1 / (1 + exp(-x)): engines' own is exact to an absolute error only, and a small r would be lost.
 # The condition is a constant of each node, so that engines drop the other branch when they load the file.
 _GATED_SCAN = f"""{_HEADER}
-{GATED_SCAN} <{LAST_ONLY}: int = 0> (x, gates, z, decay, offsets_in, h0) => (y, last_h) {{
+{GATED_SCAN} <{LAST_ONLY}> (x, gates, z, decay, offsets_in, h0) => (y, last_h) {{
     offsets = Cast <to: int = 7> (offsets_in)
     float_one = Constant <value_float: float = 1.0> ()
     two = Constant <value_float: float = 2.0> ()
@@ -310,11 +318,11 @@ _GATED_SCAN = f"""{_HEADER}
     last_only = Constant <value_int: int = @{LAST_ONLY}> ()
     is_last_only = Cast <to: int = 9> (last_only)
     y, last_h = If <
-        then_branch: graph = last_position () => (float[rows, width] y_last, float[rows, width] h_last) {{
+        then_branch: graph = last_position () => (float[?, ?] y_last, float[?, ?] h_last) {{
             h_last = {DOMAIN}.RecurrenceLast (alpha, b, offsets, longest, pad, h0)
             y_last = Mul (gate, h_last)
         }},
-        else_branch: graph = all_positions () => (float[n, width] y_all, float[rows, width] h_end) {{
+        else_branch: graph = all_positions () => (float[?, ?] y_all, float[?, ?] h_end) {{
             h_all, h_end = {DOMAIN}.Recurrence (alpha, b, offsets, longest, pad, h0)
             y_all = Mul (gate, h_all)
         }}
@@ -328,7 +336,7 @@ def local_functions() -> list[FunctionProto]:
 
     With last_only = 1, GatedScan never forms h at every position.
     """
-    texts = [_TOKEN_ROWS, _CAUSAL_CONV1D, _PLAN, _GATED_SCAN]
+    texts = [_TOKEN_ROWS, _CAUSAL_CONV1D, _PLAN]
     for every_step, suffix in ((True, ""), (False, "Last")):
         texts += [
             _padded(f"Padded{suffix}", products=False, every_step=every_step),
@@ -336,4 +344,30 @@ def local_functions() -> list[FunctionProto]:
             _chunked(f"Chunked{suffix}", every_step=every_step),
             _recurrence(f"Recurrence{suffix}", every_step=every_step),
         ]
-    return [onnx.parser.parse_function(text) for text in texts]
+    return [_without_unused(onnx.parser.parse_function(text)) for text in [*texts, _GATED_SCAN]]
+
+
+def _without_unused(function: FunctionProto) -> FunctionProto:
+    """The function less the nodes of whose outputs nothing is made, in place.
+
+    The texts share more than each needs; and ONNX Runtime before 1.20 computes wrong numbers around such nodes: their
+    memory is given away at once, and the second time with it what lies there by then.
+    """
+    needed = set(function.output)
+    kept: list[NodeProto] = []
+    for node in reversed(function.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(_inputs(node))
+    del function.node[:]
+    function.node.extend(reversed(kept))
+    return function
+
+
+def _inputs(node: NodeProto) -> Iterator[str]:
+    """What a node reads, in graphs within it, too."""
+    yield from node.input
+    for attribute in node.attribute:
+        yield from (output.name for output in attribute.g.output)
+        for inner in attribute.g.node:
+            yield from _inputs(inner)
