@@ -95,12 +95,10 @@ def build_graph(model: RecBLR, max_k: int, fingerprint: str) -> onnx.ModelProto:
 
     Raises:
         ConfigError: `max_k` out of range.
-        ExportError: the weights exceed what an ONNX file holds, or the convolution has one tap only.
+        ExportError: the weights exceed what an ONNX file holds.
     """
     if isinstance(max_k, bool) or not isinstance(max_k, int) or not 1 <= max_k <= LARGEST_MAX_K:
         raise ConfigError(f"max-k is {max_k!r}: give a whole number from 1 to {LARGEST_MAX_K}")
-    if model.config.conv_width == 1:  # its past has no entries, and an ONNX Reshape cannot infer B beside a 0
-        raise ExportError("a model with conv_width 1 cannot be exported: train with a conv_width of at least 2")
     size = sum(weight.nbytes for weight in model.parameters())
     if size > _LARGEST_FILE - _FILE_MARGIN:
         raise ExportError(
