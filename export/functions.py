@@ -72,6 +72,17 @@ _POSITIONS = f"""
     position = Sub (token, row_start)
 """
 
+# Each token's place, int64 [N], among rows padded to equal lengths, position after position.
+_PADDED_PLACES = f"""{_HEADER}
+PaddedPlaces (offsets) => (place) {{
+    {_CONSTANTS}
+    {_ROWS}
+    {_POSITIONS}
+    places_before = Mul (position, n_rows)
+    place = Add (places_before, row)
+}}
+"""
+
 # Past inputs and tokens are one pool of vectors; every window is gathered from it.
 _CAUSAL_CONV1D = f"""{_HEADER}
 {CAUSAL_CONV1D} (x, weight, bias, offsets_in, tail) => (y, new_tail) {{
@@ -131,41 +142,28 @@ _CAUSAL_CONV1D = f"""{_HEADER}
 def _padded(name: str, *, products: bool, every_step: bool) -> str:
     """h_t = a_t h_{t-1} + b_t along rows padded to n_steps tokens.
 
-    Inputs a, b [N, H], offsets int64 [B+1], n_steps (a scalar, at least 1), h0 [B, H]; outputs h [N, H] where
+    Inputs a, b [N, H], offsets int64 [B+1], n_steps (a scalar, at least 1), h0 [B, H]; outputs h [n_steps, B, H] where
     `every_step`, and last_h [B, H].
 
     Args:
         name: of the function.
         products: besides, p_t = a_t p_{t-1}, in the same way: input p0, outputs p, last_p.
-        every_step: give h (and p) at every token; otherwise the last only.
+        every_step: give h (and p) at every position; otherwise the last only.
     """
     states = ["h", "p"] if products else ["h"]
     steps = [f"{s}_t" for s in states] if every_step else []
     inputs = ", ".join(["a", "b", "offsets", "n_steps", *(f"{s}0" for s in states)])
-    outputs = ", ".join([*(states if every_step else []), *(f"last_{s}" for s in states)])
-    scan_outputs = ", ".join([*(f"last_{s}" for s in states), *(f"{s}_padded" for s in steps and states)])
+    last = [f"last_{s}" for s in states]
+    every = states if every_step else []
     body_inputs = ", ".join(f"float[?, ?] {name}" for name in [*(f"{s}_before" for s in states), "a_t", "b_t"])
     body_outputs = ", ".join(f"float[?, ?] {name}" for name in [*(f"{s}_after" for s in states), *steps])
     initial = ", ".join(f"{s}0" for s in states)
     body = ["decayed = Mul (a_t, h_before)", "h_after = Add (decayed, b_t)"]
     body += ["p_after = Mul (a_t, p_before)"] if products else []
-    body += [f"{s}_t = Identity ({s}_after)" for s in states if every_step]
-    unpad = ""
-    if every_step:
-        gathers = [
-            f"{s}_flat = Reshape ({s}_padded, flat_shape)  {s} = Gather <axis: int = 0> ({s}_flat, h_place)"
-            for s in states
-        ]
-        unpad = f"""
-    flat_shape = Concat <axis: int = 0> (minus_one, width)
-    {_POSITIONS}
-    places_before = Mul (position, n_rows)
-    h_place = Add (places_before, row)
-    {" ".join(gathers)}
-"""
+    body += [f"{s}_t = Identity ({s}_after)" for s in every]
     # Past a row's end, a = 1 and b = 0 keep its state.
     return f"""{_HEADER}
-{name} ({inputs}) => ({outputs}) {{
+{name} ({inputs}) => ({", ".join([*every, *last])}) {{
     {_CONSTANTS}
     {_ROWS}
     t = Range (scalar_zero, n_steps, scalar_one)
@@ -181,33 +179,30 @@ def _padded(name: str, *, products: bool, every_step: bool) -> str:
     b_or_nothing = Concat <axis: int = 0> (b, nothing)
     a_padded = Gather <axis: int = 0> (a_or_keep, place)
     b_padded = Gather <axis: int = 0> (b_or_nothing, place)
-    {scan_outputs} = Scan <num_scan_inputs: int = 2, body: graph = step ({body_inputs}) => ({body_outputs}) {{
-        {" ".join(body)}
-    }}> ({initial}, a_padded, b_padded)
-    {unpad}
+    {", ".join([*last, *every])} = Scan <
+        num_scan_inputs: int = 2, body: graph = step ({body_inputs}) => ({body_outputs}) {{ {" ".join(body)} }}
+    > ({initial}, a_padded, b_padded)
 }}
 """
 
 
 def _chunked(name: str, *, every_step: bool) -> str:
-    """h_t = a_t h_{t-1} + b_t in chunks. Inputs a, b, offsets, longest (a scalar), h0; outputs h, last_h."""
+    """h_t = a_t h_{t-1} + b_t in chunks. Inputs a, b, offsets, longest (a scalar), h0; outputs last_h, and, where
+    `every_step`, h of the chunks padded to equal lengths before it, and their offsets behind it."""
     chunk_outputs = "h_from_zero, share, chunk_h, chunk_a" if every_step else "chunk_h, chunk_a"
     across_outputs = "carried, last_h" if every_step else "last_h"
     level = "" if every_step else "Last"
     join = f"""
-    h0_or_carried = Concat <axis: int = 0> (h0, carried)
-    is_first = Equal (number, zero)
-    chunk_place = Add (chunk, n_rows)
-    place_before = Sub (chunk_place, one)
-    from = Where (is_first, chunk_row, place_before)
-    chunk_h0 = Gather <axis: int = 0> (h0_or_carried, from)
-    token_chunk = {DOMAIN}.TokenRows (chunk_offsets)
-    token_h0 = Gather <axis: int = 0> (chunk_h0, token_chunk)
-    token_share = Mul (share, token_h0)
-    h = Add (h_from_zero, token_share)
+    chunk_place = {DOMAIN}.PaddedPlaces (row_chunks)
+    state_rows_shape = Concat <axis: int = 0> (minus_one, width)
+    carried_rows = Reshape (carried, state_rows_shape)
+    h0_and_carried = Concat <axis: int = 0> (h0, carried_rows)
+    chunk_h0 = Gather <axis: int = 0> (h0_and_carried, chunk_place)
+    from_h0 = Mul (share, chunk_h0)
+    h = Add (h_from_zero, from_h0)
 """
     return f"""{_HEADER}
-{name} (a, b, offsets, longest, h0) => ({"h, last_h" if every_step else "last_h"}) {{
+{name} (a, b, offsets, longest, h0) => ({"h, last_h, chunk_offsets" if every_step else "last_h"}) {{
     {_CONSTANTS}
     {_ROWS}
     float_longest = Cast <to: int = 1> (longest)
@@ -263,27 +258,42 @@ Plan (offsets) => (longest, pad) {{
 """
 
 
-def _recurrence(name: str, *, every_step: bool) -> str:
-    """h_t = a_t h_{t-1} + b_t, padded or in chunks. Inputs a, b, offsets, longest, pad, h0; outputs h, last_h."""
-    level = "" if every_step else "Last"
-    outputs = ["h", "last_h"] if every_step else ["last_h"]
-
-    def branch(kind: str) -> str:
-        names = [f"{output}_{kind.lower()}" for output in outputs]
-        declared = ", ".join(f"float[?, ?] {output}" for output in names)
-        return (
-            f"{kind.lower()} () => ({declared}) "
-            f"{{ {', '.join(names)} = {DOMAIN}.{kind}{level} (a, b, offsets, longest, h0) }}"
-        )
-
-    return f"""{_HEADER}
-{name} (a, b, offsets, longest, pad, h0) => ({", ".join(outputs)}) {{
-    {", ".join(outputs)} = If <
-        then_branch: graph = {branch("Padded")},
-        else_branch: graph = {branch("Chunked")}
+# h_t = a_t h_{t-1} + b_t at every token, and the last; at the last alone. Padded, or in chunks.
+# Places are told from what the If gives: OpenVINO's CPU plugin (2026.4) prepares what reads an If's results before they
+# have their memory, unless shapes that depend on data come between.
+_RECURRENCES = [
+    f"""{_HEADER}
+Recurrence (a, b, offsets, longest, pad, h0) => (h, last_h) {{
+    h_padded, last_h, padded_offsets = If <
+        then_branch: graph = padded () => (float[?, ?, ?] h_1, float[?, ?] last_h_1, int64[?] offsets_1) {{
+            h_1, last_h_1 = {DOMAIN}.Padded (a, b, offsets, longest, h0)
+            offsets_1 = Identity (offsets)
+        }},
+        else_branch: graph = chunked () => (float[?, ?, ?] h_2, float[?, ?] last_h_2, int64[?] offsets_2) {{
+            h_2, last_h_2, offsets_2 = {DOMAIN}.Chunked (a, b, offsets, longest, h0)
+        }}
+    > (pad)
+    place = {DOMAIN}.PaddedPlaces (padded_offsets)
+    any = Constant <value_ints: ints = [-1]> ()
+    width = Shape <start: int = 1> (a)
+    flat_shape = Concat <axis: int = 0> (any, width)
+    h_flat = Reshape (h_padded, flat_shape)
+    h = Gather <axis: int = 0> (h_flat, place)
+}}
+""",
+    f"""{_HEADER}
+RecurrenceLast (a, b, offsets, longest, pad, h0) => (last_h) {{
+    last_h = If <
+        then_branch: graph = padded () => (float[?, ?] last_h_1) {{
+            last_h_1 = {DOMAIN}.PaddedLast (a, b, offsets, longest, h0)
+        }},
+        else_branch: graph = chunked () => (float[?, ?] last_h_2) {{
+            last_h_2 = {DOMAIN}.ChunkedLast (a, b, offsets, longest, h0)
+        }}
     > (pad)
 }}
-"""
+""",
+]
 
 
 # With t = tanh(u / 2), -expm1(u) = 2 t / (t - 1): no cancellation near u = 0, no overflow far from it.
@@ -336,15 +346,15 @@ def local_functions() -> list[FunctionProto]:
 
     With last_only = 1, GatedScan never forms h at every position.
     """
-    texts = [_TOKEN_ROWS, _CAUSAL_CONV1D, _PLAN]
+    texts = [_TOKEN_ROWS, _PADDED_PLACES, _CAUSAL_CONV1D, _PLAN]
     for every_step, suffix in ((True, ""), (False, "Last")):
         texts += [
             _padded(f"Padded{suffix}", products=False, every_step=every_step),
             _padded(f"PaddedWithProducts{suffix}", products=True, every_step=every_step),
             _chunked(f"Chunked{suffix}", every_step=every_step),
-            _recurrence(f"Recurrence{suffix}", every_step=every_step),
         ]
-    return [_without_unused(onnx.parser.parse_function(text)) for text in [*texts, _GATED_SCAN]]
+    texts += [*_RECURRENCES, _GATED_SCAN]
+    return [_without_unused(onnx.parser.parse_function(text)) for text in texts]
 
 
 def _without_unused(function: FunctionProto) -> FunctionProto:
