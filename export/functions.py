@@ -22,6 +22,7 @@ from onnx import FunctionProto, NodeProto
 from recblr.export.symbolic_ops import CAUSAL_CONV1D, DOMAIN, GATED_SCAN, LAST_ONLY
 from recblr.ops.reference import SQRT_EPSILON
 
+# Of the format, the lowest with local functions. (Defaults of their attributes came with 9: nodes give every one.)
 IR_VERSION = 8
 OPSET = 18
 
@@ -259,8 +260,9 @@ Plan (offsets) => (longest, pad) {{
 
 
 # h_t = a_t h_{t-1} + b_t at every token, and the last; at the last alone. Padded, or in chunks.
-# Places are told from what the If gives: OpenVINO's CPU plugin (2026.4) prepares what reads an If's results before they
-# have their memory, unless shapes that depend on data come between.
+# Places are told from what the If gives, though that is known before: in OpenVINO's CPU plugin (2026.4), what reads a
+# result of an If reads other memory whenever the result grows, unless shapes that depend on the If's results come
+# between.
 _RECURRENCES = [
     f"""{_HEADER}
 Recurrence (a, b, offsets, longest, pad, h0) => (h, last_h) {{
@@ -360,8 +362,8 @@ def local_functions() -> list[FunctionProto]:
 def _without_unused(function: FunctionProto) -> FunctionProto:
     """The function less the nodes of whose outputs nothing is made, in place.
 
-    The texts share more than each needs; and ONNX Runtime before 1.20 computes wrong numbers around such nodes: their
-    memory is given away at once, and the second time with it what lies there by then.
+    The texts share more than each needs, and ONNX Runtime 1.16 to 1.18 computes wrong numbers around such nodes in
+    batches after a session's first.
     """
     needed = set(function.output)
     kept: list[NodeProto] = []

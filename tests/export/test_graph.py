@@ -110,7 +110,9 @@ def test_the_file_is_as_old_as_it_can_be(proto: onnx.ModelProto) -> None:
     onnx.checker.check_model(proto, full_check=True)
     assert proto.ir_version == 8
     assert {opset.domain: opset.version for opset in proto.opset_import} == {"": 18, "recblr": 1}
-    assert {opset.version for function in proto.functions for opset in function.opset_import if not opset.domain} == {18}
+    assert {opset.version for function in proto.functions for opset in function.opset_import if not opset.domain} == {
+        18
+    }
 
 
 def test_custom_nodes_and_their_functions(proto: onnx.ModelProto) -> None:
