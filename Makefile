@@ -48,10 +48,12 @@ format: $(SETUP) ## Format the code
 benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/long_user.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/users.py
 	$(BIN)/python benchmarks/export.py
+	$(BIN)/python benchmarks/large_export.py
 	$(BIN)/python benchmarks/catalogue.py
 	$(BIN)/python benchmarks/batching.py
 	$(BIN)/python benchmarks/quality/history_length.py

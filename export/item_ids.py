@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 from recblr.errors import ConfigError
-
-_INTEGER = re.compile("0|-?[1-9][0-9]{0,99}")
+from recblr.item_ids import CANONICAL_INTEGER
 
 
 def read_item_ids(path: Path) -> list[int] | list[str]:
@@ -47,4 +45,4 @@ def _from_lines(path: Path, text: str) -> list[int] | list[str]:
     lines = [line.strip() for line in text.split("\n")]
     if "" in lines:
         raise ConfigError(f"{path}: line {lines.index('') + 1} is empty: give one item id per line")
-    return [int(line) for line in lines] if all(map(_INTEGER.fullmatch, lines)) else lines
+    return [int(line) for line in lines] if all(map(CANONICAL_INTEGER.fullmatch, lines)) else lines

@@ -222,13 +222,13 @@ import tritonclient.grpc as triton  # pip install 'tritonclient[grpc]'
 
 FOLDER = Path("$name")
 IDS = json.loads((FOLDER / "items.json").read_text(encoding="utf-8"))["ids"]
-INDEX = {item_id: j for j, item_id in enumerate(IDS, start=1)}
+INDEX = {str(item_id): j for j, item_id in enumerate(IDS, start=1)}  # 25 and "25" are one item
 NEW_USER = np.fromfile(FOLDER / "initial_state" / "state_in", np.float32)
 
 
 def padded(rows):
     """The known items of each row as int32 [rows, n], zeros behind them."""
-    rows = [[INDEX[item_id] for item_id in row if item_id in INDEX] for row in rows]
+    rows = [[INDEX[str(item_id)] for item_id in row if str(item_id) in INDEX] for row in rows]
     matrix = np.zeros((len(rows), max(1, *map(len, rows))), np.int32)
     for row, items in zip(matrix, rows):
         row[: len(items)] = items

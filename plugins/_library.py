@@ -65,20 +65,17 @@ def find_library() -> Path | None:
         return path
     # An editable install has two folders here: the sources', and the one the library is installed to.
     folders = [Path(folder) for folder in sys.modules[__package__].__path__]
-    installed = (path for folder in folders if (path := folder / LIBRARY_NAME).is_file())
-    return next(installed, None) or _find_built(folders[0].resolve().parent)
+    installed = [path for folder in folders if (path := folder / LIBRARY_NAME).is_file()]
+    built = [path for folder in folders for path in _built(folder.resolve().parent)]
+    return installed[0] if installed else max(built, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _find_built(checkout: Path) -> Path | None:
-    """The latest library in a checkout's `build` folder: CMake's own, or one for an editable install."""
+def _built(checkout: Path) -> list[Path]:
+    """The libraries in a checkout's `build` folder: CMake's own, and those for editable installs."""
     if not (checkout / "plugins" / "CMakeLists.txt").is_file():
-        return None
-    built = [
-        path
-        for pattern in ("plugins", "cp3*/plugins", "py3*/plugins")
-        for path in checkout.glob(f"build/{pattern}/{LIBRARY_NAME}")
-    ]
-    return max(built, key=lambda path: path.stat().st_mtime, default=None)
+        return []
+    patterns = ("plugins", "cp3*/plugins", "py3*/plugins")
+    return [path for pattern in patterns for path in checkout.glob(f"build/{pattern}/{LIBRARY_NAME}")]
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Ragged batches of a bounded number of tokens."""
+"""Ragged batches of a bounded number of tokens, whatever the lengths of the rows."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ import torch
 from torch import Tensor
 
 from recblr.data import Sequences
+from recblr.data.ragged import row_offsets, row_positions
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows for next-item training: items [N] int64, targets [N] int64, offsets [B+1] int64."""
+    """Rows for next-item training.
+
+    Attributes:
+        items, targets: int64 [N].
+        offsets: int64 [B+1].
+        continues: whether the one row goes on where the batch before ended, from the state reached there.
+        continued: whether the batch after this one goes on with its row.
+    """
 
     items: Tensor
     targets: Tensor
     offsets: Tensor
+    continues: bool = False
+    continued: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,8 +75,7 @@ def pack_rows(lengths: np.ndarray, max_tokens: int, max_rows: int | None = None)
 
 def gather_rows(items: np.ndarray, start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positions [N] in `items` of the rows' tokens, one row after another, and offsets int64 [B+1]."""
-    offsets = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
-    return np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length), offsets
+    return row_positions(start, length), row_offsets(length)
 
 
 def training_batches(
@@ -79,6 +88,9 @@ def training_batches(
 ) -> Iterator[tuple[Batch, int]]:
     """One epoch's batches in random order.
 
+    A row of more than `max_tokens` comes as several batches, one after the other, of nearly equal length: truncated
+    backpropagation through time, in which the state is carried on and the gradient ends at a piece's first token.
+
     Args:
         max_tokens: of a whole batch, over all processes.
         rank, world_size: with several processes each gets every `world_size`-th row of a batch, possibly none.
@@ -89,7 +101,13 @@ def training_batches(
     order = generator.permutation(len(windows.start))
     start, length = windows.start[order], windows.length[order]
     for rows in pack_rows(length, max_tokens):
-        mine_start, mine_length = start[rows][rank::world_size], length[rows][rank::world_size]
-        place, offsets = gather_rows(sequences.items, mine_start, mine_length)
-        items, targets = (torch.from_numpy(sequences.items[place + shift]).long() for shift in (0, 1))
-        yield Batch(items, targets, torch.from_numpy(offsets)), int(length[rows].sum())
+        first, tokens = start[rows], length[rows]
+        n_pieces = -(-int(tokens.sum()) // max_tokens)  # more than one of a single long row only
+        ends = tokens[-1] * np.arange(n_pieces + 1) // n_pieces
+        for piece in range(n_pieces):
+            lengths = tokens if n_pieces == 1 else np.diff(ends[piece : piece + 2])
+            mine = slice(rank, None, world_size)
+            place, offsets = gather_rows(sequences.items, (first + ends[piece])[mine], lengths[mine])
+            items, targets = (torch.from_numpy(sequences.items[place + shift]).long() for shift in (0, 1))
+            batch = Batch(items, targets, torch.from_numpy(offsets), piece > 0, piece + 1 < n_pieces)
+            yield batch, int(lengths.sum())

@@ -71,6 +71,17 @@ class OutputError(RecblrError):
     """A file or folder that cannot be written."""
 
 
+def shown(value: object) -> str:
+    """A value for a message: its repr as one line of at most 60 characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of thousands of digits
+        text = f"<{type(value).__name__} of too many digits>"
+    if "\n" in text:
+        text = " ".join(text.split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def short_reason(error: BaseException) -> str:
     """What another library's error says, as one line of at most 160 characters for a message of ours; never empty."""
     reason = " ".join(str(error).split()) or type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from recblr.batches import gather_rows, pack_rows
 from recblr.data import Interactions, Sequences, Targets
-from recblr.errors import DataError, TrainingError
+from recblr.errors import DataError, TrainingError, shown
+from recblr.item_ids import exact_id, id_type_of
 from recblr.model import RecBLR
 from recblr.vocabulary import ItemVocabulary
 
@@ -21,6 +23,8 @@ CUTOFFS = (10, 20)
 # Bounds of one scoring run: tokens through the model, and float32 scores held at once (256 MB).
 _MAX_TOKENS = 32_768
 _MAX_SCORES = 64 * 2**20
+
+_log = logging.getLogger(__name__)
 
 Scorer = Callable[[Tensor, Tensor], Tensor]
 
@@ -33,15 +37,21 @@ class Evaluation:
         metrics: {"hr@10": ..., "ndcg@10": ..., "mrr@10": ..., "hr@20": ..., ...}, means over rows, each from 0 to 1.
         rows: users evaluated.
         unknown_targets: rows whose true next item the model does not know; they count as misses.
+        repeated_targets: rows whose true next item is in their history. Where seen items are masked, as in serving,
+            they cannot be recommended and count as misses.
+        last_item_targets: those of them whose true next item is the last of their history.
     """
 
     metrics: dict[str, float]
     rows: int
     unknown_targets: int
+    repeated_targets: int
+    last_item_targets: int
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**self.metrics, "rows": self.rows, "unknown_targets": self.unknown_targets}
+        counts = ("rows", "unknown_targets", "repeated_targets", "last_item_targets")
+        return {**self.metrics, **{name: getattr(self, name) for name in counts}}
 
 
 def target_ranks(scores: Tensor, targets: Tensor) -> Tensor:
@@ -85,7 +95,7 @@ def rank_targets(scorer: Scorer, targets: Targets, n_items: int, mask_seen: bool
         scorer: (items [N] int64, offsets [B+1] int64) -> scores [B, V+1], column 0 at -inf; they may be
             written to.
         targets: rows with their histories; a target of 0 is an item the model does not know, and ranks at inf.
-        mask_seen: leave the history's items out of the ranking (never the target itself).
+        mask_seen: leave the history's items out of the ranking, as serving does. A target among them ranks at inf.
     """
     histories, wanted = targets.histories, targets.targets
     lengths = np.diff(histories.offsets)
@@ -103,11 +113,27 @@ def rank_targets(scorer: Scorer, targets: Targets, n_items: int, mask_seen: bool
         scores = scorer(items, torch.from_numpy(offsets))
         if mask_seen:
             row = torch.repeat_interleave(torch.arange(len(index)), torch.from_numpy(lengths[index]))
-            own = scores.gather(1, target[:, None])
             scores[row, items] = -torch.inf
-            scores.scatter_(1, target[:, None], own)
         ranks[index] = target_ranks(scores, target).cpu().numpy()
+    if mask_seen:
+        ranks[repeated_targets(targets)] = np.inf
     return ranks
+
+
+def repeated_targets(targets: Targets) -> np.ndarray:
+    """Which rows have their target in their history: bool [R]; never an unknown target."""
+    histories = targets.histories
+    is_target = histories.items == np.repeat(targets.targets, histories.lengths)
+    before = np.concatenate([[0], np.cumsum(is_target)])
+    repeated: np.ndarray = np.diff(before[histories.offsets]) > 0
+    return repeated & (targets.targets > 0)
+
+
+def _last_item_targets(targets: Targets) -> int:
+    histories = targets.histories
+    rows = np.flatnonzero(histories.lengths)
+    last = histories.items[histories.offsets[1:][rows] - 1]
+    return int(np.count_nonzero(last == targets.targets[rows]))
 
 
 def model_scorer(model: RecBLR) -> Scorer:
@@ -117,7 +143,11 @@ def model_scorer(model: RecBLR) -> Scorer:
     @torch.no_grad()  # not inference_mode: the ranking writes into the scores
     def score(items: Tensor, offsets: Tensor) -> Tensor:
         model.eval()
-        query, _ = model.query(items.to(device), offsets.to(device))
+        items, offsets = items.to(device), offsets.to(device)
+        query, state = model.query(items[:_MAX_TOKENS], offsets.clamp(max=_MAX_TOKENS))
+        for start in range(_MAX_TOKENS, len(items), _MAX_TOKENS):  # the rest of each row, from the state before it
+            rest = (offsets - start).clamp(min=0, max=_MAX_TOKENS)
+            query, state = model.query(items[start : start + _MAX_TOKENS], rest, state)
         return model.scores(query).float().cpu()
 
     return score
@@ -133,18 +163,44 @@ def evaluate(model: RecBLR, targets: Targets, mask_seen: bool = False) -> Evalua
     if not len(targets.targets):
         raise DataError("no user is left to evaluate: give data with longer histories, or other split times")
     ranks = rank_targets(model_scorer(model), targets, model.config.n_items, mask_seen)
-    return Evaluation(metrics_of_ranks(ranks), len(ranks), int(np.sum(targets.targets == 0)))
+    return Evaluation(
+        metrics_of_ranks(ranks),
+        rows=len(ranks),
+        unknown_targets=int(np.sum(targets.targets == 0)),
+        repeated_targets=int(np.sum(repeated_targets(targets))),
+        last_item_targets=_last_item_targets(targets),
+    )
 
 
 def translate_targets(targets: Targets, interactions: Interactions, vocabulary: ItemVocabulary) -> Targets:
     """The same rows in a model's indices.
 
-    Items the model does not know are dropped from histories; as targets they become 0.
+    Items the model does not know are dropped from histories; as targets they become 0. Ids of the other type than the
+    model's are converted where that is exact, with a word in the log.
+
+    Raises:
+        DataError: the model knows none of the data's items.
     """
-    table = np.concatenate([[0], [vocabulary.index(item_id) for item_id in interactions.item_ids.tolist()]]).astype(
-        np.int32
-    )
+    item_ids = interactions.item_ids.tolist()
+    table = np.array([0, *map(vocabulary.index, item_ids)], np.int32)
+    n_known = int(np.count_nonzero(table))
+    types = f"the data's item ids are {id_type_of(item_ids[0])}s such as {_some(item_ids)}"
+    if not n_known:
+        raise DataError(
+            f"the model knows none of the data's {len(item_ids):,} items: {types}, its own {vocabulary.id_type}s such "
+            f"as {_some(vocabulary.ids)}; give data with the ids that it was trained with"
+        )
+    if id_type_of(item_ids[0]) != vocabulary.id_type:
+        n_converted = sum(exact_id(item_id, vocabulary.id_type) is not None for item_id in item_ids)
+        _log.warning(
+            "%s, the model's %ss: %s of %s were converted, and it knows %s",
+            *(types, vocabulary.id_type, f"{n_converted:,}", f"{len(item_ids):,}", f"{n_known:,}"),
+        )
     items = table[targets.histories.items]
     known_before = np.concatenate([[0], np.cumsum(items > 0)])
     histories = Sequences(items[items > 0], known_before[targets.histories.offsets])
     return dataclasses.replace(targets, histories=histories, targets=table[targets.targets])
+
+
+def _some(item_ids: list[Any]) -> str:
+    return ", ".join(map(shown, item_ids[:3]))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from recblr.errors import OutputError
+
+_TEMPORARY, _PREVIOUS = ".tmp", ".old"  # suffixes of equal length
+_RANDOM = 8  # characters that tempfile makes up
 
 _ADVICE = {
     errno.ENOSPC: "free some space or write elsewhere",
@@ -41,7 +45,7 @@ def _sync(path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise now what writing `path` at the end of long work would raise.
+    """Raise now what writing `path` at the end of long work would raise, and clear what a killed run left of it.
 
     Raises:
         OutputError: the folder is missing or not writable, or `path` is a folder.
@@ -51,8 +55,113 @@ def check_writable(path: Path) -> None:
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
+        _remove_abandoned(path)
     except OSError as error:
         raise _output_error(path, error) from error
+
+
+def check_not_input(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to write over what a command reads.
+
+    Args:
+        output: a file or folder to be written or replaced.
+        inputs: files and folders that are read.
+
+    Raises:
+        OutputError: `output` is one of the inputs, by whatever name, or a folder that one of them lies in.
+    """
+    place = output.resolve()
+    for given in inputs:
+        if given.resolve().is_relative_to(place) or (output.exists() and given.exists() and output.samefile(given)):
+            raise OutputError(f"writing {output} would destroy the input {given}: name another output")
+
+
+# A writer holds a lock on its temporary file or folder, which the system releases however the writer ends: what is
+# there without one was abandoned.
+
+
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the lock of a file or folder; None on a file system without locks.
+
+    Raises:
+        OSError: another process holds it (BlockingIOError) or removed it (FileNotFoundError), or it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_nlink == 0:  # removed before it was locked
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    except (BlockingIOError, FileNotFoundError):
+        os.close(descriptor)
+        raise
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+@contextmanager
+def _temporary(path: Path, make: Callable[[str, str, Path], str]) -> Iterator[Path]:
+    """A file or folder beside `path` that `make` made, locked; removed at the end if it is still there."""
+    _remove_abandoned(path)
+    while True:
+        temporary = Path(make(f".{path.name}.", _TEMPORARY, path.parent))
+        try:
+            descriptor = _lock(temporary)
+            break
+        except (BlockingIOError, FileNotFoundError):  # another process took it for abandoned before it was locked
+            continue
+    try:
+        yield temporary
+    finally:
+        _remove(temporary)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed writers of `path` left beside it; a folder that one had moved aside comes back."""
+    prefix = f".{path.name}."
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.name.startswith(prefix)]
+    except PermissionError:  # a folder that may be written to and not listed
+        return
+    for name in names:
+        if len(name) != len(prefix) + _RANDOM + len(_TEMPORARY) or not name.endswith((_TEMPORARY, _PREVIOUS)):
+            continue
+        abandoned = path.with_name(name)
+        try:
+            descriptor = _lock(abandoned)
+        except OSError:  # in use, gone, or not ours
+            continue
+        if descriptor is not None:
+            if name.endswith(_PREVIOUS) and not path.exists():
+                abandoned.rename(path)
+            else:
+                _remove(abandoned)
+            os.close(descriptor)
+
+
+def _make_file(prefix: str, suffix: str, folder: Path) -> str:
+    descriptor, name = tempfile.mkstemp(suffix, prefix, str(folder))
+    umask = os.umask(0)
+    os.umask(umask)
+    os.fchmod(descriptor, 0o666 & ~umask)  # mkstemp makes files that only their owner reads
+    os.close(descriptor)
+    return name
+
+
+def _make_folder(prefix: str, suffix: str, folder: Path) -> str:
+    name = tempfile.mkdtemp(suffix, prefix, str(folder))
+    Path(name).chmod(0o755)
+    return name
 
 
 @contextmanager
@@ -63,23 +172,13 @@ def replacing(path: Path) -> Iterator[Path]:
         OutputError: nothing can be written there, or the disk is full.
     """
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with _temporary(path, _make_file) as temporary:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
     except OSError as error:
         raise _output_error(path, error) from error
-    temporary = Path(name)
-    try:
-        umask = os.umask(0)
-        os.umask(umask)
-        os.fchmod(descriptor, 0o666 & ~umask)  # mkstemp makes files that only their owner reads
-        os.close(descriptor)
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        raise _output_error(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -116,28 +215,34 @@ def replacing_directory(path: Path, may_replace: Callable[[Path], bool], kind: s
     Raises:
         OutputError: `path` holds something else, nothing can be written there, or the disk is full.
     """
-    check_replaceable(path, may_replace, kind)
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        with _temporary(path, _make_folder) as temporary:
+            check_replaceable(path, may_replace, kind)
+            yield temporary
+            for file in temporary.rglob("*"):
+                _sync(file)
+            _exchange(path, temporary)
+            _sync(path.parent)
     except OSError as error:
         raise _output_error(path, error) from error
-    previous = temporary.with_suffix(".old")
+
+
+def _exchange(path: Path, temporary: Path) -> None:
+    """Put a folder in the place of another, if there is one, which is removed."""
+    if not path.exists():
+        temporary.rename(path)
+        return
+    previous = temporary.with_suffix(_PREVIOUS)
+    descriptor = _lock(path)  # else another process takes it for abandoned
     try:
-        temporary.chmod(0o755)
-        yield temporary
-        for file in temporary.rglob("*"):
-            _sync(file)
         try:
-            if path.exists():
-                path.rename(previous)
+            path.rename(previous)
             temporary.rename(path)
-        except BaseException:  # Ctrl-C too: what stays in `previous` is removed below
+        except BaseException:  # Ctrl-C too
             if previous.exists() and not path.exists():
                 previous.rename(path)
             raise
-        _sync(path.parent)
-    except OSError as error:
-        raise _output_error(path, error) from error
+        _remove(previous)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(previous, ignore_errors=True)
+        if descriptor is not None:
+            os.close(descriptor)

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recblr.batches import Batch, training_batches, training_windows
-from recblr.checkpoint import load_tensors, save_tensors
 from recblr.data import Split
 from recblr.distributed import Processes
 from recblr.errors import CheckpointError, ConfigError, DataError, TrainingError
@@ -26,6 +25,7 @@ from recblr.evaluation import evaluate
 from recblr.interrupts import deferred_interrupts
 from recblr.model import RecBLR
 from recblr.objective import Objective
+from recblr.saved_run import SavedRun
 from recblr.schedule import SCHEDULES, learning_rate_factor
 
 SELECTION_METRIC = "ndcg@10"
@@ -146,6 +146,9 @@ class Trainer:
         config: settings.
         processes: the process group, if several train together.
         device: "cpu", "cuda", ...
+
+    Raises:
+        DataError: nothing to learn from.
     """
 
     def __init__(
@@ -169,11 +172,17 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
+        self._carried: Tensor | None = None  # the state [1, S] that a long row's next piece begins with
         self._average = (
             AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.weight_average))  # type: ignore[no-untyped-call]
             if config.weight_average
             else None
         )
+
+    @property
+    def rows_in_pieces(self) -> int:
+        """Training rows that are longer than a batch; see `recblr.batches.training_batches`."""
+        return int(np.count_nonzero(self._windows.length > self.config.batch_tokens))
 
     def _model_to_keep(self) -> RecBLR:
         """The model to validate and keep: of averaged weights, if they are averaged, and an ordinary one."""
@@ -181,12 +190,13 @@ class Trainer:
         norm = self.config.objective.item_norm
         return copy.deepcopy(model).scale_items(norm) if norm else model
 
-    def fit(self, monitor: Monitor, resume_file: Path | None = None) -> EpochRecord:
+    def fit(self, monitor: Monitor, resume_file: Path | None = None, data: dict[str, Any] | None = None) -> EpochRecord:
         """Train until the validation metric stops rising or the epochs are over.
 
         Args:
             monitor: told of progress; it may save the model.
             resume_file: written after every epoch, for `resume`.
+            data: kept in the resume file; see `SavedRun`.
 
         Returns:
             The best epoch.
@@ -205,47 +215,45 @@ class Trainer:
                     with deferred_interrupts():
                         monitor.epoch_done(record, model)
                         if resume_file is not None:
-                            self._save(resume_file)
+                            self._saved(data).save(resume_file)
         finally:
             if self.state.best_weights is not None:
                 self.model.load_state_dict(self.state.best_weights)
         assert self.state.best is not None  # the first epoch is always the best so far
         return self.state.best
 
-    def resume(self, path: Path) -> None:
-        """Go on from what `fit` wrote to its resume file.
+    def resume(self, run: SavedRun) -> None:
+        """Go on from a run that `fit` wrote to its resume file.
 
         Raises:
-            CheckpointError: unreadable, or written with other settings.
+            CheckpointError: written with other settings, or damaged.
         """
-        content = load_tensors(path)
-        try:
-            if content["settings"] != self._settings():
-                changed = sorted(k for k, v in self._settings().items() if content["settings"].get(k) != v)
-                raise CheckpointError(
-                    f"{path} was written with other settings ({', '.join(changed)}): "
-                    "give the same ones, or start anew without --resume"
-                )
-            self.model.load_state_dict(content["weights"])
-            self._optimizer.load_state_dict(content["optimizer"])
-            if self._average is not None:
-                self._average.load_state_dict(content["average"])
-            self.state = TrainingState(
-                [EpochRecord(**record) for record in content["records"]], content["best_weights"]
+        settings = self._settings()
+        changed = sorted(k for k in settings.keys() | run.settings.keys() if run.settings.get(k) != settings.get(k))
+        if changed:
+            raise CheckpointError(
+                f"{run.path} was written with other settings ({', '.join(changed)}): "
+                "give the same ones, or start anew without --resume"
             )
+        try:
+            self.model.load_state_dict(run.weights)
+            self._optimizer.load_state_dict(run.optimizer)
+            if self._average is not None and run.average is not None:
+                self._average.load_state_dict(run.average)
+            self.state = TrainingState([EpochRecord(**record) for record in run.records], run.best_weights)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{path} holds no training run: start anew without --resume") from error
+            raise CheckpointError(f"{run.path} holds no training run: start anew without --resume") from error
 
-    def _save(self, path: Path) -> None:
-        content = {
-            "settings": self._settings(),
-            "weights": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "average": None if self._average is None else self._average.state_dict(),
-            "records": [record.to_dict() for record in self.state.records],
-            "best_weights": self.state.best_weights,
-        }
-        save_tensors(content, path)
+    def _saved(self, data: dict[str, Any] | None) -> SavedRun:
+        return SavedRun(
+            settings=self._settings(),
+            weights=self.model.state_dict(),
+            optimizer=self._optimizer.state_dict(),
+            average=None if self._average is None else self._average.state_dict(),
+            records=[record.to_dict() for record in self.state.records],
+            best_weights=self.state.best_weights,
+            data=data or {},
+        )
 
     def _settings(self) -> dict[str, Any]:
         """All that must be equal in a resumed run; it may have more patience, and epochs unless they set the rate."""
@@ -309,10 +317,15 @@ class Trainer:
             group["lr"] = config.learning_rate * factor
 
     def step(self, batch: Batch, tokens: int) -> float:
-        """One optimizer step; returns the whole batch's mean loss per token."""
+        """One optimizer step; returns the whole batch's mean loss per token.
+
+        A batch that `continues` must follow the one that it continues.
+        """
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            hidden, _ = self.model(batch.items.to(self.device), batch.offsets.to(self.device))
+            state = self._carried if batch.continues else None
+            hidden, new_state = self.model(batch.items.to(self.device), batch.offsets.to(self.device), state)
+            self._carried = new_state.detach() if batch.continued else None
             targets = batch.targets.to(self.device).long()
             loss = self.config.objective(hidden, self.model.embedding.weight, targets) / tokens
         loss.backward()  # type: ignore[no-untyped-call]

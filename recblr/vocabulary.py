@@ -6,7 +6,6 @@ Free of PyTorch: training, export and the runtime share it.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import repeat
@@ -16,18 +15,17 @@ import numpy as np
 from jaxtyping import Int64
 
 from recblr.array_types import ItemId, ItemsArray
-from recblr.errors import ConfigError
+from recblr.errors import ConfigError, RequestError, shown
+from recblr.item_ids import CANONICAL_INTEGER, IdType, as_list, exact_id
 
 CountsArray: TypeAlias = Int64[np.ndarray, "V"]
 IdsArray: TypeAlias = Int64[np.ndarray, "n"]
 
-_ID_TYPES: dict[str, type] = {"integer": int, "string": str}
+_ID_TYPES: dict[IdType, type] = {"integer": int, "string": str}
 # Integer ids are looked up in a table where it has at most so many places for an item, and so many at once, where that
 # is faster than a dict.
 _PLACES_PER_ITEM = 8
 _FEWEST_FOR_TABLE = 16
-
-_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,100}\s*", re.ASCII)  # more digits than any id has, few enough for int()
 
 
 class _Table(NamedTuple):
@@ -40,11 +38,17 @@ class _Table(NamedTuple):
 class ItemVocabulary:
     """The item ids of a catalogue, all integers or all strings, in order of the model's indices 1..V.
 
-    Types are strict: an integer id is matched by Python and NumPy integers only, never by a bool, a float or
-    a string; a string id by `str` and `np.str_` only.
+    Their type is part of the model. Ids of the other type are converted where that is exact, as `exact_id` says: the
+    string "25" is the integer 25, and the other way around. A bool, a float, None and all else match no id.
+
+    Attributes:
+        ids: [V]
+        id_type: "integer" or "string".
+        counts: [V]
     """
 
     ids: list[int] | list[str]
+    id_type: IdType
     counts: CountsArray
 
     def __init__(self, ids: Sequence[int] | Sequence[str] | np.ndarray, counts: Sequence[int] | np.ndarray) -> None:
@@ -72,31 +76,32 @@ class ItemVocabulary:
 
     def index(self, item_id: object) -> int:
         """The model's index of one item id, 1..V; 0 for one it does not know."""
-        if self.id_type == "string":
-            known = isinstance(item_id, str)
-        elif isinstance(item_id, np.generic):
-            known = item_id.dtype.kind in "iu"
-        else:
-            known = isinstance(item_id, int) and not isinstance(item_id, bool)
-        return self._index.get(item_id, 0) if known else 0
+        return self._index.get(exact_id(item_id, self.id_type), 0)
 
     def encode(self, item_ids: Iterable[object]) -> tuple[ItemsArray, int]:
         """The model's indices of item ids.
 
+        This decides for all of recblr what an id that a caller gives means. One of the vocabulary's type is known or
+        not. One of the other type is converted where that is exact, and then known or not. What is left, such as
+        "A-1" or 1.0 for integers or None, can be no id of this model, and is skipped like an unknown one as long as
+        another id is known. Where none is, the caller evidently speaks of another catalogue, or in another type.
+
         Args:
-            item_ids: any number of ids; a NumPy array must have one dimension.
+            item_ids: any number of ids, as a list, tuple, set or iterator, or as an array with one dimension of NumPy,
+                or of another library: a tensor, a pandas Series, an Arrow array. NumPy arrays of
+                integers and lists of Python's `int`, or of `str` for string ids, are the fastest.
 
         Returns:
             int32 [n] the indices of the known ones, in order, and how many others were skipped.
+
+        Raises:
+            RequestError: no id is known, and one can be no id of this model; the message names the first such.
         """
-        if isinstance(item_ids, np.ndarray):
+        if type(item_ids) is np.ndarray:  # no subclass: what a masked array masks is no id
             is_integer = item_ids.dtype.kind in "iu" and np.can_cast(item_ids.dtype, np.int64)
             if is_integer and len(item_ids) >= _FEWEST_FOR_TABLE and self._table is not None:
                 return self._encode_integers(item_ids.astype(np.int64), self._table)
-            # `tolist` gives Python's own types, but makes integers of dates too.
-            item_ids = item_ids.tolist() if item_ids.dtype.kind not in "mM" else list(item_ids)
-        elif not isinstance(item_ids, list | tuple):
-            item_ids = list(item_ids)
+        item_ids = as_list(item_ids)
         if set(map(type, item_ids)) <= {_ID_TYPES[self.id_type]}:
             if len(item_ids) >= _FEWEST_FOR_TABLE and self._table is not None:
                 with contextlib.suppress(OverflowError):  # an id beyond 64 bits
@@ -104,11 +109,39 @@ class ItemVocabulary:
                     return self._encode_integers(integers, self._table)
             indices = list(map(self._index.get, item_ids, repeat(0)))
         else:
-            indices = list(map(self.index, item_ids))
+            indices = self._indices_of_any_type(item_ids)
         n_unknown = indices.count(0)
         if n_unknown:
             indices = [index for index in indices if index]
         return np.fromiter(indices, dtype=np.int32, count=len(indices)), n_unknown
+
+    def _indices_of_any_type(self, item_ids: Sequence[object]) -> list[int]:
+        """The index of each, 0 where it has none.
+
+        Raises:
+            RequestError: see `encode`.
+        """
+        own = [exact_id(item_id, self.id_type) for item_id in item_ids]
+        indices = [self._index.get(item_id, 0) for item_id in own]
+        if None in own and not any(indices):
+            stranger = item_ids[own.index(None)]
+            advice = 'integers, or text such as "25"' if self.id_type == "integer" else "strings, or integers"
+            if isinstance(stranger, float | np.floating):
+                advice = 'whole numbers, by .astype("int64"); a missing value makes pandas turn integers into floats'
+            elif isinstance(stranger, bytes):
+                advice = "text, as bytes have to be decoded"
+            raise RequestError(
+                f"item id {shown(stranger)} is of type {type(stranger).__name__}, the model's item ids are "
+                f"{self.id_type}s such as {shown(self.ids[0])}, and it knows none of those given: give {advice}"
+            )
+        return indices
+
+    def in_own_type(self, item_ids: list[ItemId]) -> list[ItemId]:
+        """Ids in the vocabulary's type, in order, without those that have no exact form in it."""
+        if set(map(type, item_ids)) <= {_ID_TYPES[self.id_type]}:
+            return item_ids
+        own = (exact_id(item_id, self.id_type) for item_id in item_ids)
+        return [item_id for item_id in own if item_id is not None]
 
     def _encode_integers(self, item_ids: IdsArray, table: _Table) -> tuple[ItemsArray, int]:
         # `take` would give Python's lock away, which other threads may want, and wait for it.
@@ -136,15 +169,17 @@ class ItemVocabulary:
         return [ids[j - 1] for j in indices.tolist()]
 
     def parse(self, text: str) -> ItemId:
-        """An item id as typed in a shell.
+        """An item id as typed in a shell; blanks around an integer do not count.
 
         Raises:
-            ConfigError: the ids are integers and `text` is none.
+            ConfigError: the ids are integers, and `text` is none in its canonical decimal form.
         """
         if self.id_type == "string":
             return text
-        if not _INTEGER.fullmatch(text):
-            raise ConfigError(f"item id {text!r} is not an integer, as this model's ids are: check the ids")
+        if not CANONICAL_INTEGER.fullmatch(text.strip()):
+            raise ConfigError(
+                f"item id {shown(text)} is not an integer in plain decimal form, as this model's ids are: check the ids"
+            )
         return int(text)
 
     def popular(self) -> ItemsArray:
@@ -179,7 +214,7 @@ class ItemVocabulary:
         return vocabulary
 
 
-def _id_type(ids: Sequence[object]) -> str:
+def _id_type(ids: Sequence[object]) -> IdType:
     types = set(map(type, ids))
     for name, id_type in _ID_TYPES.items():
         if types == {id_type}:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from recblr.array_types import ItemId, ItemsArray
-from recblr.errors import RequestError
+from recblr.errors import RequestError, shown
+from recblr.item_ids import as_list, is_sequence
 from recblr.vocabulary import ItemVocabulary
 
 
@@ -22,15 +23,14 @@ class AllowList:
         """Keep item ids, those that a model does not know, too.
 
         Args:
-            ids: in any order; a NumPy array must have one dimension.
+            ids: in any order, in any form that `ItemVocabulary.encode` takes, but for iterators.
 
         Raises:
             RequestError: no sequence of ids.
         """
-        wrong = isinstance(ids, str | bytes | dict) or not isinstance(ids, Collection)
-        if wrong or (isinstance(ids, np.ndarray) and ids.ndim != 1):
-            raise RequestError(f"ids is {ids!r:.60}: give a sequence of item ids")
-        self._ids = np.array(ids) if isinstance(ids, np.ndarray) else tuple(ids)
+        if not is_sequence(ids) or getattr(ids, "ndim", 1) != 1:
+            raise RequestError(f"ids is {shown(ids)}: give a sequence of item ids")
+        self._ids = ids.copy() if isinstance(ids, np.ndarray) else tuple(as_list(ids))
         self._latest: tuple[ItemVocabulary, ItemsArray] | None = None
 
     def __len__(self) -> int:
@@ -38,10 +38,17 @@ class AllowList:
         return len(self._ids)
 
     def items(self, vocabulary: ItemVocabulary) -> ItemsArray:
-        """int32 [n] the indices of those that the model knows, ascending, not to be written."""
+        """int32 [n] the indices of those that the model knows, ascending, not to be written.
+
+        Raises:
+            RequestError: it knows none, and one can be no id of this model; see `ItemVocabulary.encode`.
+        """
         latest = self._latest
         if latest is None or latest[0] is not vocabulary:
-            found, _ = vocabulary.encode(self._ids)
+            try:
+                found, _ = vocabulary.encode(self._ids)
+            except RequestError as error:
+                raise RequestError(f"the AllowList: {error}") from error
             items = np.unique(found)
             items.flags.writeable = False
             self._latest = latest = (vocabulary, items)

@@ -17,6 +17,7 @@ from recblr.array_types import (
     TopScoresArray,
 )
 from recblr.errors import BundleError, ConfigError, RequestError
+from recblr.item_ids import IdType
 from recblr.runtime.backend import Backend, LeasingBackend, Limits
 from recblr.runtime.batch_runner import run_rows
 from recblr.runtime.batcher import Batcher
@@ -99,6 +100,11 @@ class Engine:
         return self.bundle.manifest.n_items
 
     @property
+    def id_type(self) -> IdType:
+        """Of the model's item ids, "integer" or "string"; ids of the other are converted where that is exact."""
+        return self.bundle.vocabulary.id_type
+
+    @property
     def max_k(self) -> int:
         """The most results per row that the graph itself ranks; the catalogue is ranked beside it for more."""
         return min(self.bundle.manifest.max_k, self.n_items)
@@ -124,7 +130,8 @@ class Engine:
         """The best next items for users given by their whole histories.
 
         Args:
-            histories: [B] per user the item ids in chronological order, as list, tuple or NumPy array.
+            histories: [B] per user the item ids in chronological order, as list, tuple, NumPy array or what else
+                `ItemVocabulary.encode` takes. It says, too, what the ids of another type than `id_type` mean.
             k: results per user.
             exclude_seen: leave out the items of the history.
             exclude: [B] item ids to leave out besides, or None.
@@ -136,7 +143,8 @@ class Engine:
             One ranking per user, in order.
 
         Raises:
-            RequestError: `k` out of range, or arguments of another form.
+            RequestError: `k` out of range, arguments of another form, or a row or list of ids of which the model knows
+                none and one is of a type that it cannot know.
             OverloadedError, DeadlineError, ClosedError, BackendError, ForkError: see `recblr.runtime.Batcher.submit`,
                 where the engine batches.
         """

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection, Sequence
-from typing import Any, TypeAlias, TypeGuard
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from recblr.array_types import ItemId, ItemsArray, StatesArray
-from recblr.errors import RequestError
+from recblr.errors import RequestError, shown
+from recblr.item_ids import is_sequence
 from recblr.runtime.allow_list import AllowList
 from recblr.runtime.bundle import StateArray
 from recblr.vocabulary import ItemVocabulary
@@ -27,16 +28,20 @@ def encode_rows(vocabulary: ItemVocabulary, rows: object, name: str) -> tuple[li
     """Each row's known items, in order, and how many of its ids are unknown; `name` is for the errors.
 
     Raises:
-        RequestError: not a sequence of sequences.
+        RequestError: not a sequence of sequences, or a row of which none can be an id of this model; see
+            `ItemVocabulary.encode`.
     """
-    if not _is_sequence(rows):
-        raise RequestError(f"{name} is {_shown(rows)}: give one sequence of item ids per row")
+    if not is_sequence(rows):
+        raise RequestError(f"{name} is {shown(rows)}: give one sequence of item ids per row")
     items: list[ItemsArray] = []
     unknown: list[int] = []
     for b, row in enumerate(rows):
-        if not _is_sequence(row) or (isinstance(row, np.ndarray) and row.ndim != 1):
-            raise RequestError(f"{name}[{b}] is {_shown(row)}: give a sequence of item ids per row")
-        encoded, skipped = vocabulary.encode(row)
+        if not is_sequence(row) or getattr(row, "ndim", 1) != 1:
+            raise RequestError(f"{name}[{b}] is {shown(row)}: give a sequence of item ids per row")
+        try:
+            encoded, skipped = vocabulary.encode(row)
+        except RequestError as error:
+            raise RequestError(f"{name}[{b}]: {error}") from error
         items.append(encoded)
         unknown.append(skipped)
     return items, unknown
@@ -54,11 +59,11 @@ def encode_exclusions(
     """Each row's items that must not be ranked: the known ones of `exclude`, and `seen`; sorted, unique.
 
     Raises:
-        RequestError: not a sequence of `n_rows` sequences or Nones.
+        RequestError: not a sequence of `n_rows` sequences or Nones, or one of them as `encode_rows` refuses it.
     """
     if exclude is None:
         return [_NO_ITEMS] * n_rows if seen is None else [np.unique(row) for row in seen]
-    if _is_sequence(exclude):
+    if is_sequence(exclude):
         exclude = [() if row is None else row for row in exclude]
     items, _ = encode_rows(vocabulary, exclude, "exclude")
     if len(items) != n_rows:
@@ -72,17 +77,22 @@ def encode_allowed(vocabulary: ItemVocabulary, only: Only, n_rows: int) -> Items
     """The items that may be ranked, sorted: one array for all rows, or one per row, None where a row may have all.
 
     Raises:
-        RequestError: neither a sequence of item ids nor one of `n_rows` such sequences or Nones.
+        RequestError: neither a sequence of item ids nor one of `n_rows` such sequences or Nones, or ids as
+            `ItemVocabulary.encode` refuses them.
     """
     if only is None:
         return None
     if isinstance(only, AllowList):
         return only.items(vocabulary)
-    if not _is_sequence(only):
-        raise RequestError(f"only is {_shown(only)}: give a sequence of item ids, or one per row")
+    if not is_sequence(only):
+        raise RequestError(f"only is {shown(only)}: give a sequence of item ids, or one per row")
     first = next(iter(only), 0)
-    if first is not None and not isinstance(first, AllowList) and not _is_sequence(first):
-        items, _ = vocabulary.encode(only)
+    of_rows = first is None and isinstance(only, list | tuple)  # an array's missing value is no row that may have all
+    if not of_rows and not isinstance(first, AllowList) and not is_sequence(first):
+        try:
+            items, _ = vocabulary.encode(only)
+        except RequestError as error:
+            raise RequestError(f"only: {error}") from error
         return np.unique(items)
     unprepared = [() if row is None or isinstance(row, AllowList) else row for row in only]
     rows, _ = encode_rows(vocabulary, unprepared, "only")
@@ -120,8 +130,8 @@ def prepare_states(states: States, n_rows: int, initial_state: StateArray) -> St
     size = len(initial_state)
     if states is None:
         return np.tile(initial_state, (n_rows, 1))
-    if not _is_sequence(states):
-        raise RequestError(f"states is {_shown(states)}: give an array [B, {size}], or one state or None per row")
+    if not is_sequence(states):
+        raise RequestError(f"states is {shown(states)}: give an array [B, {size}], or one state or None per row")
     if len(states) != n_rows:
         raise RequestError(f"{len(states)} states for {n_rows} rows: give one per row, None for a new user")
     if isinstance(states, np.ndarray) and states.dtype == np.float32 and states.shape == (n_rows, size):
@@ -150,16 +160,3 @@ def _as_float32(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
         raise RequestError(f"{name} has shape {array.shape}, this model's states need {shape}: is it another model's?")
     with np.errstate(over="ignore"):  # becomes inf, which the caller refuses
         return array.astype(np.float32)
-
-
-def _is_sequence(value: object) -> TypeGuard[Collection[Any]]:
-    if type(value) is list or type(value) is tuple:  # mostly; the checks below take microseconds
-        return True
-    if isinstance(value, np.ndarray):
-        return value.ndim > 0
-    return isinstance(value, Collection) and not isinstance(value, str | bytes | dict)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

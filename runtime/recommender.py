@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from os import PathLike
@@ -10,7 +11,8 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 from recblr.array_types import ItemId
-from recblr.errors import RequestError
+from recblr.errors import ConfigError, RequestError, shown
+from recblr.item_ids import as_list, exact_id, is_sequence
 from recblr.runtime.allow_list import AllowList
 from recblr.runtime.engine import Engine
 from recblr.runtime.fork_guard import ForkGuard
@@ -25,6 +27,8 @@ NewEvent: TypeAlias = tuple[UserId, ItemIds] | tuple[UserId, ItemIds, EventId | 
 
 _DEFAULT_CACHE_BYTES = 256 * 1024**2
 
+_log = logging.getLogger(__name__)
+
 
 class Recommender:
     """The best next items for users whose histories it keeps.
@@ -36,6 +40,10 @@ class Recommender:
     Any number of threads may call it at once, and any number of processes may share the store; in asyncio,
     call its methods through `asyncio.to_thread`. With states in host memory, no lock is held while the model runs; on
     the GPU, a user's state is leased to one call at a time.
+
+    Histories are kept as they are given, whatever the type of the model's ids: an integer and the string of its digits
+    are one item to it. Stored ids that can be none of the model's, such as "A-1" where those are integers, are skipped
+    like unknown ones, with a warning in the log and no error, which would meet all users of a call.
 
     With `max_history`, a state may know of events that are no longer kept; a rebuilt one does not.
     """
@@ -73,6 +81,7 @@ class Recommender:
         self._store: Store = (
             open_store(store, max_history) if store is None or isinstance(store, str | PathLike) else store
         )
+        self._warned: Engine | None = None  # the latest whose ids a stored one cannot be
         self._swapping = threading.Lock()
         self._fork_guard = ForkGuard("Recommender")
         self._closed = False
@@ -102,7 +111,8 @@ class Recommender:
 
         Args:
             user: an integer or a string; 1 and "1" are two users.
-            items: item ids in chronological order, also such as the model does not know; none change nothing.
+            items: item ids in chronological order, integers or strings, also such as the model does not know; none
+                change nothing.
             event_id: repeating it for the user changes nothing, as long as the event is kept.
 
         Returns:
@@ -184,7 +194,8 @@ class Recommender:
             The ranking; its `unknown` is 0.
 
         Raises:
-            RequestError: `k` out of range, or arguments of another form.
+            RequestError: `k` out of range, arguments of another form, or `exclude` or `only` of which the model knows
+                none and one is of a type that it cannot know.
             StoreError: the store failed.
         """
         return self.recommend_many([user], k, exclude_seen, [exclude], None if only is None else [only])[0]
@@ -230,7 +241,9 @@ class Recommender:
             rankings += self._rank(serving, users[part], k, exclude_seen, excluded[part], of_part)
         return rankings
 
-    def swap(self, model: Engine | str | PathLike[str], rebuild: int = 0) -> None:
+    def swap(
+        self, model: Engine | str | PathLike[str], rebuild: int = 0, *, allow_id_type_change: bool = False
+    ) -> None:
         """Put another model in place, while the old one keeps answering.
 
         The new one is loaded and run once beside the old, then takes its place at once. Requests under way end with
@@ -241,14 +254,25 @@ class Recommender:
             model: an engine, or the path of a bundle.
             rebuild: how many of the users asked for latest get their states before the new model takes over, in
                 batches, so that it does not start with long histories.
+            allow_id_type_change: take a model whose item ids are strings where the old one's are integers, or the
+                other way around. It answers with ids of its type; histories are converted as they are read.
 
         Raises:
             BundleError, ConfigError, MissingExtraError: see `recblr.runtime.load`.
+            ConfigError: the models' ids are of two types.
             StoreError: the store failed while states were rebuilt.
         """
         self._check_usable()
         with self._swapping:
             serving = self._serve(model)
+            old, new = self.engine.id_type, serving.engine.id_type
+            if new != old and not allow_id_type_change:
+                if serving.engine is not model:
+                    serving.engine.close()
+                raise ConfigError(
+                    f"the item ids of {serving.engine.bundle.path} are {new}s, those of the model in place {old}s: "
+                    "train it with ids of one type, or swap with allow_id_type_change=True"
+                )
             serving.engine.recommend([serving.engine.bundle.vocabulary.ids[:1]], k=1)  # the first run allocates
             self._next = serving
             try:
@@ -293,13 +317,16 @@ class Recommender:
                     serving.drop(users[b])
             held.restart(partial)
             new_items = [
-                self._items(log) if not seq else [item for event in log if event.seq > seq for item in event.items]
+                self._known_type(
+                    serving.engine,
+                    self._items(log) if not seq else [item for event in log if event.seq > seq for item in event.items],
+                )
                 for seq, log in zip(held.seqs.tolist(), events, strict=True)
             ]
             exclude = excluded
             if exclude_seen:
                 exclude = [
-                    [*(() if row is None else row), *self._items(log)]
+                    [*(() if row is None else as_list(row)), *self._known_type(serving.engine, self._items(log))]
                     for row, log in zip(excluded, events, strict=True)
                 ]
             rankings = held.step(new_items, k, exclude, allowed)
@@ -314,6 +341,20 @@ class Recommender:
         # Events are trimmed whole, so that a few items more may be stored.
         return items if self._store.max_history is None else items[-self._store.max_history :]
 
+    def _known_type(self, engine: Engine, items: list[ItemId]) -> list[ItemId]:
+        """Stored ids in the type of the model's, without those that it cannot know."""
+        own = engine.bundle.vocabulary.in_own_type(items)
+        if len(own) < len(items) and self._warned is not engine:
+            self._warned = engine
+            stranger = next(item for item in items if exact_id(item, engine.id_type) is None)
+            _log.warning(
+                "histories hold item ids such as %s, which the model in place cannot know, as its ids are %ss: "
+                "they are skipped; is it the model of these histories?",
+                shown(stranger),
+                engine.id_type,
+            )
+        return own
+
     def _check_usable(self) -> None:
         self._fork_guard.check()
         if self._closed:
@@ -324,11 +365,11 @@ def _as_append(event: Any) -> Append:
     if not isinstance(event, tuple | list) or len(event) not in (2, 3):
         raise RequestError(f"an event is {event!r:.60}: give (user, items) or (user, items, event_id)")
     user, items, event_id = (*event, None)[:3]
-    if not isinstance(items, Collection) or isinstance(items, str | bytes | dict):
-        raise RequestError(f"items is {items!r:.60}: give a sequence of item ids")
+    if not is_sequence(items) or getattr(items, "ndim", 1) != 1:
+        raise RequestError(f"items is {shown(items)}: give a sequence of item ids")
     return Append(
         check_id(user, "user"),
-        [check_id(item, f"items[{j}]") for j, item in enumerate(items)],
+        [check_id(item, f"items[{j}]") for j, item in enumerate(as_list(items))],
         None if event_id is None else check_id(event_id, "event_id"),
     )
 
@@ -348,13 +389,13 @@ def _rows(rows: Only, n_users: int, name: str) -> list[Any]:
     """
     if rows is None:
         return [None] * n_users
-    if not isinstance(rows, Collection) or isinstance(rows, str | bytes | dict) or len(rows) != n_users:
-        raise RequestError(f"{name} is {rows!r:.60} for {n_users} users: give one list per user, or None")
+    if not is_sequence(rows) or len(rows) != n_users:
+        raise RequestError(f"{name} is {shown(rows)} for {n_users} users: give one list per user, or None")
     for b, row in enumerate(rows):
         if row is None or isinstance(row, AllowList):
             continue
-        if not isinstance(row, Collection) or isinstance(row, str | bytes | dict):
-            raise RequestError(f"{name}[{b}] is {row!r:.60}: give a sequence of item ids")
+        if not is_sequence(row):
+            raise RequestError(f"{name}[{b}] is {shown(row)}: give a sequence of item ids")
     return list(rows)
 
 

@@ -21,7 +21,7 @@ from recblr.runtime.ranking import Ranking
 
 EXAMPLE = {"histories": [[1, 2, 3], [42]], "k": 3, "exclude_seen": True, "exclude": [[7], []], "only": [50, 172, 181]}
 
-# Strict, so that neither true nor 1.0 nor "1" is taken for item 1; one error says enough.
+# Strict, so that neither true nor 1.0 is taken for item 1; one error says enough.
 _ItemId: TypeAlias = StrictInt | StrictStr
 _Ids: TypeAlias = Annotated[list[_ItemId], Field(fail_fast=True)]
 _Rows: TypeAlias = Annotated[list[_Ids], Field(fail_fast=True)]
@@ -38,7 +38,8 @@ class RecommendRequest(BaseModel):
 
     histories: Annotated[_Rows, WithJsonSchema(_ROWS_SCHEMA)] = Field(
         description="Per user the item ids in chronological order. Ids the model does not know are skipped "
-        "and counted. A user with no known item gets the most popular items."
+        "and counted. A user with no known item gets the most popular items. The string of an integer's digits is "
+        "the same id; a list without a known id is refused if one can be none of the model's for its type."
     )
     k: StrictInt = Field(default=10, description="Results per user, at most the items of the catalogue.")
     exclude_seen: StrictBool = Field(default=True, description="Leave out the items of the history.")

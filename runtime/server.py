@@ -54,7 +54,7 @@ _DISCARDED_BODIES = 4
 _DESCRIPTION = """The best next items for users, given their histories.
 
 One request holds at most {histories:,} histories, {ids:,} item ids in all, and {mebibytes} MiB, and asks for at most
-{results:,} results. Requests of many connections are merged into batches.
+{results:,} results. Requests of many connections are merged into batches. The item ids of this model are {id_type}s.
 Every error has the form `{{"error": "what is wrong and what to do"}}`."""
 
 
@@ -76,7 +76,11 @@ def create_app(engine: Engine) -> FastAPI:
         title="recblr",
         version=recblr.__version__,
         description=_DESCRIPTION.format(
-            histories=MAX_HISTORIES, ids=MAX_IDS, results=MAX_RESULTS, mebibytes=MAX_BODY_BYTES // 1024**2
+            histories=MAX_HISTORIES,
+            ids=MAX_IDS,
+            results=MAX_RESULTS,
+            mebibytes=MAX_BODY_BYTES // 1024**2,
+            id_type=engine.id_type,
         ),
         docs_url=None,  # FastAPI's own pages load their scripts from the internet
         redoc_url=None,

@@ -25,6 +25,7 @@ from recblr.files import write_text
 from recblr.model import RecBLR
 from recblr.objective import Objective
 from recblr.preparation import DataSettings, PreparedData, prepare
+from recblr.saved_run import load_run
 from recblr.trainer import SELECTION_METRIC, EpochRecord, Trainer, TrainingConfig
 
 QUALITY = RESULTS / "quality"
@@ -103,7 +104,7 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     resume_file = work / f"{name}.resume"
     if resume_file.exists():
-        trainer.resume(resume_file)
+        trainer.resume(load_run(resume_file))
         click.echo(f"resuming after epoch {trainer.state.epoch}")
     best = trainer.fit(Progress(), resume_file)
     model = trainer.model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from recblr.checkpoint import Checkpoint
-from recblr.cli.tables import metrics_table
+from recblr.cli.options import print_notes
+from recblr.cli.tables import metrics_table, repeats_warning
 from recblr.config import RecBLRConfig
-from recblr.data import Summary, summary_table
+from recblr.data import DataIdentity, Summary, summary_table
+from recblr.data.sources import local_files
 from recblr.distributed import Processes
-from recblr.errors import CheckpointError, ConfigError, RecblrError
+from recblr.errors import ConfigError, RecblrError
 from recblr.evaluation import evaluate
-from recblr.files import check_writable
+from recblr.files import check_not_input, check_writable
 from recblr.model import RecBLR
 from recblr.preparation import DataSettings, PreparedData, prepare
+from recblr.run_data import RunData
+from recblr.saved_run import SavedRun, load_run
 from recblr.trainer import SELECTION_METRIC, EpochRecord, Trainer, TrainingConfig
 from recblr.training_log import plot_training, write_log
 
@@ -28,22 +33,22 @@ class TrainingRun:
     """One run of recblr-train.
 
     Args:
-        data: the interactions.
+        data: the files of interactions: paths, folders, globs or URIs.
         output: the model file.
         data_settings: how to read, filter and split.
         model_settings: `RecBLRConfig` without the number of items.
         config: training settings.
         device: "auto", or as PyTorch names it.
-        resume: go on from the run's resume file.
+        resume: go on from the run's resume file, where there is one.
 
     Raises:
         ConfigError: a device that is not there.
-        OutputError: the output cannot be written.
+        OutputError: the output, or a file beside it, cannot be written or is the data.
     """
 
     def __init__(
         self,
-        data: Path,
+        data: Sequence[str],
         output: Path,
         data_settings: DataSettings,
         model_settings: dict[str, Any],
@@ -54,11 +59,14 @@ class TrainingRun:
         self._data, self._output = data, output
         self._data_settings, self._model_settings, self._config = data_settings, model_settings, config
         self.device = _device(device)
-        self._resume_file = output.with_name(output.name + ".resume")
-        if resume and not self._resume_file.exists():
-            raise CheckpointError(f"{self._resume_file} does not exist: nothing to resume; leave --resume out")
         self._resume = resume
-        check_writable(output)
+        self._resume_file, self._log, self._plot = (
+            output.with_name(f"{output.name}.{suffix}") for suffix in ("resume", "log.jsonl", "png")
+        )
+        inputs = local_files(data)
+        for path in (output, self._resume_file, self._log, self._plot):
+            check_not_input(path, inputs)
+            check_writable(path)
 
     def execute(self, processes: Processes) -> None:
         """Train, evaluate on the test part, and write model, log and plot.
@@ -69,18 +77,36 @@ class TrainingRun:
         """
         console = Console(quiet=not processes.is_first)
         prepared = prepare(self._data, self._data_settings)
-        console.print(summary_table(Summary.of(prepared.interactions, prepared.report), self._data.name))
+        summary = Summary.of(prepared.interactions, prepared.report)
+        console.print(summary_table(summary, prepared.report.name))
+        config = RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings)
+        if processes.is_first:
+            obstacles = filter(None, (config.export_obstacle, config.engine_obstacle))  # told now, not after hours
+            print_notes((*prepared.report.notes, *obstacles))
+        identity = DataIdentity(prepared.interactions)
+        run_data = RunData.of(prepared, identity)
+        resumed = self._resumed(console)
+        if resumed is not None:
+            run_data = RunData.from_dict(resumed.data)
+            prepared = run_data.restore(prepared, identity)
         torch.manual_seed(self._config.seed)
-        model = RecBLR(RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings))
-        checkpoint = self._checkpoint(model, prepared)
+        model = RecBLR(config)
+        checkpoint = self._checkpoint(model, prepared, run_data, summary)
+        del identity  # its memory is wanted for training
         trainer = Trainer(model, prepared.split, self._config, processes, self.device)
-        if self._resume:
-            trainer.resume(self._resume_file)
+        if resumed is not None:
+            trainer.resume(resumed)
             console.print(f"resuming after epoch {trainer.state.epoch}")
-        monitor = _Monitor(console, trainer, checkpoint, self._output)
+        if trainer.rows_in_pieces:
+            console.print(
+                f"{trainer.rows_in_pieces:,} histories are longer than --batch-tokens ({self._config.batch_tokens:,}): "
+                "they are learned in pieces, with the state carried on and the gradient cut between them",
+                highlight=False,
+            )
+        monitor = _Monitor(console, trainer, checkpoint, self._output, self._log, self._plot)
         try:
             with monitor.progress:
-                best = trainer.fit(monitor, self._resume_file)
+                best = trainer.fit(monitor, self._resume_file, run_data.to_dict())
         except (KeyboardInterrupt, RecblrError):
             if processes.is_first:
                 kept = f"the best model so far is in {self._output}" if trainer.state.best else "no epoch was finished"
@@ -88,23 +114,34 @@ class TrainingRun:
             raise
         if processes.is_first:
             checkpoint.model = model  # which now has the best weights
-            checkpoint.metrics = {
-                "validation": best.validation,
-                "test": evaluate(model, prepared.split.test).to_dict(),
-            }
+            test = evaluate(model, prepared.split.test)
+            checkpoint.metrics = {"validation": best.validation, "test": test.to_dict()}
             checkpoint.save(self._output)
             console.print(metrics_table(checkpoint.metrics))
+            warning = repeats_warning(test)
+            if warning:
+                console.print(f"[bold]{warning}", highlight=False, soft_wrap=True)
             console.print(f"wrote {self._output} (best epoch {best.epoch} of {trainer.state.epoch})")
 
-    def _checkpoint(self, model: RecBLR, prepared: PreparedData) -> Checkpoint:
+    def _resumed(self, console: Console) -> SavedRun | None:
+        """The run to go on with, if that was asked for and there is one."""
+        if not self._resume:
+            return None
+        if not self._resume_file.exists():
+            console.print(f"nothing to resume, as {self._resume_file} does not exist: starting anew", highlight=False)
+            return None
+        return load_run(self._resume_file)
+
+    def _checkpoint(self, model: RecBLR, prepared: PreparedData, run_data: RunData, summary: Summary) -> Checkpoint:
         return Checkpoint(
             model=model,
             vocabulary=prepared.vocabulary(),
             data={
-                "name": self._data.name,
-                "fingerprint": prepared.interactions.fingerprint(),
+                "name": prepared.report.name,
+                "fingerprint": run_data.fingerprint,
+                "ties": run_data.order.ties,
                 "settings": self._data_settings.to_dict(),
-                "summary": Summary.of(prepared.interactions, prepared.report).to_dict(),
+                "summary": summary.to_dict(),
             },
             training=dataclasses.asdict(self._config) | {"device": self.device.split(":")[0]},
         )
@@ -126,8 +163,11 @@ def _device(name: str) -> str:
 class _Monitor:
     """Shows progress; saves the model whenever it is the best so far; keeps log and plot up to date."""
 
-    def __init__(self, console: Console, trainer: Trainer, checkpoint: Checkpoint, output: Path) -> None:
-        self._console, self._trainer, self._checkpoint, self._output = console, trainer, checkpoint, output
+    def __init__(
+        self, console: Console, trainer: Trainer, checkpoint: Checkpoint, output: Path, log: Path, plot: Path
+    ) -> None:
+        self._console, self._trainer, self._checkpoint = console, trainer, checkpoint
+        self._output, self._log, self._plot = output, log, plot
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -164,8 +204,8 @@ class _Monitor:
             self._checkpoint.training["best_epoch"] = record.epoch
             self._checkpoint.metrics = {"validation": record.validation}
             self._checkpoint.save(self._output)
-        write_log(self._output.with_suffix(".log.jsonl"), self._trainer.state.records)
-        plot_training(self._output.with_suffix(".png"), self._trainer.state.records)
+        write_log(self._log, self._trainer.state.records)
+        plot_training(self._plot, self._trainer.state.records)
         self._console.print(
             f"epoch {record.epoch:3}  loss {record.loss:.4f}  "
             f"validation {SELECTION_METRIC} {record.validation[SELECTION_METRIC]:.4f}  "

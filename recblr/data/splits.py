@@ -10,6 +10,8 @@ import numpy as np
 
 from recblr.data.arrays import ItemsArray, RowOffsetsArray, RowsArray
 from recblr.data.interactions import Interactions
+from recblr.data.ragged import row_offsets, row_positions
+from recblr.data.times import Moment, moment_in_unit, time_span
 from recblr.errors import ConfigError, DataError
 
 _MIN_TARGETS = 2  # a metric over one user says nothing
@@ -38,10 +40,7 @@ class Sequences:
     def latest(self, n: int) -> Sequences:
         """Each row's last `n` items, or all where it has fewer."""
         lengths = np.minimum(self.lengths, n)
-        offsets = np.zeros(len(self) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        place = np.arange(offsets[-1]) + np.repeat(self.offsets[1:] - offsets[1:], lengths)
-        return Sequences(self.items[place], offsets)
+        return Sequences(self.items[row_positions(self.offsets[1:] - lengths, lengths)], row_offsets(lengths))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +102,7 @@ def leave_one_out(interactions: Interactions) -> Split:
     )
 
 
-def split_at_times(interactions: Interactions, validation_time: float, test_time: float) -> Split:
+def split_at_times(interactions: Interactions, validation_time: Moment, test_time: Moment) -> Split:
     """Train on what came before a time, and predict each user's next item after it.
 
     The training part holds everything before `validation_time`; users without any there have no row in it.
@@ -113,17 +112,19 @@ def split_at_times(interactions: Interactions, validation_time: float, test_time
 
     Args:
         interactions: what to split.
-        validation_time: in the unit of the timestamps.
+        validation_time: a number in the unit of the timestamps; or ISO 8601 text, where they are dates and times.
         test_time: likewise; later than `validation_time`.
 
     Raises:
-        ConfigError: the times are not finite numbers in ascending order.
-        DataError: a part has nothing to train on, or fewer than 2 targets.
+        ConfigError: the times are neither finite numbers nor ISO 8601, or not in ascending order.
+        DataError: a part has nothing to train on, or fewer than 2 targets; text where the timestamps are plain numbers.
     """
-    if not (math.isfinite(validation_time) and math.isfinite(test_time) and validation_time < test_time):
+    starts = [
+        moment_in_unit(time, interactions.time_unit, interactions.timestamps) for time in (validation_time, test_time)
+    ]
+    if not (all(map(math.isfinite, starts)) and starts[0] < starts[1]):
         raise ConfigError(f"validation time {validation_time} and test time {test_time}: give two, the earlier first")
-    seen_by_validation = _counts_before(interactions, validation_time)
-    seen_by_test = _counts_before(interactions, test_time)
+    seen_by_validation, seen_by_test = (_counts_before(interactions, start) for start in starts)
     users = np.flatnonzero(seen_by_validation)
     if len(users) == 0:
         raise DataError(f"nothing to train on before {validation_time}: {_span(interactions)}, so choose a later time")
@@ -142,7 +143,7 @@ def split_at_times(interactions: Interactions, validation_time: float, test_time
 
 
 def _span(interactions: Interactions) -> str:
-    return f"the data reach from {interactions.timestamps.min()} to {interactions.timestamps.max()}"
+    return f"the data reach {time_span(interactions.timestamps, interactions.time_unit)}"
 
 
 def _counts_before(interactions: Interactions, time: float) -> RowsArray:
@@ -166,10 +167,7 @@ def _targets(interactions: Interactions, seen: RowsArray, limits: RowsArray) -> 
 
 def _prefixes(interactions: Interactions, users: RowsArray, lengths: RowsArray) -> Sequences:
     """The first `lengths` interactions of each of `users`."""
-    offsets = np.zeros(len(users) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
+    offsets = row_offsets(lengths)
     if offsets[-1] == interactions.n_interactions:  # everything: nothing to copy
         return Sequences(interactions.items, interactions.offsets)
-    rows = np.repeat(interactions.offsets[users] - offsets[:-1], lengths)
-    rows += np.arange(offsets[-1])
-    return Sequences(interactions.items[rows], offsets)
+    return Sequences(interactions.items[row_positions(interactions.offsets[users], lengths)], offsets)

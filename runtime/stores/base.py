@@ -7,16 +7,14 @@ import secrets
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
-import numpy as np
-
 from recblr.array_types import ItemId
-from recblr.errors import ConfigError, RequestError
+from recblr.errors import ConfigError, RequestError, shown
+from recblr.item_ids import ID_LIMIT, exact_id
 
 UserId: TypeAlias = int | str
 EventId: TypeAlias = int | str
 
 _MAX_ID_CHARACTERS = 1_024
-_ID_LIMIT = 10**100  # as many digits as a vocabulary reads
 
 
 class Append(NamedTuple):
@@ -51,7 +49,8 @@ class Event(NamedTuple):
 class Store(Protocol):
     """Histories of users as logs of events. Any number of threads may call it at once.
 
-    Stores keep item ids as users give them, so that histories outlive a model. An event is kept until it is forgotten,
+    Stores keep item ids as users give them, integers and strings apart, so that histories outlive a model; what an id
+    means, a model decides when it reads them. An event is kept until it is forgotten,
     or, with `max_history`, until at least so many items came after it; its id is remembered as long as it is kept.
     No clock is read: the order of events is that in which they were stored.
 
@@ -91,19 +90,19 @@ def check_id(value: object, name: str) -> int | str:
     Raises:
         RequestError: of another type, too long, or no valid Unicode.
     """
-    if isinstance(value, str):
-        if len(value) > _MAX_ID_CHARACTERS:
-            raise RequestError(f"{name} has {len(value):,} characters: give at most {_MAX_ID_CHARACTERS:,}")
+    checked = exact_id(value, "string" if isinstance(value, str) else "integer")
+    if checked is None:
+        raise RequestError(f"{name} is {shown(value)}: give an integer or a string")
+    if isinstance(checked, str):
+        if len(checked) > _MAX_ID_CHARACTERS:
+            raise RequestError(f"{name} has {len(checked):,} characters: give at most {_MAX_ID_CHARACTERS:,}")
         try:
-            value.encode()
+            checked.encode()
         except UnicodeEncodeError as error:
-            raise RequestError(f"{name} is {value!r:.60}, which is no valid Unicode: repair the text") from error
-        return str(value)
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        if abs(int(value)) >= _ID_LIMIT:
-            raise RequestError(f"{name} is a number of more than 100 digits: give a smaller one")
-        return int(value)
-    raise RequestError(f"{name} is {value!r:.60}: give an integer or a string")
+            raise RequestError(f"{name} is {shown(checked)}, which is no valid Unicode: repair the text") from error
+    elif abs(checked) >= ID_LIMIT:
+        raise RequestError(f"{name} is a number of more than 100 digits: give a smaller one")
+    return checked
 
 
 def check_max_history(max_history: int | None) -> int | None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
@@ -112,7 +113,7 @@ def triton(repository: Path) -> _SimulatedTriton:
     return _SimulatedTriton(repository / "recblr")
 
 
-def _build_engine(graph: onnx.ModelProto, **changes: Any) -> Engine:
+def _build_engine(graph: onnx.ModelProto, _model_path: Path, **changes: Any) -> Engine:
     """Stands in for the builder of engines."""
     engine = Engine(
         plan=b"plan",
@@ -315,6 +316,18 @@ def test_the_client_of_the_readme(
         client["recommend"](_Client(triton), [["item-1"]], states[:1], [[]])
 
 
+def test_the_client_of_the_readme_takes_ids_of_both_types(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(shutil.copytree(repository, tmp_path / "models"))
+    for ids in ([7, 25], ["7", "25"]):
+        Path("recblr/items.json").write_text(json.dumps({"ids": ids}))
+        client: dict[str, Any] = {}
+        exec(code, client)
+        assert client["padded"]([[25, "7", "007", 7.0, True], []]).tolist() == [[2, 1], [0, 0]]
+
+
 def test_readmes(repository: Path, engine_repository: Path) -> None:
     onnx_text, engine_text = ((root / "README.md").read_text() for root in (repository, engine_repository))
     for text in (onnx_text, engine_text):
@@ -375,7 +388,7 @@ def test_a_failure_leaves_the_old_repository(bundle: Path, tmp_path: Path, monke
 )
 def test_an_engine_that_does_not_fit(bundle: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ExportError, match=message):
-        write_repository(bundle, tmp_path / "models", lambda graph: _build_engine(graph, **changes))
+        write_repository(bundle, tmp_path / "models", lambda *of: _build_engine(*of, **changes))
     assert not list(tmp_path.iterdir())
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from collections import Counter
 
 import numpy as np
@@ -101,10 +103,35 @@ def test_an_epoch_has_every_target_once_after_its_predecessor(lengths: list[int]
     for batch, tokens in epoch(sequences, max_tokens, seed):
         assert batch.items.dtype == batch.targets.dtype == batch.offsets.dtype == torch.int64
         assert tokens == len(batch.items) == len(batch.targets) == batch.offsets[-1]
-        assert tokens <= max_tokens or len(batch.offsets) == 2
+        assert tokens <= max_tokens
         assert torch.equal(batch.targets, batch.items + 1)  # the item that stands next
         found += batch.targets.tolist()
     assert sorted(found) == all_targets(sequences)
+
+
+def test_a_row_longer_than_a_batch_comes_in_pieces_in_order() -> None:
+    sequences = sequences_of([4, 24, 3])
+    windows = training_windows(sequences, None)
+    for world_size in (1, 2):
+        ranks = [
+            list(training_batches(sequences, windows, 10, np.random.default_rng(1), rank, world_size))
+            for rank in range(world_size)
+        ]
+        pieces = [
+            (
+                functools.reduce(operator.iadd, (batch.targets.tolist() for batch, _ in step), []),
+                step[0][0].continues,
+                step[0][0].continued,
+                step[0][1],
+            )
+            for step in zip(*ranks, strict=True)
+            if step[0][0].continues or step[0][0].continued
+        ]
+        assert pieces == [
+            (list(range(6, 13)), False, True, 7),
+            (list(range(13, 21)), True, True, 8),
+            (list(range(21, 29)), True, False, 8),
+        ]
 
 
 def test_order_follows_the_generator() -> None:

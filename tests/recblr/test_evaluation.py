@@ -92,7 +92,9 @@ def test_ranks_equal_brute_force(mask_seen: bool, bounds: dict[str, int], monkey
         monkeypatch.setattr(evaluation, name, value)
     targets, scorer = random_targets(), TiedScorer()
     wanted = [
-        brute_force_rank(scorer.of(history), target, set(history) if mask_seen else set()) if target else math.inf
+        brute_force_rank(scorer.of(history), target, set(history) if mask_seen else set())
+        if target and not (mask_seen and target in history)
+        else math.inf
         for history, target in rows_of(targets)
     ]
     found = rank_targets(scorer, targets, V, mask_seen)
@@ -112,12 +114,21 @@ def test_a_models_evaluation_equals_brute_force(mask_seen: bool) -> None:
             query = model.eval().query(torch.tensor(history, dtype=torch.long), torch.tensor([0, len(history)]))[0]
             scores = (query[0] @ model.embedding.weight.T).tolist()
         seen = set(history) if mask_seen else set()
-        wanted.append(brute_force_rank(scores, target, seen) if target else math.inf)
+        wanted.append(brute_force_rank(scores, target, seen) if target and target not in seen else math.inf)
     found = evaluate(model, targets, mask_seen)
+    rows = rows_of(targets)
     assert found.rows == 30
-    assert found.unknown_targets == wanted.count(math.inf) > 0
+    assert found.unknown_targets == sum(target == 0 for _, target in rows) > 0
+    assert found.repeated_targets == sum(target in history for history, target in rows) > 0
+    assert found.last_item_targets == sum(history[-1:] == [target] for history, target in rows) > 0
     assert found.metrics == pytest.approx(brute_force_metrics(wanted))
-    assert found.to_dict() == {**found.metrics, "rows": 30, "unknown_targets": found.unknown_targets}
+    assert found.to_dict() == {
+        **found.metrics,
+        "rows": 30,
+        "unknown_targets": found.unknown_targets,
+        "repeated_targets": found.repeated_targets,
+        "last_item_targets": found.last_item_targets,
+    }
     assert all(type(value) is float for value in found.metrics.values())
 
 
@@ -130,7 +141,27 @@ def test_a_constant_scorer_does_not_look_good() -> None:
     targets = random_targets(unknown=False)
     assert set(rank_targets(constant, targets, V)) == {(V + 1) / 2}
     for (history, target), rank in zip(rows_of(targets), rank_targets(constant, targets, V, True), strict=True):
-        assert rank == (len(set(range(1, V + 1)) - set(history) | {target}) + 1) / 2
+        assert rank == (math.inf if target in history else (len(set(range(1, V + 1)) - set(history)) + 1) / 2)
+
+
+def test_masked_users_who_cycle_through_few_items_get_what_serving_shows_them() -> None:
+    """Serving leaves out what a user has seen, so it never recommends the next item of such a cycle."""
+    model = make_model(6)
+    cycle = make_targets([[1, 2, 3, 4] * 5 for _ in range(9)], [1] * 9)
+    masked = evaluate(model, cycle, mask_seen=True)
+    assert set(masked.metrics.values()) == {0.0}
+    assert masked.repeated_targets == masked.rows
+    assert evaluate(model, cycle).metrics["hr@10"] == 1  # of six items, all are among the first ten
+
+
+@pytest.mark.parametrize("piece", [1, 3, 7, 1000])
+def test_long_histories_are_fed_in_pieces_with_the_same_result(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(40)
+    items = torch.randint(1, 41, (20,), generator=torch.Generator().manual_seed(0))
+    offsets = torch.tensor([0, 11, 11, 12, 20])
+    whole = model_scorer(model)(items, offsets)
+    monkeypatch.setattr(evaluation, "_MAX_TOKENS", piece)
+    torch.testing.assert_close(model_scorer(model)(items, offsets), whole)
 
 
 @settings(max_examples=50, deadline=None)
@@ -208,8 +239,40 @@ def test_translation_to_a_models_indices(ids: Any) -> None:
     assert evaluate(make_model(4), found).unknown_targets == 1
 
 
-def test_translation_to_a_model_of_other_items() -> None:
+@pytest.mark.parametrize(
+    ("ids", "known", "note"),
+    [
+        (
+            ["7", "A-1", "007", "9"],
+            [9, 7],
+            "strings such as '7', 'A-1', '007', the model's integers: 2 of 4",
+        ),
+        ([7, 8, 30, 9], ["9", "A-1", "7"], "integers such as 7, 8, 30, the model's strings: 4 of 4"),
+    ],
+)
+def test_translation_to_a_model_with_ids_of_the_other_type(
+    ids: Any, known: Any, note: str, caplog: pytest.LogCaptureFixture
+) -> None:
     found = translate_targets(
-        make_targets([[1, 2], [2]], [2, 1]), interactions_of(["a", "b"]), ItemVocabulary([1, 2], [1, 1])
+        make_targets([[1, 2, 3, 4], [2]], [4, 1]), interactions_of(ids), ItemVocabulary(known, [1] * len(known))
     )
-    assert rows_of(found) == [([], 0), ([], 0)]
+    seven = known.index(ids[0] if type(known[0]) is type(ids[0]) else type(known[0])(ids[0])) + 1
+    assert rows_of(found) == [([seven, 1], 1), ([], seven)]
+    assert f"{note} were converted, and it knows 2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("ids", "known", "reason"),
+    [
+        (
+            ["a", "b"],
+            [1, 2],
+            "none of the data's 2 items: the data's item ids are strings such as 'a', 'b', its own int",
+        ),
+        ([5, 6], [1, 2], "none of the data's 2 items: .* integers such as 5, 6, its own integers such as 1, 2;"),
+        ([5], ["05"], "integers such as 5, its own strings such as '05'"),
+    ],
+)
+def test_no_translation_to_a_model_of_other_items(ids: Any, known: Any, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        translate_targets(make_targets([[1]], [1]), interactions_of(ids), ItemVocabulary(known, [1] * len(known)))

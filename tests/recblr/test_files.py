@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from recblr.errors import OutputError
-from recblr.files import check_writable, replacing, replacing_directory, write_json, write_text
+from recblr.files import check_not_input, check_writable, replacing, replacing_directory, write_json, write_text
 
 
 def fill(folder: Path, text: str) -> None:
@@ -142,3 +146,78 @@ def test_closed_folders(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="choose a place you may write to"):
         write_text(tmp_path / "new.txt", "x")
     tmp_path.chmod(0o700)
+
+
+_KILLED_WRITER = """
+import os, signal, sys
+from pathlib import Path
+from recblr.files import replacing, replacing_directory
+path = Path(sys.argv[1])
+if path.suffix:
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        print(temporary.name, flush=True)
+        sys.stdin.read()
+else:
+    with replacing_directory(path, lambda _: True) as temporary:
+        (temporary / "a.txt").write_text("half")
+        print(temporary.name, flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("name", ["model.pt", "bundle"])
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_stays(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    command = [sys.executable, "-c", _KILLED_WRITER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        temporary = tmp_path / writer.stdout.readline().strip()
+        check_writable(tmp_path / "model.pt")
+        assert temporary.exists()
+        (tmp_path / f".{name}.log.12345678.tmp").touch()  # another output's
+        writer.send_signal(signal.SIGKILL)
+    assert temporary.exists()
+    if path.suffix:
+        write_text(path, "whole")
+    else:
+        with replacing_directory(path, lambda _: True) as folder:
+            fill(folder, "whole")
+    assert sorted(os.listdir(tmp_path)) == sorted([name, f".{name}.log.12345678.tmp"])
+
+
+def test_a_folder_that_a_killed_writer_had_moved_aside_comes_back(tmp_path: Path) -> None:
+    path, moved = tmp_path / "bundle", tmp_path / ".bundle.12345678.old"
+    moved.mkdir()
+    fill(moved, "old")
+
+    def write() -> None:
+        with replacing_directory(path, lambda _: True):
+            assert (path / "a.txt").read_text() == "old"
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        write()
+    assert (path / "a.txt").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_input_is_not_written_over(tmp_path: Path) -> None:
+    data = tmp_path / "x.csv"
+    data.touch()
+    (tmp_path / "link").symlink_to(data)
+    os.link(data, tmp_path / "hard")
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "model.pt").touch()
+    for output, given in (
+        ("x.csv", "x.csv"),
+        ("link", "x.csv"),
+        ("hard", "x.csv"),
+        ("x.csv", "link"),
+        ("bundle/../x.csv", "x.csv"),
+        ("bundle", "bundle/model.pt"),
+    ):
+        with pytest.raises(OutputError, match="would destroy the input"):
+            check_not_input(tmp_path / output, [tmp_path / "other", tmp_path / given])
+    check_not_input(tmp_path / "y.csv", [data])
+    check_not_input(tmp_path / "bundle" / "new.pt", [tmp_path / "bundle", data])

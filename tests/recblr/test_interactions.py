@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from io import StringIO
@@ -49,8 +50,8 @@ def brute_force(rows: Rows, min_user: int, min_item: int) -> Rows:
 @given(rows=ROWS, min_user=st.integers(0, 4), min_item=st.integers(0, 4))
 def test_k_core_equals_brute_force(rows: Rows, min_user: int, min_item: int) -> None:
     users, items, _ = (np.array(column, np.int32) for column in zip(*rows, strict=True))
-    keep, _ = k_core(users, items, min_user, min_item)
-    kept = [row for row, kept in zip(rows, keep, strict=True) if kept]
+    core = k_core(users, items, min_user, min_item)
+    kept = [row for row, kept in zip(rows, core.keep, strict=True) if kept]
     assert kept == brute_force(rows, min_user, min_item)
 
 
@@ -84,6 +85,9 @@ def test_chain_of_drops_reaches_the_fixed_point(tmp_path: Path) -> None:
     data, report = load_interactions(write(tmp_path / "data.parquet", chain + square), Columns(), 2, 2)
     assert data.user_ids.tolist() == [100, 101]
     assert report.to_dict() == {
+        "name": "data.parquet",
+        "rows_read": 20,
+        "null_rows": 0,
         "min_user_interactions": 2,
         "min_item_interactions": 2,
         "users_read": 10,
@@ -92,7 +96,12 @@ def test_chain_of_drops_reaches_the_fixed_point(tmp_path: Path) -> None:
         "users": 2,
         "items": 2,
         "interactions": 4,
+        "rare_user_interactions": report.rare_user_interactions,
+        "rare_item_interactions": report.rare_item_interactions,
         "rounds": report.rounds,
+        "exact_repeats": 0,
+        "repeats_dropped": 0,
+        "notes": [],
         "users_dropped": 8,
         "items_dropped": 9,
         "interactions_dropped": 16,
@@ -128,19 +137,33 @@ def test_file_order_breaks_ties_among_many(tmp_path: Path) -> None:
         assert keys == sorted(keys)  # the item id is the row in the file
 
 
-def test_fingerprint_tells_ids_items_and_order(tmp_path: Path) -> None:
-    rows = [(1, 1, 1), (1, 2, 2), (2, 1, 3)]
+@pytest.mark.parametrize("drop", [False, True])
+def test_exact_repeats_are_counted_and_dropped(drop: bool, tmp_path: Path) -> None:
+    rows = [(2, 7, 0), (1, 7, 5), (1, 8, 5), (1, 7, 5), (1, 7, 6), (1, 8, 5), (1, 7, 5), (2, 7, 5), (1, 7, 4)]
+    data, report = load_interactions(write(tmp_path / "data.parquet", rows), Columns(), 0, 0, drop_duplicates=drop)
+    assert (report.exact_repeats, report.repeats_dropped) == (3, 3 if drop else 0)
+    assert report.interactions_dropped == report.repeats_dropped
+    assert data.item_ids.tolist() == [7, 8]
+    assert data.user_ids.tolist() == [2, 1]
+    once, all_of_them = [1, 1, 1, 1, 2, 1], [1, 1, 1, 1, 2, 1, 2, 1, 1]
+    assert data.items.tolist() == (once if drop else all_of_them)
+    assert Summary.of(data).immediate_repeats == (2 if drop else 3)
 
-    def fingerprint(changed: Rows) -> str:
-        return load_interactions(write(tmp_path / "data.parquet", changed), Columns(), 0, 0)[0].fingerprint()
 
-    base = fingerprint(rows)
-    assert base.startswith("sha256:")
-    assert len(base) == 7 + 64
-    assert fingerprint([(1, 1, 10), (1, 2, 20), (2, 1, 30)]) == base
-    others = [[(9, 1, 1), (9, 2, 2), (2, 1, 3)], [(1, 2, 1), (1, 1, 2), (2, 1, 3)], [*rows, (2, 2, 4)]]
-    others.append([(1, 1, 1), (2, 2, 2), (2, 1, 3)])
-    assert len({base, *map(fingerprint, others)}) == 5
+def test_dropped_repeats_do_not_count_for_the_filter(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.parquet", [(1, 1, 1)] * 9 + [(2, 2, n) for n in range(3)])
+    assert load_interactions(path, Columns(), 3, 0, drop_duplicates=True)[0].user_ids.tolist() == [2]
+
+
+def test_random_repeats_equal_brute_force(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [tuple(map(int, row)) for row in rng.integers(0, 5, (400, 3))]
+    data, report = load_interactions(write(tmp_path / "data.parquet", rows), Columns(), 0, 0, drop_duplicates=True)
+    assert report.exact_repeats == len(rows) - len(set(rows))
+    assert data.n_interactions == len(set(rows))
+    lists = [data.items[a:b].tolist() for a, b in zip(data.offsets[:-1], data.offsets[1:], strict=True)]
+    repeats = sum(x == y for items in lists for x, y in itertools.pairwise(items))
+    assert Summary.of(data).immediate_repeats == repeats > 0
 
 
 def test_summary_figures(tmp_path: Path) -> None:
@@ -168,6 +191,21 @@ def test_summary_table_shows_counts_and_what_was_dropped(tmp_path: Path) -> None
     assert ["users", "1,234", "1"] in lines
     assert ["interactions", "2,468", "1"] in lines
     assert ["median", "length", "2"] in lines
+
+
+def test_what_was_dropped_is_told_by_reason(tmp_path: Path) -> None:
+    # Item 9 is rare; then user 3 is left with one interaction; user 4 has one from the start, with item 9.
+    rows = [(user, item, 0) for user in (1, 2) for item in (1, 2)] + [(3, 1, 0), (3, 9, 0), (4, 8, 0), (-1, 1, 0)]
+    path = write(tmp_path / "data.parquet", rows)
+    data, report = load_interactions(path, Columns(), 2, 2, null_values=["-1"])
+    assert data.n_interactions == 4
+    assert (report.rows_read, report.null_rows, report.interactions_read) == (8, 1, 7)
+    assert (report.rare_user_interactions, report.rare_item_interactions) == (2, 1)
+    console = Console(width=120, file=StringIO())
+    with console.capture() as capture:
+        console.print(summary_table(Summary.of(data, report)))
+    dropped = "1 of null values, 2 of users with fewer than 2 interactions, 1 of items with fewer than 2 interactions"
+    assert f"8 rows read; dropped: {dropped}" in " ".join(capture.get().split())
 
 
 @pytest.mark.parametrize(

@@ -462,8 +462,8 @@ def test_without_the_library_the_reference_serves_with_one_warning(monkeypatch):
     monkeypatch.delenv("RECBLR_PLUGINS_LIBRARY", raising=False)
     code = (
         "import warnings, torch\n"
-        "from recblr import plugins\n"
-        "plugins.__path__ = []\n"
+        "from recblr.plugins import _library\n"
+        "_library.find_library = lambda: None\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always')\n"
         "    from recblr.config import RecBLRConfig\n"

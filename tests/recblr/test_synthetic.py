@@ -10,6 +10,7 @@ import pytest
 
 from recblr.data import (
     Columns,
+    DataIdentity,
     Interactions,
     leave_one_out,
     load_interactions,
@@ -38,9 +39,9 @@ def test_sizes_and_invariants() -> None:
 
 def test_seed_repeats_and_changes() -> None:
     first, again, other = (synthetic_interactions(100, 50, 8, seed=seed) for seed in (1, 1, 2))
-    assert first.fingerprint() == again.fingerprint()
+    assert DataIdentity(first).fingerprint == DataIdentity(again).fingerprint
     assert (first.timestamps == again.timestamps).all()
-    assert first.fingerprint() != other.fingerprint()
+    assert DataIdentity(first).fingerprint != DataIdentity(other).fingerprint
 
 
 @pytest.mark.parametrize("string_ids", [False, True])
@@ -50,7 +51,7 @@ def test_written_file_reads_back_equal(suffix: str, string_ids: bool, tmp_path: 
     path = tmp_path / f"data{suffix}"
     write_interactions(data, path, Columns("u", "i", "t"))
     read, report = load_interactions(path, Columns("u", "i", "t"), 0, 0)
-    assert read.fingerprint() == data.fingerprint()
+    assert DataIdentity(read).fingerprint == DataIdentity(data).fingerprint
     assert (read.timestamps == data.timestamps).all()
     assert isinstance(read.item_ids.tolist()[0], str if string_ids else int)
     assert report.rounds == 0

@@ -15,6 +15,7 @@ from recblr.errors import CheckpointError, ConfigError, DataError, TrainingError
 from recblr.evaluation import evaluate
 from recblr.model import RecBLR
 from recblr.objective import Objective
+from recblr.saved_run import load_run
 from recblr.trainer import EpochRecord, Trainer, TrainingConfig
 
 
@@ -75,6 +76,18 @@ def test_every_position_is_a_target_once_an_epoch(split):
     assert recorder.records[0].tokens == targets
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_long_row_is_learned_in_pieces_that_carry_the_state(split, precision):
+    """With a learning rate too small to change a weight, pieces have the whole row's loss."""
+    config = dataclasses.replace(CONFIG, epochs=1, learning_rate=1e-30, precision=precision)
+    mean = {}
+    for batch_tokens in (5, 10**6):
+        run = trainer(split, dataclasses.replace(config, batch_tokens=batch_tokens), dropout=0.0)
+        assert (run.rows_in_pieces > 0) == (batch_tokens == 5)
+        mean[batch_tokens] = losses([run.fit(Recorder())])[0]
+    assert mean[5] == pytest.approx(mean[10**6], rel=1e-5 if precision == "fp32" else 1e-3)
+
+
 def test_a_seed_repeats_exactly(split):
     runs = [trainer(split) for _ in range(2)]
     records = [Recorder(), Recorder()]
@@ -99,7 +112,7 @@ def test_resuming_equals_going_on(split, tmp_path):
 
     trainer(split, dataclasses.replace(CONFIG, epochs=2)).fit(Recorder(), tmp_path / "resume")
     resumed = trainer(split, dataclasses.replace(CONFIG, epochs=4))
-    resumed.resume(tmp_path / "resume")
+    resumed.resume(load_run(tmp_path / "resume"))
     resumed.fit(Recorder())
     assert losses(resumed.state.records) == losses(recorder.records)
     for one, other in zip(straight.model.parameters(), resumed.model.parameters(), strict=True):
@@ -109,13 +122,13 @@ def test_resuming_equals_going_on(split, tmp_path):
 def test_resuming_with_other_settings_is_refused(split, tmp_path):
     trainer(split, dataclasses.replace(CONFIG, epochs=1)).fit(Recorder(), tmp_path / "resume")
     with pytest.raises(CheckpointError, match=r"other settings \(learning_rate\)"):
-        trainer(split, dataclasses.replace(CONFIG, learning_rate=1e-4)).resume(tmp_path / "resume")
+        trainer(split, dataclasses.replace(CONFIG, learning_rate=1e-4)).resume(load_run(tmp_path / "resume"))
 
 
 def test_resuming_from_something_else_is_refused(split, tmp_path):
     torch.save({"a": 1}, tmp_path / "resume")
     with pytest.raises(CheckpointError, match="holds no training run"):
-        trainer(split).resume(tmp_path / "resume")
+        load_run(tmp_path / "resume")
 
 
 def test_it_stops_when_validation_stops_rising(split):
@@ -233,13 +246,13 @@ def test_a_schedule_and_an_average_resume_exactly(split, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         first.fit(Recorder(interrupt_in_epoch=3), tmp_path / "run.resume")
     second, rest = trainer(split, config), Recorder()
-    second.resume(tmp_path / "run.resume")
+    second.resume(load_run(tmp_path / "run.resume"))
     second.fit(rest)
     assert [record.loss for record in rest.records] == losses(recorder.records)[2:]
     assert rest.records[-1].validation == recorder.records[-1].validation
     longer = trainer(split, dataclasses.replace(config, epochs=4))
     with pytest.raises(CheckpointError, match="other settings .epochs."):
-        longer.resume(tmp_path / "run.resume")
+        longer.resume(load_run(tmp_path / "run.resume"))
 
 
 @pytest.mark.parametrize(
@@ -279,5 +292,5 @@ def test_ctrl_c_while_an_epoch_is_saved_waits_until_it_is(split, tmp_path):
     assert len(recorder.records) == 1
     assert signal.getsignal(signal.SIGINT) is handler
     resumed = trainer(split)
-    resumed.resume(resume_file)
+    resumed.resume(load_run(resume_file))
     assert resumed.state.epoch == 1

@@ -1,4 +1,4 @@
-"""Item vocabularies: strict types, order, popularity, and what is refused."""
+"""Item vocabularies: ids of both types, order, popularity, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recblr.errors import ConfigError
+from recblr.errors import ConfigError, RequestError
 from recblr.vocabulary import ItemVocabulary
 
 
 class Film(enum.IntEnum):
     ALIEN = 20
+
+
+class Name(str, enum.Enum):  # noqa: UP042 - as str() of these is their name
+    ALIEN = "a"
 
 
 @pytest.fixture
@@ -41,25 +45,124 @@ def test_no_ids(numbers: ItemVocabulary) -> None:
         assert (items.dtype, items.shape, unknown) == (np.int32, (0,), 0)
 
 
-@pytest.mark.parametrize("stranger", [True, 1.0, "1", None, np.float32(1), np.bool_(True), (1,), [1], b"1"])
-def test_an_integer_id_is_matched_by_integers_only(numbers: ItemVocabulary, stranger: object) -> None:
+def test_an_integer_and_the_string_of_its_digits_are_one_id(numbers: ItemVocabulary, words: ItemVocabulary) -> None:
+    for ids in (["20", 99, "-7", "0", "98", str(2**63)], np.array(["20", "99", "-7", "0", "98", str(2**63)])):
+        items, unknown = numbers.encode(ids)
+        assert (items.dtype, items.tolist(), unknown) == (np.int32, [2, 4, 3, 5], 2)
+    for ones in ([1, 99, "ü"], np.array([1, 99, "ü"], object)):
+        items, unknown = words.encode(ones)
+        assert (items.dtype, items.tolist(), unknown) == (np.int32, [2, 3], 1)
+    for dtype in (np.int64, np.uint8, np.int16):
+        assert words.encode(np.array([1, 2] * 20, dtype))[0].tolist() == [2] * 20
+    for item_id in numbers.ids:
+        assert numbers.index(str(item_id)) == numbers.index(item_id) > 0
+
+
+NOT_CANONICAL = [
+    "007",
+    "+1",
+    " 1",
+    "1 ",
+    "1\n",
+    "1.0",
+    "1_000",
+    "-0",
+    "--1",
+    "0x1",
+    "1e0",
+    "",
+    "\uff11",
+    "٣",
+    "9" * 101,
+]
+NO_IDS = [True, 1.0, None, np.float32(1), np.bool_(True), (1,), [1], b"1", np.bytes_(b"1"), np.timedelta64(1), 1 + 0j]
+
+
+@pytest.mark.parametrize("stranger", [*NOT_CANONICAL, "A-1", *NO_IDS])
+def test_what_can_be_no_integer_id(numbers: ItemVocabulary, stranger: object) -> None:
     items, unknown = numbers.encode([20, stranger, 1])
     assert items.tolist() == [2, 1]
     assert unknown == 1
     assert numbers.index(stranger) == 0
 
 
-@pytest.mark.parametrize("stranger", [1, True, None, b"a", ["a"], np.bytes_(b"a")])
-def test_a_string_id_is_matched_by_strings_only(words: ItemVocabulary, stranger: object) -> None:
+@pytest.mark.parametrize("stranger", [*NO_IDS, 10**100])
+def test_what_can_be_no_string_id(words: ItemVocabulary, stranger: object) -> None:
     items, unknown = words.encode(["1", stranger])
     assert items.tolist() == [2]
     assert unknown == 1
+    assert words.index(stranger) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "ids", "reason"),
+    [
+        ("numbers", [99, "A-1", "B"], "item id 'A-1' is of type str, the model's item ids are integers such as 1, "),
+        ("numbers", ["007"] * 20, "'007' is of type str"),
+        ("numbers", [None], "item id None is of type NoneType"),
+        ("numbers", [True, 98], "item id True is of type bool"),
+        ("numbers", [[20]], r"item id \[20\] is of type list"),
+        ("numbers", np.array([b"20"]), "item id b'20' is of type bytes.*bytes have to be decoded"),
+        ("numbers", np.array([1.0, 20.0]), r'item id 1.0 is of type float.*\.astype\("int64"\)'),
+        ("numbers", [np.float32(20)], r'is of type float32.*\.astype\("int64"\)'),
+        ("numbers", np.array([20, 1], "datetime64[ns]"), "is of type datetime64"),
+        (
+            "words",
+            np.array([1.0, np.nan]),
+            "item id 1.0 is of type float, the model's item ids are strings such as 'a'",
+        ),
+        ("words", ["zz", 10**100], r"item id 10{56}\.\.\. is of type int"),
+    ],
+)
+def test_ids_of_another_catalogue_are_refused(
+    name: str, ids: object, reason: str, request: pytest.FixtureRequest
+) -> None:
+    vocabulary: ItemVocabulary = request.getfixturevalue(name)
+    with pytest.raises(RequestError, match=reason) as error:
+        vocabulary.encode(ids)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+def test_integers_that_python_does_not_write_out(numbers: ItemVocabulary, words: ItemVocabulary) -> None:
+    assert numbers.encode([-(10**5000), 20])[1] == 1
+    assert words.encode(["a", 10**5000])[1] == 1
+    with pytest.raises(RequestError, match="item id <int of too many digits> is of type int"):
+        words.encode([10**5000])
+
+
+def test_unknown_ids_that_could_be_known_are_not_refused(numbers: ItemVocabulary, words: ItemVocabulary) -> None:
+    for vocabulary, ids in ((numbers, [99, "98", 10**5000]), (numbers, ["98"]), (words, [99, "zz"]), (words, [-1])):
+        items, unknown = vocabulary.encode(ids)
+        assert (items.tolist(), unknown) == ([], len(ids))
 
 
 def test_numpy_scalars_and_subclasses_match(numbers: ItemVocabulary, words: ItemVocabulary) -> None:
     assert numbers.encode([np.uint8(20), np.int64(-7), Film.ALIEN, 1])[0].tolist() == [2, 4, 2, 1]
-    assert words.encode([np.str_("ü"), "a"])[0].tolist() == [3, 1]
-    assert numbers.index(np.timedelta64(1)) == 0
+    assert words.encode([np.str_("ü"), "a", Name.ALIEN])[0].tolist() == [3, 1, 1]
+    assert numbers.encode([np.str_("20")])[0].tolist() == [2]
+    assert words.encode([np.int8(1)])[0].tolist() == [2]
+
+
+def test_arrays_of_other_libraries(numbers: ItemVocabulary, words: ItemVocabulary) -> None:
+    torch, pa = pytest.importorskip("torch"), pytest.importorskip("pyarrow")
+    forms = [torch.tensor, pa.array, lambda ids: pa.chunked_array([ids[:1], ids[1:]]), iter]
+    for form in forms:
+        assert numbers.encode(form([20, 99, 1]))[0].tolist() == [2, 1]
+        assert words.encode(form([99, 1]))[0].tolist() == [2]
+        with pytest.raises(RequestError, match=r"item id 20\.0 is of type float"):
+            numbers.encode(form([20.0, 1.0]))
+    assert numbers.encode(pa.array(["20", None]))[1] == 1
+
+
+@pytest.mark.parametrize("repeats", [1, 20])
+def test_what_an_array_masks_is_no_id(numbers: ItemVocabulary, repeats: int) -> None:
+    items, unknown = numbers.encode(np.ma.array([20, 1] * repeats, mask=[True, False] * repeats))
+    assert (items.tolist(), unknown) == ([1] * repeats, repeats)
+
+
+def test_ids_in_the_models_type(numbers: ItemVocabulary, words: ItemVocabulary) -> None:
+    assert numbers.in_own_type([20, "20", "A-1", "007", 99, "-5"]) == [20, 20, 99, -5]
+    assert words.in_own_type([20, "20", "A-1", 10**100]) == ["20", "20", "A-1"]
 
 
 @pytest.mark.parametrize(
@@ -67,12 +170,9 @@ def test_numpy_scalars_and_subclasses_match(numbers: ItemVocabulary, words: Item
     [
         (np.array([20, 1], dtype=np.int16), [2, 1]),
         (np.array([2**63, 1], dtype=np.uint64), [5, 1]),
-        (np.array([20, True, 1.0], dtype=object), [2]),
-        (np.array([1.0, 20.0]), []),
-        (np.array([True, False]), []),
-        (np.array(["1"]), []),
-        (np.array([1, 20], dtype="timedelta64[ns]"), []),
-        (np.array([1, 20], dtype="datetime64[ns]"), []),
+        (np.array([20, True, 1.0, "1"], dtype=object), [2, 1]),
+        (np.array(["1", "+1"]), [1]),
+        (np.array(["1", "20"], dtype=np.dtypes.StringDType()), [1, 2]),
     ],
 )
 def test_arrays(numbers: ItemVocabulary, array: np.ndarray, expected: list[int]) -> None:
@@ -125,7 +225,7 @@ def test_popular_items_first_and_equal_ones_by_index(numbers: ItemVocabulary) ->
 def test_parse(numbers: ItemVocabulary, words: ItemVocabulary) -> None:
     assert numbers.parse(" -7 ") == -7
     assert words.parse(" x") == " x"
-    for text in ("", "1.0", "a", "1_0", "1e3", "٣", "9" * 5000):
+    for text in (*NOT_CANONICAL[:2], *NOT_CANONICAL[5:], "a", "9" * 5000):
         with pytest.raises(ConfigError, match="is not an integer"):
             numbers.parse(text)
 

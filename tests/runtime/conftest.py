@@ -159,6 +159,12 @@ def text_toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     return write_toy(tmp_path_factory.mktemp("text_toy") / "bundle", WORDS)
 
 
+@pytest.fixture(scope="session")
+def digits_toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """The toy with its ids as strings of digits."""
+    return write_toy(tmp_path_factory.mktemp("digits_toy") / "bundle", [str(number) for number in NUMBERS])
+
+
 @pytest.fixture
 def new_toy(tmp_path: Path) -> Toy:
     """A bundle of its own for a test that damages it."""
@@ -173,6 +179,11 @@ def engine(toy: Toy) -> Engine:
 @pytest.fixture(scope="session")
 def text_engine(text_toy: Toy) -> Engine:
     return load(text_toy.path, threads=1)
+
+
+@pytest.fixture(scope="session")
+def digits_engine(digits_toy: Toy) -> Engine:
+    return load(digits_toy.path, threads=1)
 
 
 @pytest.fixture

@@ -80,6 +80,9 @@ def test_ids_with_commas(text_toy: Any) -> None:
 def test_bad_requests(toy: Any, tmp_path: Path) -> None:
     engine = ("--engine", toy.path)
     assert "item id 'x' is not an integer" in refusal(invoke(recommend, *engine, "--history", "10,x"))
+    assert "item id '007' is not an integer in plain decimal form" in refusal(
+        invoke(recommend, *engine, "--history", "10,007")
+    )
     assert "item id '' is not an integer" in refusal(invoke(recommend, *engine, "--exclude", "10,,20"))
     assert "k is 10" in refusal(invoke(recommend, *engine, "-k", 10))
     assert "--separator is empty" in refusal(invoke(recommend, *engine, "--separator", ""))

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from recblr.errors import BundleError, ClosedError, ConfigError, RequestError
-from recblr.runtime import Batcher, Batching, Engine, Limits, Ranking, catalogue, load, loading, open_bundle
+from recblr.runtime import AllowList, Batcher, Batching, Engine, Limits, Ranking, catalogue, load, loading, open_bundle
 
-HISTORIES = [[10], [20, 30, 2**63], [], [40, 40, 80], [999], [10, 999, "10", 20], list(range(10, 90, 10))]
+HISTORIES = [[10], [20, 30, 2**63], [], [40, 40, 80], [999], [10, 999, "x", 20], list(range(10, 90, 10))]
 
 
 class Recorder:
@@ -64,15 +64,85 @@ def test_equal_scores_keep_the_order_of_the_vocabulary(engine: Engine, toy: Any)
 
 
 def test_string_ids(text_engine: Engine, text_toy: Any) -> None:
-    known, unknown = text_engine.recommend([["b,c", "10"], [10]], k=3)
+    known, integer, unknown = text_engine.recommend([["b,c", "10"], ["b,c", 10], [11]], k=3)
     assert (known.items, known.scores.tolist()) == text_toy.ranking(["b,c", "10"], 3, exclude=["b,c", "10"])
     assert known.unknown == 0
+    assert equal([integer], [known])
     assert unknown.unknown == 1
     assert unknown.popular
 
 
+def test_the_type_of_ids_is_told(engine: Engine, text_engine: Engine) -> None:
+    assert (engine.id_type, text_engine.id_type) == ("integer", "string")
+
+
+def other_type(ids: Any) -> Any:
+    return [other_type(row) for row in ids] if isinstance(ids, list) else None if ids is None else str(ids)
+
+
+def test_ids_of_the_other_type_answer_as_those_of_the_models(
+    engine: Engine, digits_engine: Engine, toy: Any, digits_toy: Any
+) -> None:
+    """An engine with integers and one with their digits, each asked in both types, in every argument."""
+    histories = [[10, 20], [30, 999], [], [2**63], list(range(10, 90, 10)) * 3]
+    exclude = [[50], None, [20, 7], [], [2**63]]
+    for k, only in ((4, None), (9, None), (3, [80, 40, 60, 5]), (2, [[80, 70], None, [20], [10, 30], None])):
+        expected = engine.recommend(histories, k, exclude=exclude, only=only)
+        digits = digits_engine.recommend(other_type(histories), k, exclude=other_type(exclude), only=other_type(only))
+        assert [ranking.items for ranking in digits] == [other_type(ranking.items) for ranking in expected]
+        for asked, plain in ((engine, expected), (digits_engine, digits)):
+            for form in (lambda ids: ids, other_type):
+                arguments = {"k": k, "exclude": form(exclude), "only": form(only)}
+                assert equal(asked.recommend(form(histories), **arguments), plain)
+                rankings, states = asked.step(None, form(histories), **arguments)
+                again, _ = asked.step(None, histories, **{**arguments, "only": only})
+                assert equal(rankings, again)
+                assert states.tobytes() == engine.step(None, histories, k)[1].tobytes()
+
+
+FOREIGN: list[tuple[Any, str]] = [
+    (["A-1"], "item id 'A-1' is of type str, the model's item ids are integers such as 10"),
+    ([999, "007"], "item id '007' is of type str"),
+    (np.array([10.0, 20.0]), r'item id 10.0 is of type float.*\.astype\("int64"\)'),
+    (np.array([10, None], float), "item id 10.0 is of type float"),
+    (np.array([None, None]), "item id None is of type NoneType"),
+    ([True], "item id True is of type bool"),
+]
+
+
+@pytest.mark.parametrize(("ids", "reason"), FOREIGN)
+def test_ids_of_another_catalogue_never_go_without_a_word(engine: Engine, ids: Any, reason: str) -> None:
+    calls = [
+        (r"histories\[1\]: ", lambda: engine.recommend([[10], ids], 2)),
+        (r"new_items\[1\]: ", lambda: engine.step(None, [[10], ids], 2)),
+        (r"exclude\[0\]: ", lambda: engine.recommend([[10]], 2, exclude=[ids])),
+        (r"exclude\[0\]: ", lambda: engine.step(None, [[10]], 2, exclude=[ids])),
+        ("only: ", lambda: engine.recommend([[10]], 2, only=ids)),
+        (r"only\[1\]: ", lambda: engine.recommend([[10], [20]], 2, only=[None, ids])),
+        ("the AllowList: ", lambda: engine.recommend([[10]], 2, only=AllowList(ids))),
+        (r"histories\[0\]: ", lambda: asyncio.run(engine.arecommend([ids], 2))),
+    ]
+    for where, call in calls:
+        with pytest.raises(RequestError, match=where + reason):
+            call()
+
+
+def test_arrays_of_other_libraries(engine: Engine) -> None:
+    torch, pa = pytest.importorskip("torch"), pytest.importorskip("pyarrow")
+    expected = engine.recommend([[10, 20], [30, 40]], k=3, exclude=[[50], [60]], only=[10, 20, 70, 80])
+    for form in (torch.tensor, pa.array, lambda ids: pa.chunked_array([ids])):
+        only, exclude = form([10, 20, 70, 80]), [form([50]), form([60])]
+        for allowed in (only, AllowList(only), [only, only]):
+            assert equal(engine.recommend([form([10, 20]), form([30, 40])], 3, True, exclude, allowed), expected)
+    for scalar, matrix in ((torch.tensor(10), torch.tensor([[10]])), (np.array(10), np.array([[10]]))):
+        for histories in (scalar, [scalar], [matrix]):
+            with pytest.raises(RequestError, match=r"histories(\[0\])? is (tensor|array)\(.*: give"):
+                engine.recommend(histories, 3)
+    assert equal(engine.recommend(torch.tensor([[10, 20], [30, 40]]), 3), engine.recommend([[10, 20], [30, 40]], 3))
+
+
 def test_popular_items_for_users_of_whom_nothing_is_known(engine: Engine) -> None:
-    (ranking,) = engine.recommend([[7, True, 10.0]], k=4, exclude=[[30, 7]])
+    (ranking,) = engine.recommend([[7, 8, "9"]], k=4, exclude=[[30, 7]])
     assert ranking.items == [20, 50, 2**63, 10]
     assert ranking.scores.tolist() == [7, 5, 4, 3]
     assert ranking.scores.dtype == np.float32
@@ -378,6 +448,7 @@ def test_batching_out_of_range(toy: Any) -> None:
         ([[10], "20"], r"histories\[1\] is '20'"),
         ([[10], None], r"histories\[1\] is None"),
         (np.zeros((1, 2, 2), int), r"histories\[0\] is "),
+        ([(item for item in [10])], r"histories\[0\] is <generator"),
         (None, "histories is None"),
         ({"a": [1]}, "histories is "),
     ],

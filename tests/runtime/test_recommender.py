@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recblr.errors import BundleError, ConfigError, RecblrError, RequestError, StoreError
-from recblr.runtime import Engine, Recommender, load, open_store
+from recblr.runtime import AllowList, Engine, Recommender, load, open_store
 
 IDS = [10, 20, 30, 40, 50, 60, 70, 80, 2**63]
 
@@ -88,7 +88,7 @@ def test_event_ids(recommender: Recommender) -> None:
 def test_only_ranks_an_allow_list_exactly(recommender: Recommender, toy: Any, size: int) -> None:
     recommender.add_events("u", [10, 20])
     only = np.random.default_rng(size).permutation(np.array(IDS, np.uint64))[:size]
-    ranking = recommender.recommend("u", 8, exclude_seen=False, only=[*only.tolist(), 12345, True])
+    ranking = recommender.recommend("u", 8, exclude_seen=False, only=[*only.tolist(), 12345, "13"])
     left_out = [item for item in IDS if item not in only.tolist()]
     assert same(ranking, *toy.ranking([10, 20], 8, exclude=left_out))
     assert len(ranking.items) == min(size, 8)
@@ -283,6 +283,74 @@ def test_swap_rebuilds_the_latest_users_and_keeps_the_old_model_on_failure(
     assert recommender._serving.recent_users(10) == [9, 8, 7, 6]
 
 
+def text(ids: Any) -> list[str]:
+    return [str(item_id) for item_id in ids]
+
+
+def test_stored_ids_of_the_other_type_are_read_by_either_model(
+    engine: Engine, digits_engine: Engine, store_address: str | None
+) -> None:
+    """Histories of integers, of strings and of both; the first model leaves the store, a second opens it."""
+    histories: dict[Any, list[Any]] = {"i": [30, 40, 50], "s": ["30", "40", "50"], "both": [30, "40", 50], "new": []}
+    store = open_store(store_address)
+    for asked in (digits_engine, engine):
+        form = text if asked is digits_engine else list
+        with Recommender(asked, store) as users:
+            users.add_events_many([(user, items, "once") for user, items in histories.items()])
+            for seen in (True, False):
+                for _ in range(2):  # rebuilt, and from the cache
+                    expected = asked.recommend([form([30, 40, 50])], 5, seen)[0]
+                    for ranking in users.recommend_many(["i", "s", "both"], 5, seen):
+                        assert same(ranking, expected.items, expected.scores.tolist())
+            options = {"exclude": [10, "20"], "only": ["60", 20, 70]}
+            assert users.recommend("s", 5, **options).items == users.recommend("i", 5, **options).items
+            assert len(users.recommend("i", 5, **options).items) == 2
+            for user, items in histories.items():
+                assert users.history(user) == items
+                assert list(map(type, users.history(user))) == list(map(type, items))
+    store.close()
+
+
+def test_a_swap_to_ids_of_another_type_is_asked_for(engine: Engine, digits_toy: Any, store_address: str | None) -> None:
+    with Recommender(engine, store_address) as users:
+        users.add_events_many([("u", [30, 40, 50]), ("v", [10])])
+        before = users.recommend_many(["u", "v"], 5)
+        with pytest.raises(ConfigError, match=r"the item ids of .* are strings, .* allow_id_type_change=True"):
+            users.swap(digits_toy.path)
+        assert users.engine is engine
+        assert users.n_cached_users == 2
+        users.swap(digits_toy.path, rebuild=1, allow_id_type_change=True)
+        assert users.engine.id_type == "string"
+        assert users.n_cached_users == 1
+        after = users.recommend_many(["u", "v"], 5)
+        expected = users.engine.recommend([["30", "40", "50"], ["10"]], 5)
+        for ranking, old, right in zip(after, before, expected, strict=True):
+            assert same(ranking, right.items, right.scores.tolist())
+            assert same(ranking, text(old.items), old.scores.tolist())
+        users.add_events("u", ["60"])
+        assert users.history("u") == [30, 40, 50, "60"]
+        with pytest.raises(ConfigError, match="are integers, those of the model in place strings"):
+            users.swap(engine)
+        users.engine.close()
+
+
+def test_stored_ids_that_the_model_cannot_know_are_skipped_with_a_word(
+    engine: Engine, toy: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    users = Recommender(engine)
+    users.add_events_many([("u", [10, "A-1"]), ("v", ["A-1", "B-2"]), ("w", [20])])
+    for _ in range(2):
+        known, unknown, other = users.recommend_many(["u", "v", "w"], 5)
+        assert same(known, *toy.ranking([10], 5, exclude=[10]))
+        assert same(other, *toy.ranking([20], 5, exclude=[20]))
+        assert unknown.popular
+    users.add_events("u", ["C-3"])  # alone in what is new
+    assert same(users.recommend("u", 5, exclude_seen=False), *toy.ranking([10], 5))
+    (record,) = caplog.records
+    assert "item ids such as 'A-1', which the model in place cannot know, as its ids are integers" in record.message
+    assert users.history("v") == ["A-1", "B-2"]
+
+
 def test_an_engine_that_fails_harms_nothing(engine: Engine, toy: Any) -> None:
     class Failing:
         fails = False
@@ -356,6 +424,9 @@ def test_max_history(engine: Engine, toy: Any, store_address: str | None) -> Non
         (lambda r: r.add_events(True, [10]), "user is True: give an integer or a string"),
         (lambda r: r.add_events("u", [10, 1.0]), r"items\[1\] is 1.0: give an integer or a string"),
         (lambda r: r.add_events("u", "10"), "items is '10': give a sequence"),
+        (lambda r: r.add_events("u", [np.timedelta64(10)]), r"items\[0\] is np.timedelta64\(10\)"),
+        (lambda r: r.add_events("u", np.array([10.0])), r"items\[0\] is 10.0: give an integer or a string"),
+        (lambda r: r.add_events("u", (item for item in [10])), "items is <generator"),
         (lambda r: r.add_events("u", [10], b"x"), "event_id is b'x'"),
         (lambda r: r.add_events("\ud800", [10]), "no valid Unicode"),
         (lambda r: r.add_events("u" * 1025, [10]), "user has 1,025 characters"),
@@ -364,6 +435,9 @@ def test_max_history(engine: Engine, toy: Any, store_address: str | None) -> Non
         (lambda r: r.recommend("u", k=0), "k is 0"),
         (lambda r: r.recommend("u", 2, only="10"), r"only\[0\] is '10'"),
         (lambda r: r.recommend("u", 2, exclude=5), r"exclude\[0\] is 5"),
+        (lambda r: r.recommend("u", 2, exclude=["x"]), r"exclude\[0\]: item id 'x' is of type str"),
+        (lambda r: r.recommend("u", 2, only=np.array([10.0])), r"only\[0\]: item id 10.0 is of type float"),
+        (lambda r: r.recommend("u", 2, only=AllowList(["x"])), "the AllowList: item id 'x' is of type str"),
         (lambda r: r.recommend_many("uv", 2), "users is 'uv'"),
         (lambda r: r.recommend_many(["u"], 2, only=[[1], [2]]), "for 1 users"),
         (lambda r: r.history(None), "user is None"),

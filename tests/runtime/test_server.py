@@ -76,7 +76,7 @@ def test_seen_items_on_request(client: TestClient, toy: Any) -> None:
 
 
 def test_string_ids(text_client: TestClient, text_toy: Any) -> None:
-    response = text_client.post(URL, json={"histories": [["ü", "b,c"], [10]], "k": 2})
+    response = text_client.post(URL, json={"histories": [["ü", "b,c"], [11]], "k": 2})
     known, unknown = response.json()["rankings"]
     assert known["items"] == text_toy.ranking(["ü", "b,c"], 2, exclude=["ü", "b,c"])[0]
     assert (unknown["unknown"], unknown["popular"]) == (1, True)
@@ -86,9 +86,25 @@ def test_no_histories(client: TestClient) -> None:
     assert client.post(URL, json={"histories": [], "k": 1}).json()["rankings"] == []
 
 
-def test_the_type_of_an_id_is_not_guessed(client: TestClient) -> None:
-    ranking = client.post(URL, json={"histories": [["10", 10]], "k": 1}).json()["rankings"][0]
-    assert ranking["unknown"] == 1
+def test_an_integer_and_the_string_of_its_digits_are_one_id(client: TestClient, text_client: TestClient) -> None:
+    for asked, (one, other) in ((client, ("10", 10)), (text_client, (10, "10"))):
+        bodies = [
+            {"histories": [["20", form, 999]], "k": 3, "exclude": [[form]], "only": [form, "30", "70", "ü"]}
+            for form in (one, other)
+        ]
+        first, second = (asked.post(URL, json=body).json()["rankings"] for body in bodies)
+        assert first == second
+        assert not first[0]["popular"]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_ids_of_another_catalogue_are_refused(client: TestClient, large: bool) -> None:
+    for field in ("histories", "exclude", "only"):
+        ids: list[Any] = [999] * (30_000 if large else 1) + ["A-1"]
+        body = {"histories": [[10]], "k": 1, field: ids if field == "only" else [ids]}
+        message = refusal(client, json=body)
+        assert message.startswith("only: " if field == "only" else f"{field}[0]: ")
+        assert "item id 'A-1' is of type str, the model's item ids are integers such as 10" in message
 
 
 @pytest.mark.parametrize(
@@ -281,6 +297,7 @@ def test_the_api_is_described(client: TestClient) -> None:
     assert api["openapi"] == "3.0.3"
     assert set(api["paths"]) == {"/v1/recommend", "/v2/health/live", "/v2/health/ready"}
     assert "1,024 histories" in api["info"]["description"]
+    assert "The item ids of this model are integers." in api["info"]["description"]
     post = api["paths"]["/v1/recommend"]["post"]
     assert set(post["responses"]) == {"200", "400", "413", "500", "503", "504"}
     content = post["requestBody"]["content"]["application/json"]

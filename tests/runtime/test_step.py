@@ -53,7 +53,7 @@ def test_no_new_items_rank_from_the_state(engine: Engine, toy: Any) -> None:
 
 
 def test_unknown_items_leave_the_state_alone(engine: Engine) -> None:
-    rankings, states = engine.step(None, [[1, "10"], []], k=2)
+    rankings, states = engine.step(None, [[1, "11"], []], k=2)
     assert states.tolist() == [[0] * 5, [0] * 5]
     assert [(r.unknown, r.popular, r.items) for r in rankings] == [(2, True, [20, 30]), (0, True, [20, 30])]
 
