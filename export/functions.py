@@ -188,8 +188,11 @@ def _padded(name: str, *, products: bool, every_step: bool) -> str:
 
 
 def _chunked(name: str, *, every_step: bool) -> str:
-    """h_t = a_t h_{t-1} + b_t in chunks. Inputs a, b, offsets, longest (a scalar), h0; outputs last_h, and, where
-    `every_step`, h of the chunks padded to equal lengths before it, and their offsets behind it."""
+    """h_t = a_t h_{t-1} + b_t in chunks.
+
+    Inputs a, b [N, H], offsets int64 [B+1], longest (a scalar), h0 [B, H]; output last_h [B, H]. Where `every_step`,
+    there are before it h [size, chunks, H], of the chunks padded to equal lengths, and behind it the chunks' offsets.
+    """
     chunk_outputs = "h_from_zero, share, chunk_h, chunk_a" if every_step else "chunk_h, chunk_a"
     across_outputs = "carried, last_h" if every_step else "last_h"
     level = "" if every_step else "Last"

@@ -229,6 +229,9 @@ class RecBLR(nn.Module):
 
 
 def _layer_state(tail: ConvTail, h: Hidden) -> list[Tensor]:
-    """A layer's parts of the state. The tail of a convolution of one tap is none: it would be an empty tensor in an
-    exported graph, which not every engine takes."""
+    """A layer's parts of the state.
+
+    The tail of a convolution of one tap is left out: in an exported graph it would be an empty tensor, which not every
+    engine takes.
+    """
     return [tail.flatten(1), h] if tail.shape[1] else [h]
