@@ -53,6 +53,7 @@ benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/users.py
 	$(BIN)/python benchmarks/export.py
+	$(BIN)/python benchmarks/large_export.py
 	$(BIN)/python benchmarks/catalogue.py
 	$(BIN)/python benchmarks/batching.py
 	$(BIN)/python benchmarks/quality/history_length.py

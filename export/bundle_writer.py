@@ -19,6 +19,7 @@ from recblr.checkpoint import Checkpoint
 from recblr.errors import ConfigError, ExportError
 from recblr.export.engine_requirements import require_tensorrt
 from recblr.export.engine_writer import EngineRequest, run_engine, write_engine
+from recblr.export.external_weights import write_graph
 from recblr.export.functions import OPSET
 from recblr.export.graph import build_graph, initializer_names
 from recblr.export.parity import PyTorchReference, check_parity
@@ -64,21 +65,24 @@ def export_bundle(
             raise ConfigError(
                 f"max-k is {max_k}: with evaluation data {CUTOFF} items are ranked, give at least {CUTOFF}"
             )
+        if obstacle := checkpoint.model.config.engine_obstacle:
+            raise ExportError(obstacle)
         require_tensorrt(engine.settings)
     path = Path(path).resolve()  # of a link, the folder it points to is replaced
     model, vocabulary = checkpoint.model.eval(), checkpoint.vocabulary
     fingerprint = checkpoint.fingerprint()
     with replacing_directory(path, is_bundle) as folder:
         graph = build_graph(model, max_k, fingerprint)
-        _check(graph)
-        (folder / MODEL_FILE).write_bytes(graph.SerializeToString(deterministic=True))
+        names = write_graph(folder, graph, model)
         weights = initializer_names(graph, model)
+        del graph  # where it holds large weights, what follows needs the memory
+        _check(folder / MODEL_FILE)
         parity = check_parity(model, folder / MODEL_FILE, max_k, weights)
         write_text(folder / ITEMS_FILE, json.dumps(vocabulary.to_json(), ensure_ascii=False))
         np.save(folder / INITIAL_STATE_FILE, model.initial_state().detach().numpy().astype(np.float32))
         max_k = min(max_k, model.config.n_items)
-        section = None if engine is None else write_engine(folder, graph, max_k, engine)
-        names = [MODEL_FILE, ITEMS_FILE, INITIAL_STATE_FILE]
+        section = None if engine is None else write_engine(folder, max_k, engine)
+        names += [ITEMS_FILE, INITIAL_STATE_FILE]
         names += [] if section is None else [section.file, section.plugin_library]
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -104,15 +108,15 @@ def export_bundle(
         )
         write_manifest(folder, manifest)
         if engine is not None and section is not None:
-            section = run_engine(folder, graph, section, PyTorchReference(model, max_k), engine)
+            section = run_engine(folder, section, PyTorchReference(model, max_k), engine)
             manifest = dataclasses.replace(manifest, engine=section.to_dict())
             write_manifest(folder, manifest)
     return dict(vars(manifest))
 
 
-def _check(graph: onnx.ModelProto) -> None:
+def _check(path: Path) -> None:
     try:
-        onnx.checker.check_model(graph, full_check=True)
+        onnx.checker.check_model(path, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ExportError(f"the exported graph is not valid ONNX ({reason}): try another version of torch") from error

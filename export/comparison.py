@@ -26,6 +26,8 @@ TOLERANCE = 1e-4
 
 _SEED = 0
 _ROWS = 24
+_MOST_SCORES = 2**24  # of all rows, 64 MiB: of a large catalogue fewer rows are compared
+_FEWEST_ROWS = 4
 _MEAN_LENGTH = 20
 _LONG_LENGTH = 500
 _DENSE_LENGTH = 50
@@ -152,7 +154,8 @@ def compare(
 def _cases(backend: Backend, reference: Reference, backend_name: str, limits: Limits | None) -> Iterator[_Case]:
     random = np.random.default_rng(_SEED)
     n_items, initial = reference.n_items, reference.initial_state
-    n_rows = _ROWS if limits is None else min(_ROWS, limits.rows)
+    n_rows = min(_ROWS, max(_FEWEST_ROWS, _MOST_SCORES // n_items))
+    n_rows = n_rows if limits is None else min(n_rows, limits.rows)
     longest = _LONG_LENGTH if limits is None else min(_LONG_LENGTH, limits.tokens // n_rows)
 
     def histories(lengths: list[int]) -> list[ItemsArray]:
@@ -212,7 +215,7 @@ def _run(backend: Backend, batch: Batch, name: str) -> _Result:
 def _difference(result: _Result, answer: tuple[ScoresArray, StatesArray], tolerance: float) -> _Difference:
     all_scores, states = answer
     k = result.top_items.shape[1]
-    best = -np.sort(-all_scores, axis=1)[:, :k]
+    best = np.stack([np.sort(np.partition(row, -k)[-k:])[::-1] for row in all_scores])  # a row's memory at a time
     # The reference's score of the items that the backend ranks; an index that no item has counts as a wrong score.
     exists = (result.top_items >= 0) & (result.top_items < all_scores.shape[1])
     of_ranked = np.take_along_axis(all_scores, np.where(exists, result.top_items, 0), axis=1)
@@ -239,4 +242,4 @@ def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _largest(values: np.ndarray) -> float:
-    return float(np.abs(values[~np.isneginf(values)]).max(initial=0))
+    return float(np.max([np.abs(row[~np.isneginf(row)]).max(initial=0) for row in values], initial=0))

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from recblr.config import LARGEST_TENSOR
 from recblr.errors import ConfigError
 from recblr.runtime.backend import Limits
 from recblr.runtime.engine_section import Extent, Profile
@@ -17,7 +18,6 @@ from recblr.runtime.tensorrt_library import TARGETS, Target
 DEFAULT_OPT_ROWS = 16
 DEFAULT_OPT_TOKENS = 1_024
 _OPT_EXCLUSIONS = 1_024
-LARGEST_TENSOR = 2**31 - 1  # numbers; TensorRT counts them in int32
 LARGEST_SIZE = 2**31 - 2  # offsets, one more than rows, are counted in int32, too
 
 _COMPUTE_CAPABILITY = re.compile(r"\d{1,2}\.\d")

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx
-
 from recblr.data import Targets
 from recblr.export.comparison import Reference
 from recblr.export.engine_requirements import require_tensorrt
 from recblr.export.engine_settings import EngineSettings
+from recblr.export.graph_file import read_graph
 from recblr.export.precision_loss import emulated_loss, precision_loss
 from recblr.export.verify import compare_engine, open_engine
 from recblr.plugins import LIBRARY_NAME
-from recblr.runtime.bundle import Bundle, open_bundle
+from recblr.runtime.bundle import MODEL_FILE, Bundle, open_bundle
 from recblr.runtime.engine_section import ENGINE_FILE, NOT_RUN, VERIFIED, EngineSection
 from recblr.runtime.gpu import current_gpu
 from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
@@ -41,10 +40,11 @@ class EngineRequest:
     evaluation: Targets | None = None
 
 
-def write_engine(folder: Path, graph: onnx.ModelProto, max_k: int, request: EngineRequest) -> EngineSection:
+def write_engine(folder: Path, max_k: int, request: EngineRequest) -> EngineSection:
     """Build the engine of a bundle's graph, and write it and the plugin library to the bundle's folder.
 
     Args:
+        folder: of the bundle, with its graph.
         max_k: of the graph.
 
     Returns:
@@ -57,7 +57,8 @@ def write_engine(folder: Path, graph: onnx.ModelProto, max_k: int, request: Engi
     library = require_tensorrt(settings)
     from recblr.export.tensorrt_builder import build_engine
 
-    built = build_engine(graph, settings, library, request.progress)
+    path = folder / MODEL_FILE
+    built = build_engine(read_graph(path), settings, library, request.progress, model_path=path)
     (folder / ENGINE_FILE).write_bytes(built.plan)
     shutil.copyfile(library, folder / LIBRARY_NAME)
     gpu = current_gpu()
@@ -82,14 +83,11 @@ def write_engine(folder: Path, graph: onnx.ModelProto, max_k: int, request: Engi
     )
 
 
-def run_engine(
-    folder: Path, graph: onnx.ModelProto, section: EngineSection, reference: Reference, request: EngineRequest
-) -> EngineSection:
+def run_engine(folder: Path, section: EngineSection, reference: Reference, request: EngineRequest) -> EngineSection:
     """Compare the written engine with the reference, where there is a GPU, and measure what its precision costs.
 
     Args:
         folder: of the bundle, complete with its manifest.
-        graph: its fp32 graph.
         section: what the manifest says so far.
         reference: is right.
 
@@ -100,8 +98,7 @@ def run_engine(
     if current_gpu() is None:
         evaluation: dict[str, Any] = {}
         if request.evaluation is not None and section.precision != "fp32":
-            initial_state = open_bundle(folder).initial_state
-            evaluation = emulated_loss(graph, request.settings.precision, request.evaluation, initial_state)
+            evaluation = emulated_loss(open_bundle(folder), request.settings.precision, request.evaluation)
         return dataclasses.replace(section, evaluation=evaluation)
     return _run_on_gpu(open_bundle(folder), section, reference, request)
 

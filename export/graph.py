@@ -15,7 +15,9 @@ import recblr
 from recblr import ops
 from recblr.array_types import Exclude, Items, Offsets, Queries, Scores, States
 from recblr.errors import ConfigError, ExportError
+from recblr.export.external_weights import refer_to_embedding
 from recblr.export.functions import OPSET, local_functions
+from recblr.export.graph_file import external_initializer
 from recblr.export.symbolic_ops import SymbolicOps
 from recblr.model import RecBLR
 
@@ -23,9 +25,6 @@ INPUT_NAMES = ("items", "offsets", "state_in", "exclude")
 OUTPUT_NAMES = ("top_items", "top_scores", "state_out")
 LARGEST_MAX_K = 3840  # TensorRT's TopK takes no more, and one file serves every engine
 FINGERPRINT_KEY = "recblr.fingerprint"
-
-_LARGEST_FILE = 2**31 - 1  # of protobuf
-_FILE_MARGIN = 2**20  # for all but the weights
 
 _DESCRIPTION = """\
 RecBLR: the best next items for users given by their state and their new items.
@@ -91,22 +90,17 @@ def build_graph(model: RecBLR, max_k: int, fingerprint: str) -> onnx.ModelProto:
 
     Returns:
         A graph with the inputs and outputs of `InferenceModel.forward`, any N, B >= 1 and M; its nodes of domain
-        "recblr" have a local function each.
+        "recblr" have a local function each. Of a large model it holds all weights but the items' embedding, see
+        `recblr.export.external_weights`.
 
     Raises:
         ConfigError: `max_k` out of range.
-        ExportError: the weights exceed what an ONNX file holds, or the convolution has one tap only.
+        ExportError: the model's settings do not allow it, see `RecBLRConfig.export_obstacle`.
     """
     if isinstance(max_k, bool) or not isinstance(max_k, int) or not 1 <= max_k <= LARGEST_MAX_K:
         raise ConfigError(f"max-k is {max_k!r}: give a whole number from 1 to {LARGEST_MAX_K}")
-    if model.config.conv_width == 1:  # its past has no entries, and an ONNX Reshape cannot infer B beside a 0
-        raise ExportError("a model with conv_width 1 cannot be exported: train with a conv_width of at least 2")
-    size = sum(weight.nbytes for weight in model.parameters())
-    if size > _LARGEST_FILE - _FILE_MARGIN:
-        raise ExportError(
-            f"the weights take {size / 2**30:.1f} GiB, an ONNX file holds 2: train with a smaller dimension or fewer "
-            "items (a larger --min-item-interactions)"
-        )
+    if obstacle := model.config.export_obstacle:
+        raise ExportError(obstacle)
     graph = _trace(InferenceModel(model, min(max_k, model.config.n_items)))
     _strip_origins(graph)
     graph.functions.extend(local_functions())
@@ -130,7 +124,11 @@ def initializer_names(graph: onnx.ModelProto, model: RecBLR) -> dict[str, str | 
         if tensor.data_type == onnx.TensorProto.FLOAT
     }
     found: dict[str, str | None] = {}
-    for name, parameter in model.state_dict().items():
+    parameters = model.state_dict()
+    if (apart := external_initializer(graph)) is not None:
+        found["embedding.weight"] = apart
+        del parameters["embedding.weight"]
+    for name, parameter in parameters.items():
         array = parameter.detach().numpy()
         initializer = held.get((array.shape, array.astype("<f4").tobytes()))
         if initializer is not None or not array.any():
@@ -166,6 +164,7 @@ def _trace(inference: InferenceModel) -> onnx.ModelProto:
         )
     if program is None:
         raise ExportError("PyTorch's exporter returned nothing: install another version of torch")
+    refer_to_embedding(program.model, "model.embedding.weight", inference.model)
     proto: onnx.ModelProto = program.model_proto
     return proto
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from recblr.model import RecBLR
 from recblr.runtime.backend import Backend
 from recblr.runtime.native_backend import NativeBackend, read_model
 from recblr.runtime.onnxruntime_backend import NativeOpsError, OnnxRuntimeBackend, library_with_ops
+
+_WAYS = ("functions", "native", "kernels")
 
 
 class PyTorchReference:
@@ -63,11 +64,13 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[st
         ExportError: beyond the tolerance, or ONNX Runtime cannot run the graph.
     """
     reference = PyTorchReference(model, max_k)
+    reports: dict[str, dict[str, Any]] = {}
     try:
-        reports = {
-            way: compare(backend, reference, backend.description, TOLERANCE)
-            for way, backend in _backends(model, onnx_path, max_k, weights).items()
-        }
+        for way in _WAYS:  # one after the other, as each takes memory
+            backend = _open(way, model, onnx_path, max_k, weights)
+            if backend is not None:
+                reports[way] = compare(backend, reference, backend.description, TOLERANCE)
+            del backend
     except ExportError as error:
         raise ExportError(
             f"{error}; no bundle was written: check that the weights are finite, or try other versions of torch and "
@@ -82,19 +85,19 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[st
     }
 
 
-def _backends(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, str | None]) -> dict[str, Backend]:
+def _open(way: str, model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, str | None]) -> Backend | None:
+    """What computes the bundle in this way; None if nothing will."""
+    if way == "kernels":
+        try:
+            kernels = read_model(onnx_path, weights, model.config.layers, ranks=True)
+        except ValueError:
+            return None
+        return NativeBackend(kernels, min(max_k, model.config.n_items))
     try:
-        library_with_ops("cpu")
-        ways = {"functions": False, "native": True}
+        if way == "native":
+            library_with_ops("cpu")
+        return OnnxRuntimeBackend(onnx_path, native_ops=way == "native")
     except NativeOpsError:
-        ways = {"functions": False}
-    try:
-        backends: dict[str, Backend] = {
-            way: OnnxRuntimeBackend(onnx_path, native_ops=native) for way, native in ways.items()
-        }
+        return None
     except (BundleError, ConfigError) as error:
         raise ExportError(f"the exported graph cannot be loaded: {error}") from error
-    with contextlib.suppress(ValueError):  # then they will not compute the bundle either
-        kernels = read_model(onnx_path, weights, model.config.layers, ranks=True)
-        backends["kernels"] = NativeBackend(kernels, min(max_k, model.config.n_items))
-    return backends

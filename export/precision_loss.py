@@ -7,22 +7,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
 from jaxtyping import Int32
 
 from recblr.batches import gather_rows, pack_rows
 from recblr.data import Targets
 from recblr.errors import DataError
 from recblr.evaluation import metrics_of_ranks
+from recblr.export.graph_file import read_graph
 from recblr.export.precision import emulated_graph
 from recblr.runtime import Backend, Limits
-from recblr.runtime.bundle import MODEL_FILE, StateArray
+from recblr.runtime.bundle import Bundle, StateArray
 from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from recblr.runtime.precision_names import Precision
 
 CUTOFF = 10
 # Of one run on the CPU, where larger ones need memory and are no faster.
 _CPU_LIMITS = Limits(rows=256, tokens=16_384)
+_MOST_SCORES = 2**26  # of one run, 256 MiB
 
 
 class _Rankings(NamedTuple):
@@ -32,23 +33,23 @@ class _Rankings(NamedTuple):
     targets: Int32[np.ndarray, " R"]
 
 
-def emulated_loss(
-    model: onnx.ModelProto, precision: Precision, targets: Targets, initial_state: StateArray
-) -> dict[str, Any]:
+def emulated_loss(bundle: Bundle, precision: Precision, targets: Targets) -> dict[str, Any]:
     """The loss on this machine's CPU: values are rounded where the engine's are low, and products added in fp32.
 
     Args:
-        model: the fp32 graph of a bundle.
+        bundle: its folder gets a file for the time that this takes.
         targets: in the model's indices.
 
     Returns:
         As `precision_loss`, with "measured": how.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        low, full = Path(folder) / "low.onnx", Path(folder) / MODEL_FILE
-        onnx.save(emulated_graph(model, precision), low)
-        onnx.save(model, full)
-        report = precision_loss(OnnxRuntimeBackend(low), OnnxRuntimeBackend(full), targets, initial_state, _CPU_LIMITS)
+    rows = max(1, min(_CPU_LIMITS.rows, _MOST_SCORES // bundle.manifest.n_items))
+    limits = Limits(rows=rows, tokens=_CPU_LIMITS.tokens)
+    with tempfile.NamedTemporaryFile(dir=bundle.path, suffix=".onnx") as file:  # beside an embedding that both read
+        file.write(emulated_graph(read_graph(bundle.model_path), precision).SerializeToString())
+        file.flush()
+        low, full = OnnxRuntimeBackend(Path(file.name)), OnnxRuntimeBackend(bundle.model_path)
+        report = precision_loss(low, full, targets, bundle.initial_state, limits)
     return {"measured": f"{precision} emulated in ONNX Runtime on the CPU, not the engine", **report}
 
 

@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 import onnx
 
+from recblr.config import LARGEST_TENSOR
 from recblr.errors import ConfigError, ExportError
-from recblr.export.engine_settings import LARGEST_TENSOR
 from recblr.runtime.engine_section import Extent, Profile
 
 Shape: TypeAlias = tuple[int, ...]

@@ -75,6 +75,7 @@ def build_engine(
     library: Path | None,
     progress: Progress | None = None,
     profile: Profile | None = None,
+    model_path: Path | None = None,
 ) -> BuiltEngine:
     """Parse the graph in the precision asked for, prove its types, and build.
 
@@ -84,6 +85,7 @@ def build_engine(
         library: with the plugins; None where they are registered already.
         progress: told how far the build is, from any thread.
         profile: sizes that the engine takes; None for those of `settings`.
+        model_path: the bundle's ONNX file, where an embedding that is not in `model` lies beside it.
 
     Raises:
         ExportError: TensorRT cannot parse or build; the message says why, as far as TensorRT told.
@@ -108,7 +110,7 @@ def build_engine(
     started = time.perf_counter()
     builder = trt.Builder(log)
     network = builder.create_network(_strongly_typed())
-    parser = _parse(engine_graph(model, settings.precision), network, log)
+    parser = _parse(engine_graph(model, settings.precision), model_path, network, log)
     proof = prove_precision(network, settings.precision, [v.name for v in (*model.graph.input, *model.graph.output)])
     tensors = _tensors(network)
     config = builder.create_builder_config()
@@ -140,9 +142,12 @@ def _strongly_typed() -> int:
     return 0 if flag is None else 1 << int(flag)  # where the flag is gone, there are no other networks
 
 
-def _parse(graph: onnx.ModelProto, network: trt.INetworkDefinition, log: MessageLog) -> trt.OnnxParser:
+def _parse(
+    graph: onnx.ModelProto, model_path: Path | None, network: trt.INetworkDefinition, log: MessageLog
+) -> trt.OnnxParser:
     parser = trt.OnnxParser(network, log)
-    parsed: bool = parser.parse(graph.SerializeToString())
+    where = {} if model_path is None else {"path": str(model_path)}
+    parsed: bool = parser.parse(graph.SerializeToString(), **where)
     if not parsed:
         raise ExportError(f"TensorRT {trt.__version__} cannot parse the graph{_why_not_parsed(parser, log)}")
     return parser

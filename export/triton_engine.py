@@ -6,6 +6,7 @@ Triton's TensorRT backend opens engines of TensorRT, not of TensorRT-RTX. They a
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
@@ -27,7 +28,7 @@ def engine_builder(settings: EngineSettings, progress: Progress | None = None) -
         progress: told how far TensorRT is.
 
     Returns:
-        A function from a `triton_graph` in fp32 to its engine; raises what
+        A function from a `triton_graph` in fp32, and the ONNX file that it is of, to its engine; raises what
         `recblr.export.tensorrt_builder.build_engine` does.
 
     Raises:
@@ -39,8 +40,8 @@ def engine_builder(settings: EngineSettings, progress: Progress | None = None) -
     library = require_tensorrt(settings)
     from recblr.export.tensorrt_builder import build_engine
 
-    def build(graph: onnx.ModelProto) -> Engine:
-        built = build_engine(graph, settings, library, progress, profile)
+    def build(graph: onnx.ModelProto, model_path: Path) -> Engine:
+        built = build_engine(graph, settings, library, progress, profile, model_path)
         return Engine(
             plan=built.plan,
             tensors=built.tensors,

@@ -5,6 +5,7 @@ DIR/
   recblr/config.pbtxt                  states come with requests and go with answers
   recblr/configs/implicit_state.pbtxt  the alternative: Triton keeps the states of sequences
   recblr/1/model.onnx or model.plan    the graph of `recblr.export.triton_graph`, or an engine built from it
+  recblr/1/model.onnx.data             only for a large model's graph: the items' embedding
   recblr/items.json                    the item vocabulary
   recblr/initial_state/state_in        raw float32 [S]
   recblr/warmup/                       raw inputs of the warm-up requests
@@ -23,11 +24,12 @@ import onnx
 from onnx import TensorProto
 
 from recblr.errors import ConfigError, ExportError
+from recblr.export.graph_file import external_initializer, read_graph
 from recblr.export.tensor_spec import TensorSpec
 from recblr.export.triton_graph import triton_graph
 from recblr.export.triton_templates import CONFIG, ENGINE_NOTES, IMPLICIT_STATE, ONNX_NOTES, README, WARMUP
 from recblr.files import check_replaceable, replacing_directory, write_text
-from recblr.runtime.bundle import ITEMS_FILE, Bundle, open_bundle
+from recblr.runtime.bundle import ITEMS_FILE, MODEL_DATA_FILE, MODEL_FILE, Bundle, open_bundle
 
 MODEL_NAME = "recblr"
 _KIND = "model repository of recblr-export"
@@ -63,7 +65,7 @@ class Engine:
     tensorrt_version: str
 
 
-BuildEngine: TypeAlias = Callable[[onnx.ModelProto], Engine]
+BuildEngine: TypeAlias = Callable[[onnx.ModelProto, Path], Engine]
 
 
 def write_repository(
@@ -78,7 +80,8 @@ def write_repository(
     Args:
         bundle_path: the model.
         directory: to make; a repository that this function wrote is replaced, anything else is left alone.
-        build_engine: makes the engine for the TensorRT backend; None for the ONNX Runtime backend, on the CPU.
+        build_engine: makes the engine for the TensorRT backend of the graph and the bundle's ONNX file, beside which
+            a large model has its embedding; None for the ONNX Runtime backend, on the CPU.
         max_rows: the most rows of a batch; an engine brings its own number.
         max_queue_delay: how long a request may wait for others, in microseconds.
 
@@ -95,10 +98,10 @@ def write_repository(
     bundle = open_bundle(bundle_path)
     directory = Path(directory).resolve()
     with replacing_directory(directory, is_repository, _KIND) as root:
-        graph = triton_graph(onnx.load(bundle.model_path))
+        graph = triton_graph(read_graph(bundle.model_path))
         engine = None
         if build_engine is not None:
-            engine = build_engine(graph)
+            engine = build_engine(graph, bundle.model_path)
             check_tensors(graph_tensors(graph), engine.tensors)
             if min(engine.max_tokens, engine.max_exclusions) < engine.max_rows:
                 raise ExportError(
@@ -110,7 +113,9 @@ def write_repository(
         for name in ("1", "configs", "initial_state", "warmup"):
             (folder / name).mkdir(parents=True)
         if engine is None:
-            (folder / "1" / "model.onnx").write_bytes(graph.SerializeToString(deterministic=True))
+            (folder / "1" / MODEL_FILE).write_bytes(graph.SerializeToString(deterministic=True))
+            if external_initializer(graph) is not None:  # copied, as onnx refuses links, hard ones, too
+                shutil.copyfile(bundle.path / MODEL_DATA_FILE, folder / "1" / MODEL_DATA_FILE)
         else:
             (folder / "1" / "model.plan").write_bytes(engine.plan)
         shutil.copyfile(bundle.path / ITEMS_FILE, folder / ITEMS_FILE)

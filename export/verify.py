@@ -12,11 +12,12 @@ import onnxruntime
 from recblr.array_types import ScoresArray, StatesArray
 from recblr.errors import ConfigError, ExportError, short_reason
 from recblr.export.comparison import TOLERANCE, Batch, Reference, compare
+from recblr.export.graph_file import external_initializer, read_graph
 from recblr.runtime.bundle import Bundle, open_bundle
 from recblr.runtime.engine_section import EngineSection
 from recblr.runtime.gpu import current_gpu
 from recblr.runtime.native_backend import NativeBackend, native_model
-from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend, use_external_data
 from recblr.runtime.tensorrt_library import title
 
 if TYPE_CHECKING:
@@ -32,11 +33,14 @@ class OnnxReference:
 
     name = "model.onnx in ONNX Runtime"
 
-    def __init__(self, model: onnx.ModelProto, n_items: int, initial_state: np.ndarray) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, n_items: int, initial_state: np.ndarray, folder: Path | None = None
+    ) -> None:
         """Make the scores of all items an output, besides.
 
         Args:
             model: the graph of a bundle; left as it is.
+            folder: of an embedding that lies beside it.
 
         Raises:
             ExportError: ONNX Runtime cannot load it.
@@ -49,8 +53,13 @@ class OnnxReference:
         self._outputs = [top_k.input[0], "state_out"]
         shape: list[str | int | None] = ["rows", n_items + 1]
         graph.graph.output.append(onnx.helper.make_tensor_value_info(top_k.input[0], onnx.TensorProto.FLOAT, shape))
+        options = onnxruntime.SessionOptions()
         try:
-            self._session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+            if folder is not None and external_initializer(graph) is not None:
+                use_external_data(options, folder)
+            self._session = onnxruntime.InferenceSession(
+                graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # its exceptions have no common base
             raise ExportError(f"ONNX Runtime cannot load the graph ({short_reason(error)})") from error
 
@@ -62,7 +71,8 @@ class OnnxReference:
 
 def bundle_reference(bundle: Bundle) -> OnnxReference:
     """The reference that a bundle carries."""
-    return OnnxReference(onnx.load(bundle.model_path), bundle.manifest.n_items, bundle.initial_state)
+    graph = read_graph(bundle.model_path)
+    return OnnxReference(graph, bundle.manifest.n_items, bundle.initial_state, bundle.path)
 
 
 def open_engine(bundle: Bundle) -> TensorRTBackend:

@@ -3,6 +3,7 @@
 bundle/
   manifest.json      what the model is, its limits, where it came from; a size and a hash for every other file
   model.onnx         the graph; `recblr.runtime.Backend` describes its inputs and outputs
+  model.onnx.data    the items' embedding, only where it is too large for model.onnx: its external data
   items.json         the item vocabulary with popularity
   initial_state.npy  float32 [S], the state of a user of whom nothing is known
   model.engine       only where a TensorRT engine was built; `recblr.runtime.engine_section` describes its entry
@@ -25,12 +26,14 @@ from jaxtyping import Float32
 from recblr.errors import BundleError, ConfigError
 from recblr.files import write_json
 from recblr.runtime.engine_section import EngineSection
+from recblr.runtime.external_data import external_files
 from recblr.vocabulary import ItemVocabulary
 
 FORMAT = "recblr-bundle"
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
+MODEL_DATA_FILE = "model.onnx.data"
 ITEMS_FILE = "items.json"
 INITIAL_STATE_FILE = "initial_state.npy"
 
@@ -162,7 +165,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def open_bundle(path: str | Path) -> Bundle:
     """Verify and read a bundle.
 
-    The manifest's checksum and the size and hash of every file are checked before anything else is used.
+    The manifest's checksum and the size and hash of every file are checked before anything else is used, and that the
+    graph's file has no data in any other.
 
     Args:
         path: the folder, or a file in it, such as its model.onnx.
@@ -180,6 +184,7 @@ def open_bundle(path: str | Path) -> Bundle:
         raise BundleError(f"{path} is not one of the files of the bundle beside it: give its folder, {folder}")
     for name, entry in manifest.files.items():
         _verify_file(folder / name, entry)
+    _verify_external_data(folder / MODEL_FILE, manifest)
     return Bundle(folder, manifest, _read_vocabulary(folder, manifest), _read_initial_state(folder, manifest))
 
 
@@ -262,6 +267,18 @@ def _verify_file(path: Path, entry: dict[str, Any]) -> None:
             f"{path} was altered, its sha256 is {digest[:12]}... and its manifest says "
             f"{entry['sha256'][:12]}...: {_AGAIN}"
         )
+
+
+def _verify_external_data(path: Path, manifest: Manifest) -> None:
+    """Whatever the graph's file has a tensor read from must be the bundle's own, and verified."""
+    try:
+        unlisted = external_files(path) - manifest.files.keys()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BundleError(f"{path} is damaged, {error}: {_AGAIN}") from error
+    if unlisted:
+        raise BundleError(f"{path} has data in {min(unlisted)}, which its manifest does not list: {_AGAIN}")
 
 
 def _read_vocabulary(folder: Path, manifest: Manifest) -> ItemVocabulary:

@@ -1,4 +1,4 @@
-"""Weights of an ONNX file, mapped into memory where they lie: no onnx package, no copy.
+"""Weights of an ONNX file, mapped into memory where they lie, in it or beside it: no onnx package, no copy.
 
 A walk over the file's protobuf fields, of which only those on the way are read.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from recblr.errors import BundleError
+from recblr.runtime.external_data import external_data, external_file
 from recblr.runtime.protobuf import VARINT, Field, fields, texts, varint
 
 # Numbers of onnx.proto.
@@ -24,6 +26,19 @@ _FLOAT32 = 1
 _ITEMS_INPUT = b"items"
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the data of a float32 tensor is."""
+
+    file: Path
+    start: int
+    shape: tuple[int, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        return 4 * math.prod(self.shape)
+
+
 def map_item_embedding(path: Path, n_items: int, dim: int) -> np.ndarray:
     """The table in which the graph of a bundle looks up its `items`.
 
@@ -33,17 +48,17 @@ def map_item_embedding(path: Path, n_items: int, dim: int) -> np.ndarray:
         dim: D.
 
     Returns:
-        float32 [V + 1, D], read-only, backed by the file; not necessarily aligned.
+        float32 [V + 1, D], read-only, backed by the file or one beside it; not necessarily aligned.
 
     Raises:
         BundleError: the file cannot be read, or holds no such table of this shape.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            name = _embedding_name(content)
-            tensor = _initializer(content, name)
-            offset = _raw_data(content, tensor, (n_items + 1, dim))
-        return np.memmap(path, np.float32, mode="r", offset=offset, shape=(n_items + 1, dim))
+            place = _float32_data(path, content, _initializer(content, _embedding_name(content)))
+        if place.shape != (n_items + 1, dim):
+            raise ValueError(f"the table has shape {list(place.shape)}")
+        return np.memmap(place.file, np.float32, mode="r", offset=place.start, shape=place.shape)
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
@@ -60,7 +75,7 @@ def map_weights(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
         names: of float32 initializers.
 
     Returns:
-        float32 arrays, read-only, backed by the file; not necessarily aligned.
+        float32 arrays, read-only, backed by the file or one beside it; not necessarily aligned.
 
     Raises:
         ValueError: the file cannot be read, or lacks one of them as float32 in one piece.
@@ -76,13 +91,13 @@ def map_weights(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
             missing = sorted(set(names) - tensors.keys())
             if missing:
                 raise ValueError(f"no initializer is named {missing[0]}")
-            places = {name: _float32_data(content, tensors[name]) for name in names}
-        whole = np.memmap(path, np.uint8, mode="r")
+            places = {name: _float32_data(path, content, tensors[name]) for name in names}
+        whole = {file: np.memmap(file, np.uint8, mode="r") for file in {place.file for place in places.values()}}
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     return {
-        name: whole[start : start + 4 * math.prod(shape)].view(np.float32).reshape(shape)
-        for name, (start, shape) in places.items()
+        name: whole[place.file][place.start : place.start + place.n_bytes].view(np.float32).reshape(place.shape)
+        for name, place in places.items()
     }
 
 
@@ -104,16 +119,7 @@ def _initializer(content: mmap.mmap, name: bytes) -> Field:
     raise ValueError(f"no initializer is named {name.decode('utf-8', 'replace')}")
 
 
-def _raw_data(content: mmap.mmap, tensor: Field, shape: tuple[int, int]) -> int:
-    """Where a float32 tensor's data starts in the file."""
-    start, found = _float32_data(content, tensor)
-    if found != shape:
-        raise ValueError(f"the table has shape {list(found)}")
-    return start
-
-
-def _float32_data(content: mmap.mmap, tensor: Field) -> tuple[int, tuple[int, ...]]:
-    """Where a float32 tensor's data starts in the file, and its shape."""
+def _float32_data(path: Path, content: mmap.mmap, tensor: Field) -> _Place:
     dims: list[int] = []
     for field in fields(content, tensor.start, tensor.stop, _TENSOR_DIMS):
         if field.wire_type == VARINT:
@@ -126,7 +132,14 @@ def _float32_data(content: mmap.mmap, tensor: Field) -> tuple[int, tuple[int, ..
     kinds = [field.value for field in fields(content, tensor.start, tensor.stop, _TENSOR_DATA_TYPE)]
     if kinds != [_FLOAT32]:
         raise ValueError(f"the table has shape {dims} and type {kinds}")
-    data = list(fields(content, tensor.start, tensor.stop, _TENSOR_RAW_DATA))
-    if len(data) != 1 or data[0].stop - data[0].start != 4 * math.prod(dims):
+    outside = external_data(content, tensor)
+    if outside is None:
+        data = list(fields(content, tensor.start, tensor.stop, _TENSOR_RAW_DATA))
+        pieces = [(field.start, field.stop - field.start) for field in data]
+        file = path
+    else:
+        pieces = [(outside.offset, outside.length)]
+        file = external_file(path, outside)
+    if len(pieces) != 1 or pieces[0][1] != 4 * math.prod(dims):
         raise ValueError("the table's data is not in the file in one piece")
-    return data[0].start, tuple(dims)
+    return _Place(file, pieces[0][0], tuple(dims))

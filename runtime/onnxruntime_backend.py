@@ -23,6 +23,7 @@ from recblr.array_types import (
 from recblr.errors import BundleError, ConfigError, short_reason
 from recblr.plugins import PluginLibraryError, load_library
 from recblr.runtime.cpu_threads import check_threads, on_cpu
+from recblr.runtime.external_data import external_files
 from recblr.runtime.onnx_functions import without_functions
 from recblr.runtime.onnx_ranking import without_ranking
 
@@ -141,8 +142,8 @@ class OnnxRuntimeBackend:
                 raise ConfigError(f"native_ops is True, but {error}") from error
             _log.info("ONNX Runtime runs the file's functions: %s", error)
             return None
-        options = self._options()
         try:
+            options = self._options(model_path)
             options.register_custom_ops_library(str(library))
             # Without the functions, nothing but the library's operators can serve the nodes.
             model = self._read(model_path, functions=False)
@@ -158,7 +159,7 @@ class OnnxRuntimeBackend:
         try:
             return onnxruntime.InferenceSession(
                 str(model_path) if self._ranks else self._read(model_path, functions=True),
-                sess_options=self._options(),
+                sess_options=self._options(model_path),
                 providers=_PROVIDERS[self.device],
             )
         except Exception as error:  # its exceptions have no common base
@@ -174,14 +175,30 @@ class OnnxRuntimeBackend:
             model = content[:] if self._ranks else without_ranking(content)
         return model if functions else without_functions(model)
 
-    def _options(self) -> onnxruntime.SessionOptions:
+    def _options(self, model_path: Path) -> onnxruntime.SessionOptions:
         severity = _ERRORS_ONLY if self.device == "cpu" else _FATAL_ONLY
         onnxruntime.set_default_logger_severity(severity)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = severity
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1  # the graph is a chain
+        if external_files(model_path):
+            use_external_data(options, model_path.parent, ranking=self._ranks)
         return options
+
+
+def use_external_data(options: onnxruntime.SessionOptions, folder: Path, ranking: bool = True) -> None:
+    """Let a session map weights that lie beside its model, without copies of them.
+
+    Args:
+        options: of the session.
+        folder: of the weights, for a model that is given as bytes; ONNX Runtime 1.21 is the first to know it.
+        ranking: whether the graph ranks; if not, the items' embedding is in no product, and products may be arranged.
+    """
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
+    if ranking:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.enable_cpu_mem_arena = False  # it would keep the memory of several rows of all items' scores
 
 
 def _check_cuda() -> None:

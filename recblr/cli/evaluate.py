@@ -17,7 +17,11 @@ from recblr.cli.options import data_options, model_data_settings, print_notes
 @click.option("--part", type=click.Choice(["test", "validation"]), default="test", help="Which held-out items.")
 @click.option("--mask-seen", is_flag=True, help="Leave items of a user's history out of the ranking.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the metrics there, too.")
-@click.option("--history-length", type=click.IntRange(min=1), help="For a bare state_dict of the authors' code.")
+@click.option(
+    "--history-length",
+    type=click.IntRange(min=1),
+    help="MAX_ITEM_LIST_LENGTH of a model of the authors' code, where the file does not tell.",
+)
 @data_options(from_model=True)
 @version_option
 def main(
@@ -31,8 +35,9 @@ def main(
 ) -> None:
     """Evaluate MODEL on the held-out items of DATA: HR, NDCG and MRR at 10 and 20 over the whole catalogue.
 
-    DATA are files, folders, globs in quotes, or URIs. They are read, filtered and split as in training, unless options
-    say otherwise.
+    MODEL is a model.pt of recblr-train, or weights of the authors' implementation, as RecBole, Lightning, torch.save or
+    safetensors writes them. DATA are files, folders, globs in quotes, or URIs. They are read, filtered and split as in
+    training, unless options say otherwise.
     """
     require_extra("recblr-evaluate", "train", "torch", "pyarrow", "rich")
     from rich.console import Console

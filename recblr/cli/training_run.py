@@ -79,8 +79,10 @@ class TrainingRun:
         prepared = prepare(self._data, self._data_settings)
         summary = Summary.of(prepared.interactions, prepared.report)
         console.print(summary_table(summary, prepared.report.name))
+        config = RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings)
         if processes.is_first:
-            print_notes(prepared.report.notes)
+            obstacles = filter(None, (config.export_obstacle, config.engine_obstacle))  # told now, not after hours
+            print_notes((*prepared.report.notes, *obstacles))
         identity = DataIdentity(prepared.interactions)
         run_data = RunData.of(prepared, identity)
         resumed = self._resumed(console)
@@ -88,7 +90,7 @@ class TrainingRun:
             run_data = RunData.from_dict(resumed.data)
             prepared = run_data.restore(prepared, identity)
         torch.manual_seed(self._config.seed)
-        model = RecBLR(RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings))
+        model = RecBLR(config)
         checkpoint = self._checkpoint(model, prepared, run_data, summary)
         del identity  # its memory is wanted for training
         trainer = Trainer(model, prepared.split, self._config, processes, self.device)

@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 
+from recblr import config as config_module
 from recblr.array_types import StatesArray
 from recblr.checkpoint import Checkpoint
 from recblr.errors import ConfigError, ExportError
@@ -205,9 +206,9 @@ def test_a_convolution_of_one_tap_is_refused(make_model: Callable[..., RecBLR]) 
         build_graph(make_model(conv_width=1), 10, "sha256:0")
 
 
-def test_weights_beyond_what_a_file_holds_are_refused(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_module, "_LARGEST_FILE", graph_module._FILE_MARGIN + 1000)
-    with pytest.raises(ExportError, match="an ONNX file holds 2"):
+def test_layers_beyond_what_a_file_holds_are_refused(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_module, "LARGEST_ONNX_FILE", 4 * checkpoint.model.config.layer_parameters - 1)
+    with pytest.raises(ExportError, match="layers have 0.0 GiB of weights cannot be exported, an ONNX file holds 2"):
         build_graph(checkpoint.model, 10, "sha256:0")
 
 

@@ -255,7 +255,7 @@ class TestMeasure:
         histories = Sequences(random.integers(1, 61, lengths.sum(), dtype=np.int32), np.cumsum([0, *lengths]))
         targets = _rows(histories, random.integers(1, 61, 200))
         graph = onnx.load(opened.model_path)
-        report = emulated_loss(graph, "bf16", targets, opened.initial_state)
+        report = emulated_loss(opened, "bf16", targets)
         low, full = (_best(g, targets, opened.initial_state) for g in (emulated_graph(graph, "bf16"), graph))
         assert 0.9 < report["top_10_overlap"] < 1
         assert report["top_10_overlap"] == pytest.approx(_overlap(low, full), abs=1e-3)
@@ -263,7 +263,6 @@ class TestMeasure:
         assert report["measured"] == "bf16 emulated in ONNX Runtime on the CPU, not the engine"
 
     def test_no_users(self, bundle: Path) -> None:
-        opened = open_bundle(bundle)
         nobody = _rows(Sequences(np.empty(0, np.int32), np.zeros(1, np.int64)), [])
         with pytest.raises(DataError, match="no user is left to evaluate"):
-            emulated_loss(onnx.load(opened.model_path), "fp16", nobody, opened.initial_state)
+            emulated_loss(open_bundle(bundle), "fp16", nobody)

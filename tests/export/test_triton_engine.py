@@ -16,9 +16,10 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from recblr.checkpoint import Checkpoint
+from recblr.config import LARGEST_TENSOR
 from recblr.errors import ConfigError
 from recblr.export import cli, engine_requirements
-from recblr.export.engine_settings import LARGEST_TENSOR, EngineSettings
+from recblr.export.engine_settings import EngineSettings
 from recblr.export.profile_shapes import check_tensor_sizes, input_shapes
 from recblr.export.triton_engine import engine_builder
 from recblr.export.triton_graph import triton_graph
@@ -142,7 +143,7 @@ def test_the_plugin_library_is_in_the_engine(bundle: Path) -> None:
     from recblr.export.tensorrt_builder import build_engine
 
     bare = build_engine(onnx.load(bundle / "model.onnx"), _settings(), library)
-    engine = engine_builder(_settings(embed_plugin=False))(graph)
+    engine = engine_builder(_settings(embed_plugin=False))(graph, bundle / "model.onnx")
     assert len(bare.plan) < library.stat().st_size < len(engine.plan)
     assert engine.tensorrt_version == bare.version
 

@@ -113,7 +113,7 @@ def triton(repository: Path) -> _SimulatedTriton:
     return _SimulatedTriton(repository / "recblr")
 
 
-def _build_engine(graph: onnx.ModelProto, **changes: Any) -> Engine:
+def _build_engine(graph: onnx.ModelProto, _model_path: Path, **changes: Any) -> Engine:
     """Stands in for the builder of engines."""
     engine = Engine(
         plan=b"plan",
@@ -388,7 +388,7 @@ def test_a_failure_leaves_the_old_repository(bundle: Path, tmp_path: Path, monke
 )
 def test_an_engine_that_does_not_fit(bundle: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ExportError, match=message):
-        write_repository(bundle, tmp_path / "models", lambda graph: _build_engine(graph, **changes))
+        write_repository(bundle, tmp_path / "models", lambda *of: _build_engine(*of, **changes))
     assert not list(tmp_path.iterdir())
 
 

@@ -158,8 +158,9 @@ def test_a_file_without_hash(new_toy: Any, rewrite_manifest: Callable[..., None]
         ("items.json", b"{", "items.json is damaged"),
         ("initial_state.npy", b"", "is no NumPy array"),
         ("initial_state.npy", b"\x80\x04N.", "is no NumPy array"),  # a pickle
-        ("model.onnx", b"", "cannot load .*model.onnx"),
-        ("model.onnx", b"\x00\x01garbage", "cannot load .*model.onnx"),
+        ("model.onnx", b"", "model.onnx is damaged, cannot mmap an empty file"),
+        ("model.onnx", b"\x00\x01garbage", "model.onnx is damaged, no field"),
+        ("model.onnx", b"\x08\x08", "cannot load .*model.onnx"),
     ],
 )
 def test_hashes_alone_make_no_bundle(

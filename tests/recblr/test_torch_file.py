@@ -1,4 +1,4 @@
-"""RecBole's checkpoint files: read without RecBole, with nothing in them run."""
+"""Files of torch.save, RecBole's among them: read without RecBole, with nothing in them run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from recblr.checkpoint import load_checkpoint
 from recblr.errors import CheckpointError
@@ -299,6 +302,26 @@ def test_a_hostile_name_in_an_otherwise_good_file_is_inert(tmp_path: Path) -> No
     assert not marker.exists()
 
 
+def test_other_objects_may_stand_beside_the_weights(tmp_path: Path) -> None:
+    """Custom classes load as data, wherever their module is, even where it would run something."""
+    marker, path = tmp_path / "marker", tmp_path / "model.pth"
+    torch.save({"state_dict": weights(), "x": Custom(marker), "y": [Call(Custom, marker)]}, path)
+    assert load_checkpoint(path, history_length=50).model.config.n_items == 5
+    assert not marker.exists()
+    torch.load(path, weights_only=False)
+    assert marker.exists()
+
+
+class Custom:
+    """Makes the file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __setstate__(self, state: Any) -> None:
+        state["marker"].touch()
+
+
 def opcodes(name: str, marker: Path) -> bytes:
     """Pickles that tamper with what they name instead of calling it."""
     system = b"cposix\nsystem\n"
@@ -361,3 +384,146 @@ def test_tensors_cannot_reach_beyond_their_bytes(
         archive.writestr("archive/data/0", bytes(16))
     with pytest.raises(CheckpointError, match="damaged"):
         load_checkpoint(path, history_length=50)
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"}" + b")" + b"\x85" * 200_000 + b"K\x01s.",  # a key of many tuples in each other
+        b"\x8f(" + b")" + b"\x85" * 200_000 + b"\x90.",  # in a set
+        b"(" + b")" + b"\x85" * 200_000 + b"\x91.",  # in a frozen set
+        b"}(" + b")" + b"\x85" * 200_000 + b"K\x01u.",
+        b"(" + b")" + b"\x85" * 200_000 + b"K\x01d.",
+        b"}" + b")" + b"2\x86" * 100 + b"K\x01s.",  # 2 ** 100 leaves
+        b"]" * 200_000 + b"a" * (200_000 - 1) + b".",  # lists in lists
+        b"Nr\xff\xff\xff\xff.",  # place 2 ** 32 of the memo
+        b"\x96" + (2**40).to_bytes(8, "little") + b".",  # a bytearray of a terabyte
+        b"\x8e" + (2**40).to_bytes(8, "little") + b".",  # bytes
+        b"\x95" + (2**40).to_bytes(8, "little") + b"N.",  # a frame
+        b"\x8b\xff\xff\xff\x7f.",  # an integer of 2 ** 31 bytes
+        b"\x80\x63N.",  # protocol 99
+        b"]q\x00ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_parameter\nNh\x00NtRq\x01a0"
+        b"}Vrecurrent_layers.0.behavior_modeling.Lambda\nh\x01s.",  # a tensor that wraps itself
+    ],
+)
+def test_no_pickle_exhausts_anything(pickled: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    as_torch_file(path, pickled)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path, history_length=50)
+    path.write_bytes(pickle.PROTO + b"\x02" + pickled)
+    with pytest.raises(CheckpointError, match="is no model file"):
+        load_checkpoint(path, history_length=50)
+
+
+def rewritten(path: Path, changes: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> None:
+    """Write a zip archive anew, with some entries changed; their names are without the folder."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in {**entries, **changes}.items():
+            archive.writestr(f"archive/{name}", content)
+
+
+def test_archives_of_other_kinds(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    torch.save(weights(), path)
+    wanted = load_checkpoint(path, history_length=50).fingerprint()
+    rewritten(path, {}, zipfile.ZIP_DEFLATED)
+    assert load_checkpoint(path, history_length=50).fingerprint() == wanted
+    for compression in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        rewritten(path, {}, compression)
+        with pytest.raises(CheckpointError, match="damaged"):
+            load_checkpoint(path, history_length=50)
+    rewritten(path, {"byteorder": b"big"})
+    with pytest.raises(CheckpointError, match="big-endian machine"):
+        load_checkpoint(path, history_length=50)
+    rewritten(path, {"byteorder": b"little", "data/99": bytes(10**8)}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(CheckpointError, match="made to exhaust"):
+        load_checkpoint(path, history_length=50)
+    torch.jit.script(torch.nn.Linear(2, 2)).save(path)
+    with pytest.raises(CheckpointError, match="TorchScript"):
+        load_checkpoint(path, history_length=50)
+
+
+@pytest.mark.parametrize("compute_crc32", [True, False])
+def test_checksums(compute_crc32: bool, tmp_path: Path) -> None:
+    """They are checked where there are any."""
+    path = tmp_path / "model.pth"
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(compute_crc32)
+    torch.save(weights(), path)
+    torch.serialization.set_crc32_options(before)
+    assert load_checkpoint(path, history_length=50).model.config.n_items == 5
+    content = bytearray(path.read_bytes())
+    content[content.index(weights()["item_embedding.weight"].numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    if compute_crc32:
+        with pytest.raises(CheckpointError, match="damaged"):
+            load_checkpoint(path, history_length=50)
+    else:
+        assert load_checkpoint(path, history_length=50).model.config.n_items == 5
+
+
+def test_weights_that_a_file_lacks(tmp_path: Path) -> None:
+    """PyTorch's loader gives whatever the memory held."""
+    path = tmp_path / "model.pth"
+    torch.save(weights(), path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    start = content.rindex(b"\x80\x02]")  # the list of the storages
+    end = content.index(b".", start) + 1
+    path.write_bytes(content[:start] + pickle.dumps([], 2) + content[end:])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path, history_length=50)
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="is no regular file"):
+        load_checkpoint(tmp_path / "pipe")
+
+
+def saved(folder: Path, kind: str) -> Path:
+    path = folder / "model.pth"
+    content = {"state_dict": weights(), "hyper_parameters": types.SimpleNamespace(a={"b": (1, 2)}), "e": [{1, 2}]}
+    if kind == "safetensors":
+        safetensors.torch.save_file(dict(weights()), path)
+    else:
+        protocol = 4 if "4" in kind else 2
+        torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization="zip" in kind)
+    return path
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.parametrize(
+    "kind", ["zip", "zip 4", "legacy", "legacy 4", "safetensors", "pickle in zip", "pickle in zip 4"]
+)
+def test_changed_bytes_give_a_model_or_a_refusal(kind: str, data: st.DataObject, tmp_path: Path) -> None:
+    """As the file's bytes are, or those of the pickle in the archive, where no checksum notices."""
+    path = saved(tmp_path, kind)
+    wanted = load_checkpoint(path, history_length=50).fingerprint()
+    if kind.startswith("pickle"):
+        with zipfile.ZipFile(path) as archive:
+            content = bytearray(archive.read("model/data.pkl"))
+    else:
+        content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.integers(0, len(content) - 1))
+        content[position : position + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4))
+    if kind.startswith("pickle"):
+        rewritten(path, {"data.pkl": bytes(content)})
+    else:
+        path.write_bytes(content)
+    refusal = ""
+    try:
+        loaded = load_checkpoint(path, history_length=50)
+    except CheckpointError as error:
+        refusal = str(error)
+    if refusal:
+        assert "\n" not in refusal
+        assert len(refusal) - len(str(path)) < 600
+        return
+    assert all(weight.isfinite().all() for weight in loaded.model.state_dict().values())
+    if kind.startswith("zip"):
+        assert loaded.fingerprint() == wanted
