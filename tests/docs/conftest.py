@@ -1,7 +1,8 @@
 """The code blocks of README.md and docs/, and what runs them.
 
 A block is run by its language: `bash` and `console` line by line, `python` in one namespace per document, `cpp` by
-test_tensorrt.py; `text` is output. `<!-- not run: reason -->` in the line before a block leaves it out.
+test_tensorrt.py; `text` is output. `<!-- not run: reason -->` in the line before a block leaves it out, and
+`<!-- needs: package -->` where that package is not installed.
 """
 
 from __future__ import annotations
@@ -44,9 +45,11 @@ LANGUAGES = {"bash", "console", "python", "cpp", "text"}
 # What commands take where a document gives nothing: enough to see them work.
 QUICK = {
     "recblr-train": {"epochs": 2, "patience": 1, "dim": 8, "device": "cpu"},
-    "recblr-bench": {"duration": 0.02, "warm_up": 0.0, "callers": "1", "loads": "0.3", "lengths": "5,10"},
+    "recblr-bench": {"duration": 0.02, "warm_up": 0.0, "rows": "1", "callers": "1", "loads": "0.3", "lengths": "5"},
 }
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
+_NEEDS = re.compile(r"<!-- needs: (.+) -->")
+_MODULES = {"tensorrt-rtx": "tensorrt_rtx_bindings"}  # of what blocks may need
 _ADDRESS = "localhost:8000"  # where documents ask recblr-serve
 
 
@@ -80,15 +83,25 @@ def blocks_of(document: str) -> list[Block]:
             if language not in LANGUAGES:
                 raise ValueError(f"{document}:{number}: a block of {language or 'no language'}: use {LANGUAGES}")
         elif start is not None and line == "```":
-            marker = _NOT_RUN.fullmatch(before)
             text = "\n".join(lines[start : number - 1]) + "\n"
-            blocks.append(Block(document, start, language, text, marker[1] if marker else None))
+            blocks.append(Block(document, start, language, text, _reason_not_to_run(before)))
             start = None
         elif start is None:
             if re.match(r"    \S|\s+```", line):
                 raise ValueError(f"{document}:{number}: indented code: use a fenced block")
             before = line
     return blocks
+
+
+def _reason_not_to_run(marker: str) -> str | None:
+    """What the line before a block says against running it here."""
+    if found := _NOT_RUN.fullmatch(marker):
+        return found[1]
+    needs = _NEEDS.fullmatch(marker)
+    # Looked for, not imported: imported before recblr, TensorRT-RTX lacks the name of its library.
+    if needs and importlib.util.find_spec(_MODULES[needs[1]]) is None:
+        return f"{needs[1]} is not installed"
+    return None
 
 
 def commands() -> dict[str, click.Command]:
@@ -106,6 +119,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("block_not_run", left_out, ids=[block.place for block in left_out])
     if "tool" in metafunc.fixturenames:
         metafunc.parametrize("tool", commands())
+
+
+@pytest.fixture(scope="session")
+def read_blocks() -> Callable[[str], list[Block]]:
+    """See `blocks_of`."""
+    return blocks_of
 
 
 @pytest.fixture(scope="session")

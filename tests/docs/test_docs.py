@@ -60,11 +60,11 @@ def test_the_table_of_a_tool_is_true(tool: str, tools: dict[str, click.Command])
     for named, default in rows:
         names = re.findall(r"--?[a-z][a-z-]*", named)
         assert set(names) <= set(options), named
-        shown = default.strip().strip("`").replace(",", "")
-        if re.fullmatch(r"[\d.]+", shown):
-            assert float(shown) == options[names[0]].default, named
-        elif default.strip().startswith("`"):
-            assert shown == options[names[0]].default, named
+        shown = [value.strip("`") for value in default.strip().split(", ")]
+        if re.fullmatch(r"[\d.,]+", default.strip()):
+            assert float(default.replace(",", "")) == options[names[0]].default, named
+        elif default.startswith("`"):
+            assert shown == [options[name].default for name in names], named
     for name in re.findall(r"`(--[a-z-]+)", section):
         assert name in options, name
 
