@@ -7,6 +7,7 @@ test_tensorrt.py; `text` is output. `<!-- not run: reason -->` in the line befor
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import importlib
@@ -23,6 +24,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ QUICK = {
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
 _NEEDS = re.compile(r"<!-- needs: (.+) -->")
 _MODULES = {"tensorrt-rtx": "tensorrt_rtx_bindings"}  # of what blocks may need
+_NUMBER_OR_SPACE = re.compile(r"[\d.,]+(?:e-\d+)?|\s+")
 _ADDRESS = "localhost:8000"  # where documents ask recblr-serve
 
 
@@ -204,13 +207,11 @@ RunDocument = Callable[[str], Ran]
 
 def _dated(interactions: Interactions) -> Iterator[list[str]]:
     """Rows of user, item and a time from April to July 2024 as text."""
-    start = datetime(2024, 4, 1, tzinfo=UTC)
-    earliest, latest = interactions.timestamps.min(), interactions.timestamps.max()
     for user, user_id in enumerate(interactions.user_ids.tolist()):
-        for place in range(interactions.offsets[user], interactions.offsets[user + 1]):
-            share = float((interactions.timestamps[place] - earliest) / (latest - earliest))
-            item_id = interactions.item_ids[interactions.items[place] - 1]
-            yield [str(user_id), str(item_id), (start + timedelta(days=120 * share)).isoformat(timespec="seconds")]
+        items = interactions.items[interactions.offsets[user] : interactions.offsets[user + 1]]
+        for place, item_id in enumerate(interactions.item_ids[items - 1].tolist()):
+            time = datetime(2024, 4, 1, tzinfo=UTC) + timedelta(days=120 * place / len(items))
+            yield [str(user_id), str(item_id), time.isoformat(timespec="seconds")]
 
 
 def _write_data(folder: Path) -> None:
@@ -248,13 +249,9 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("documents")
     _write_data(folder)
     _write_authors_model(folder / "authors.pt")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(folder)
+    with contextlib.chdir(folder):
         shell = Shell(folder)
-        for line in (
-            "recblr-train interactions.parquet -o model.pt",
-            "recblr-export model.pt -o bundle/",
-        ):
+        for line in ("recblr-train interactions.parquet -o model.pt", "recblr-export model.pt -o bundle/"):
             status, output = shell.run(line)
             assert status == 0, output
     shutil.copytree(folder / "bundle", folder / "new-bundle")
@@ -282,39 +279,43 @@ def _kind(value: object) -> object:
 
 
 def _check_output(block: Block, shown: list[str], output: str) -> None:
-    """Each line that a document shows was printed, but for numbers and spaces; JSON has the shape it shows."""
+    """Each line that a document shows was printed, but for numbers and spaces; JSON has the shape it shows, or its error."""
     if shown and shown[0].startswith("{"):
-        assert _kind(json.loads("".join(shown))) == _kind(json.loads(output.splitlines()[-1])), block.place
+        expected, printed = json.loads("".join(shown)), json.loads(output.splitlines()[-1])
+        assert _kind(expected) == _kind(printed), block.place
+        assert expected.get("error") == printed.get("error"), block.place
         return
-    printed = {re.sub(r"[\d.,]+|\s+", "#", line.strip()) for line in output.splitlines()}
+    lines = {_NUMBER_OR_SPACE.sub("#", line.strip()) for line in output.splitlines()}
     for line in shown:
         if line.strip() != "...":
-            assert re.sub(r"[\d.,]+|\s+", "#", line.strip()) in printed, f"{block.place}: {line}\n---\n{output}"
+            assert _NUMBER_OR_SPACE.sub("#", line.strip()) in lines, f"{block.place}: {line}\n---\n{output}"
 
 
-@pytest.fixture
-def run_document(prepared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDocument]:
-    """Runs the blocks of a document one after the other in a copy of the prepared folder."""
-    folder = tmp_path / "folder"
-    shell = Shell(folder)
+def _run(block: Block, shell: Shell, names: dict[str, Any]) -> None:
+    if block.language == "python":
+        code = "\n" * block.line + block.text  # so that a traceback names the document's line
+        exec(compile(code, str(ROOT / block.document), "exec"), names)
+    elif block.language in ("bash", "console"):
+        for line, shown in _lines(block):
+            status, output = shell.run(line)
+            fails = bool(shown) and shown[0].startswith("Error: ")
+            assert status == int(fails), f"{block.place}: {line}: status {status}\n{output}"
+            _check_output(block, shown, output)
 
+
+@pytest.fixture(scope="session")
+def run_document(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDocument:
+    """Runs the blocks of a document one after the other in a copy of the prepared folder, once per session."""
+
+    @cache
     def run(document: str) -> Ran:
+        folder = tmp_path_factory.mktemp("document") / "folder"
         shutil.copytree(prepared_folder, folder)
-        monkeypatch.chdir(folder)
         names: dict[str, Any] = {"__name__": "document"}
-        for block in blocks_of(document):
-            if block.not_run:
-                continue
-            if block.language == "python":
-                code = "\n" * block.line + block.text  # so that a traceback names the document's line
-                exec(compile(code, str(ROOT / document), "exec"), names)
-            elif block.language in ("bash", "console"):
-                for line, shown in _lines(block):
-                    status, output = shell.run(line)
-                    fails = bool(shown) and shown[0].startswith("Error: ")
-                    assert status == int(fails), f"{block.place}: {line}: status {status}\n{output}"
-                    _check_output(block, shown, output)
+        with contextlib.chdir(folder), contextlib.closing(Shell(folder)) as shell:
+            for block in blocks_of(document):
+                if not block.not_run:
+                    _run(block, shell, names)
         return Ran(folder, names)
 
-    yield run
-    shell.close()
+    return run

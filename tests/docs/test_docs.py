@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Options of other programs that the documents name.
 OTHER_OPTIONS = {"--backend-config", "--model-config-name"}
+_OPTION = re.compile(r"(?<!\S)(?:--[a-z][a-z-]*|-[a-z](?![a-z]))")
 
 
 def test_blocks_run(document: str, run_document: Callable[[str], Any]) -> None:
@@ -46,7 +47,7 @@ def _options(command: click.Command) -> dict[str, click.Option]:
 def test_options_exist(document: str, tools: dict[str, click.Command]) -> None:
     known = OTHER_OPTIONS.union(*(_options(command) for command in tools.values()), ["--help", "--version"])
     text = (ROOT / document).read_text(encoding="utf-8")
-    named = {name for code in re.findall(r"`(-[^`]+)`", text) for name in re.findall(r"(?<!\S)--?[a-z][a-z-]*", code)}
+    named = {name for code in re.findall(r"`(-[^`]+)`", text) for name in _OPTION.findall(code)}
     assert named <= known
 
 
@@ -58,7 +59,7 @@ def test_the_table_of_a_tool_is_true(tool: str, tools: dict[str, click.Command])
     rows = re.findall(r"^\| `(-[^|]*)` \| ([^|]*) \|", section, flags=re.MULTILINE)
     assert rows
     for named, default in rows:
-        names = re.findall(r"--?[a-z][a-z-]*", named)
+        names = re.findall(r"--[a-z-]+|-[a-z]", named)
         assert set(names) <= set(options), named
         shown = [value.strip("`") for value in default.strip().split(", ")]
         if re.fullmatch(r"[\d.,]+", default.strip()):
