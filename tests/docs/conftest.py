@@ -279,7 +279,7 @@ def _kind(value: object) -> object:
 
 
 def _check_output(block: Block, shown: list[str], output: str) -> None:
-    """Each line that a document shows was printed, but for numbers and spaces; JSON has the shape it shows, or its error."""
+    """Each line shown was printed, but for numbers and spaces; JSON has the shape shown, and the same error."""
     if shown and shown[0].startswith("{"):
         expected, printed = json.loads("".join(shown)), json.loads(output.splitlines()[-1])
         assert _kind(expected) == _kind(printed), block.place
