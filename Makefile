@@ -59,6 +59,7 @@ benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/quality/history_length.py
 	$(BIN)/python benchmarks/quality/scan_variants.py
 	$(BIN)/python benchmarks/quality/large_catalogue.py
+	$(BIN)/python benchmarks/performance_table.py
 
 clean: ## Remove what the targets made
 	rm -rf .venv .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

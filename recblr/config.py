@@ -78,8 +78,6 @@ class RecBLRConfig:
     @property
     def export_obstacle(self) -> str:
         """Why a model of these settings cannot be exported, and what to change; "" if it can."""
-        if self.conv_width == 1:  # its past has no entries, and an ONNX Reshape cannot infer B beside a 0
-            return "a model with conv_width 1 cannot be exported: train with a conv_width of at least 2"
         if self.n_items > _MOST_ITEMS:
             return (
                 f"a model of {self.n_items:,} items cannot be exported, item indices end at {_MOST_ITEMS:,}: train "

@@ -13,13 +13,17 @@ the carried state: 2 sqrt(T) steps, memory N + 2 B sqrt(T).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx
 import onnx.parser
-from onnx import FunctionProto
+from onnx import FunctionProto, NodeProto
 
 from recblr.export.onnx.symbolic_ops import CAUSAL_CONV1D, DOMAIN, GATED_SCAN, LAST_ONLY
 from recblr.ops.reference import SQRT_EPSILON
 
+# Of the format, the lowest with local functions. (Defaults of their attributes came with 9: nodes give every one.)
+IR_VERSION = 8
 OPSET = 18
 
 # Padding is used for rows of at most so many tokens, and where T (B + _STEP_COST) <= 2 N: the factor 2 is the cost of
@@ -41,14 +45,14 @@ _CONSTANTS = """
 _ROWS = """
     starts = Slice (offsets, zero, minus_one, zero)
     ends = Slice (offsets, one, no_end, zero)
-    n_tokens = Slice (offsets, minus_one, no_end, zero)
+    n_tokens = Gather <axis: int = 0> (offsets, minus_one)
     lengths = Sub (ends, starts)
     n_rows = Shape (lengths)
 """
 
-# Each token's row, int64 [N], and its position in that row. Offsets: int64.
+# Each token's row, int64 [N]. Offsets: int64.
 _TOKEN_ROWS = f"""{_HEADER}
-TokenRows (offsets) => (row, position) {{
+TokenRows (offsets) => (row) {{
     {_CONSTANTS}
     {_ROWS}
     n_places = Add (n_tokens, one)
@@ -57,10 +61,26 @@ TokenRows (offsets) => (row, position) {{
     rows_ended = ScatterElements <axis: int = 0, reduction: string = "add"> (no_marks, ends, marks)
     row_of_place = CumSum (rows_ended, scalar_zero)
     row = Slice (row_of_place, zero, minus_one, zero)
-    scalar_n_tokens = Squeeze (n_tokens)
+}}
+"""
+
+# Each token's row and its position in that row, int64 [N].
+_POSITIONS = f"""
+    row = {DOMAIN}.TokenRows (offsets)
+    scalar_n_tokens = Squeeze (n_tokens, zero)
     token = Range (scalar_zero, scalar_n_tokens, scalar_one)
     row_start = Gather (starts, row)
     position = Sub (token, row_start)
+"""
+
+# Each token's place, int64 [N], among rows padded to equal lengths, position after position.
+_PADDED_PLACES = f"""{_HEADER}
+PaddedPlaces (offsets) => (place) {{
+    {_CONSTANTS}
+    {_ROWS}
+    {_POSITIONS}
+    places_before = Mul (position, n_rows)
+    place = Add (places_before, row)
 }}
 """
 
@@ -78,10 +98,8 @@ _CAUSAL_CONV1D = f"""{_HEADER}
     past = Reshape <allowzero: int = 1> (tail, past_shape)
     pool = Concat <axis: int = 0> (past, x)
 
-    row, position = {DOMAIN}.TokenRows (offsets)
-    scalar_n_tokens = Squeeze (n_tokens)
-    token = Range (scalar_zero, scalar_n_tokens, scalar_one)
-    scalar_n_taps = Squeeze (n_taps)
+    {_POSITIONS}
+    scalar_n_taps = Squeeze (n_taps, zero)
     tap = Range (scalar_zero, scalar_n_taps, scalar_one)
     lag = Sub (tap, n_past)
     column_position = Unsqueeze (position, one)
@@ -110,7 +128,7 @@ _CAUSAL_CONV1D = f"""{_HEADER}
     column_end = Unsqueeze (ends, one)
     end_place = Add (column_end, n_pasts)
     tail_place_in_row = Add (end_place, past_lag)
-    scalar_n_rows = Squeeze (n_rows)
+    scalar_n_rows = Squeeze (n_rows, zero)
     each_row = Range (scalar_zero, scalar_n_rows, scalar_one)
     each_past_start = Mul (each_row, n_past)
     each_past_end = Add (each_past_start, n_past)
@@ -125,41 +143,28 @@ _CAUSAL_CONV1D = f"""{_HEADER}
 def _padded(name: str, *, products: bool, every_step: bool) -> str:
     """h_t = a_t h_{t-1} + b_t along rows padded to n_steps tokens.
 
-    Inputs a, b [N, H], offsets int64 [B+1], n_steps (a scalar, at least 1), h0 [B, H]; outputs h [N, H] where
+    Inputs a, b [N, H], offsets int64 [B+1], n_steps (a scalar, at least 1), h0 [B, H]; outputs h [n_steps, B, H] where
     `every_step`, and last_h [B, H].
 
     Args:
         name: of the function.
         products: besides, p_t = a_t p_{t-1}, in the same way: input p0, outputs p, last_p.
-        every_step: give h (and p) at every token; otherwise the last only.
+        every_step: give h (and p) at every position; otherwise the last only.
     """
     states = ["h", "p"] if products else ["h"]
     steps = [f"{s}_t" for s in states] if every_step else []
     inputs = ", ".join(["a", "b", "offsets", "n_steps", *(f"{s}0" for s in states)])
-    outputs = ", ".join([*(states if every_step else []), *(f"last_{s}" for s in states)])
-    scan_outputs = ", ".join([*(f"last_{s}" for s in states), *(f"{s}_padded" for s in steps and states)])
-    body_inputs = ", ".join(f"float[rows, width] {name}" for name in [*(f"{s}_before" for s in states), "a_t", "b_t"])
-    body_outputs = ", ".join(f"float[rows, width] {name}" for name in [*(f"{s}_after" for s in states), *steps])
+    last = [f"last_{s}" for s in states]
+    every = states if every_step else []
+    body_inputs = ", ".join(f"float[?, ?] {name}" for name in [*(f"{s}_before" for s in states), "a_t", "b_t"])
+    body_outputs = ", ".join(f"float[?, ?] {name}" for name in [*(f"{s}_after" for s in states), *steps])
     initial = ", ".join(f"{s}0" for s in states)
     body = ["decayed = Mul (a_t, h_before)", "h_after = Add (decayed, b_t)"]
     body += ["p_after = Mul (a_t, p_before)"] if products else []
-    body += [f"{s}_t = Identity ({s}_after)" for s in states if every_step]
-    unpad = ""
-    if every_step:
-        gathers = [
-            f"{s}_flat = Reshape ({s}_padded, flat_shape)  {s} = Gather <axis: int = 0> ({s}_flat, h_place)"
-            for s in states
-        ]
-        unpad = f"""
-    flat_shape = Concat <axis: int = 0> (minus_one, width)
-    row, position = {DOMAIN}.TokenRows (offsets)
-    places_before = Mul (position, n_rows)
-    h_place = Add (places_before, row)
-    {" ".join(gathers)}
-"""
+    body += [f"{s}_t = Identity ({s}_after)" for s in every]
     # Past a row's end, a = 1 and b = 0 keep its state.
     return f"""{_HEADER}
-{name} ({inputs}) => ({outputs}) {{
+{name} ({inputs}) => ({", ".join([*every, *last])}) {{
     {_CONSTANTS}
     {_ROWS}
     t = Range (scalar_zero, n_steps, scalar_one)
@@ -175,35 +180,33 @@ def _padded(name: str, *, products: bool, every_step: bool) -> str:
     b_or_nothing = Concat <axis: int = 0> (b, nothing)
     a_padded = Gather <axis: int = 0> (a_or_keep, place)
     b_padded = Gather <axis: int = 0> (b_or_nothing, place)
-    {scan_outputs} = Scan <num_scan_inputs: int = 2, body: graph = step ({body_inputs}) => ({body_outputs}) {{
-        {" ".join(body)}
-    }}> ({initial}, a_padded, b_padded)
-    {unpad}
+    {", ".join([*last, *every])} = Scan <
+        num_scan_inputs: int = 2, body: graph = step ({body_inputs}) => ({body_outputs}) {{ {" ".join(body)} }}
+    > ({initial}, a_padded, b_padded)
 }}
 """
 
 
 def _chunked(name: str, *, every_step: bool) -> str:
-    """h_t = a_t h_{t-1} + b_t in chunks. Inputs a, b, offsets, longest (a scalar), h0; outputs h, last_h."""
+    """h_t = a_t h_{t-1} + b_t in chunks.
+
+    Inputs a, b [N, H], offsets int64 [B+1], longest (a scalar), h0 [B, H]; output last_h [B, H]. Where `every_step`,
+    there are before it h [size, chunks, H], of the chunks padded to equal lengths, and behind it the chunks' offsets.
+    """
     chunk_outputs = "h_from_zero, share, chunk_h, chunk_a" if every_step else "chunk_h, chunk_a"
     across_outputs = "carried, last_h" if every_step else "last_h"
     level = "" if every_step else "Last"
     join = f"""
-    h0_or_carried = Concat <axis: int = 0> (h0, carried)
-    is_first = Equal (number, zero)
-    scalar_n_chunks = Squeeze (n_all_chunks)
-    chunk = Range (scalar_zero, scalar_n_chunks, scalar_one)
-    chunk_place = Add (chunk, n_rows)
-    place_before = Sub (chunk_place, one)
-    from = Where (is_first, chunk_row, place_before)
-    chunk_h0 = Gather <axis: int = 0> (h0_or_carried, from)
-    token_chunk, token_position = {DOMAIN}.TokenRows (chunk_offsets)
-    token_h0 = Gather <axis: int = 0> (chunk_h0, token_chunk)
-    token_share = Mul (share, token_h0)
-    h = Add (h_from_zero, token_share)
+    chunk_place = {DOMAIN}.PaddedPlaces (row_chunks)
+    state_rows_shape = Concat <axis: int = 0> (minus_one, width)
+    carried_rows = Reshape (carried, state_rows_shape)
+    h0_and_carried = Concat <axis: int = 0> (h0, carried_rows)
+    chunk_h0 = Gather <axis: int = 0> (h0_and_carried, chunk_place)
+    from_h0 = Mul (share, chunk_h0)
+    h = Add (h_from_zero, from_h0)
 """
     return f"""{_HEADER}
-{name} (a, b, offsets, longest, h0) => ({"h, last_h" if every_step else "last_h"}) {{
+{name} (a, b, offsets, longest, h0) => ({"h, last_h, chunk_offsets" if every_step else "last_h"}) {{
     {_CONSTANTS}
     {_ROWS}
     float_longest = Cast <to: int = 1> (longest)
@@ -216,8 +219,12 @@ def _chunked(name: str, *, every_step: bool) -> str:
     most_chunks = ReduceMax <keepdims: int = 0> (n_chunks)
     chunks_until = CumSum (n_chunks, scalar_zero)
     row_chunks = Concat <axis: int = 0> (zero, chunks_until)
-    chunk_row, number = {DOMAIN}.TokenRows (row_chunks)
+    chunk_row = {DOMAIN}.TokenRows (row_chunks)
     n_all_chunks = Shape (chunk_row)
+    scalar_n_chunks = Squeeze (n_all_chunks, zero)
+    chunk = Range (scalar_zero, scalar_n_chunks, scalar_one)
+    row_first_chunk = Gather (row_chunks, chunk_row)
+    number = Sub (chunk, row_first_chunk)
     row_start = Gather (starts, chunk_row)
     tokens_before = Mul (number, size)
     chunk_starts = Add (row_start, tokens_before)
@@ -249,40 +256,56 @@ Plan (offsets) => (longest, pad) {{
     padded_cost = Mul (longest, rows_and_cost)
     chunked_cost = Add (n_tokens, n_tokens)
     is_dense = LessOrEqual (padded_cost, chunked_cost)
-    scalar_is_dense = Squeeze (is_dense)
+    scalar_is_dense = Squeeze (is_dense, zero)
     pad = Or (is_short, scalar_is_dense)
 }}
 """
 
 
-def _recurrence(name: str, *, every_step: bool) -> str:
-    """h_t = a_t h_{t-1} + b_t, padded or in chunks. Inputs a, b, offsets, longest, pad, h0; outputs h, last_h."""
-    level = "" if every_step else "Last"
-    outputs = ["h", "last_h"] if every_step else ["last_h"]
-
-    def branch(kind: str) -> str:
-        names = [f"{output}_{kind.lower()}" for output in outputs]
-        declared = ", ".join(f"float[n, width] {output}" for output in names)
-        return (
-            f"{kind.lower()} () => ({declared}) "
-            f"{{ {', '.join(names)} = {DOMAIN}.{kind}{level} (a, b, offsets, longest, h0) }}"
-        )
-
-    return f"""{_HEADER}
-{name} (a, b, offsets, longest, pad, h0) => ({", ".join(outputs)}) {{
-    {", ".join(outputs)} = If <
-        then_branch: graph = {branch("Padded")},
-        else_branch: graph = {branch("Chunked")}
+# h_t = a_t h_{t-1} + b_t at every token, and the last; at the last alone. Padded, or in chunks.
+# Places are told from what the If gives, though that is known before: in OpenVINO's CPU plugin (2026.4), what reads a
+# result of an If reads other memory whenever the result grows, unless shapes that depend on the If's results come
+# between.
+_RECURRENCES = [
+    f"""{_HEADER}
+Recurrence (a, b, offsets, longest, pad, h0) => (h, last_h) {{
+    h_padded, last_h, padded_offsets = If <
+        then_branch: graph = padded () => (float[?, ?, ?] h_1, float[?, ?] last_h_1, int64[?] offsets_1) {{
+            h_1, last_h_1 = {DOMAIN}.Padded (a, b, offsets, longest, h0)
+            offsets_1 = Identity (offsets)
+        }},
+        else_branch: graph = chunked () => (float[?, ?, ?] h_2, float[?, ?] last_h_2, int64[?] offsets_2) {{
+            h_2, last_h_2, offsets_2 = {DOMAIN}.Chunked (a, b, offsets, longest, h0)
+        }}
+    > (pad)
+    place = {DOMAIN}.PaddedPlaces (padded_offsets)
+    any = Constant <value_ints: ints = [-1]> ()
+    width = Shape <start: int = 1> (a)
+    flat_shape = Concat <axis: int = 0> (any, width)
+    h_flat = Reshape (h_padded, flat_shape)
+    h = Gather <axis: int = 0> (h_flat, place)
+}}
+""",
+    f"""{_HEADER}
+RecurrenceLast (a, b, offsets, longest, pad, h0) => (last_h) {{
+    last_h = If <
+        then_branch: graph = padded () => (float[?, ?] last_h_1) {{
+            last_h_1 = {DOMAIN}.PaddedLast (a, b, offsets, longest, h0)
+        }},
+        else_branch: graph = chunked () => (float[?, ?] last_h_2) {{
+            last_h_2 = {DOMAIN}.ChunkedLast (a, b, offsets, longest, h0)
+        }}
     > (pad)
 }}
-"""
+""",
+]
 
 
 # With t = tanh(u / 2), -expm1(u) = 2 t / (t - 1): no cancellation near u = 0, no overflow far from it.
 # Sigmoid as 1 / (1 + exp(-x)): engines' own is exact to an absolute error only, and a small r would be lost.
 # The condition is a constant of each node, so that engines drop the other branch when they load the file.
 _GATED_SCAN = f"""{_HEADER}
-{GATED_SCAN} <{LAST_ONLY}: int = 0> (x, gates, z, decay, offsets_in, h0) => (y, last_h) {{
+{GATED_SCAN} <{LAST_ONLY}> (x, gates, z, decay, offsets_in, h0) => (y, last_h) {{
     offsets = Cast <to: int = 7> (offsets_in)
     float_one = Constant <value_float: float = 1.0> ()
     two = Constant <value_float: float = 2.0> ()
@@ -310,11 +333,11 @@ _GATED_SCAN = f"""{_HEADER}
     last_only = Constant <value_int: int = @{LAST_ONLY}> ()
     is_last_only = Cast <to: int = 9> (last_only)
     y, last_h = If <
-        then_branch: graph = last_position () => (float[rows, width] y_last, float[rows, width] h_last) {{
+        then_branch: graph = last_position () => (float[?, ?] y_last, float[?, ?] h_last) {{
             h_last = {DOMAIN}.RecurrenceLast (alpha, b, offsets, longest, pad, h0)
             y_last = Mul (gate, h_last)
         }},
-        else_branch: graph = all_positions () => (float[n, width] y_all, float[rows, width] h_end) {{
+        else_branch: graph = all_positions () => (float[?, ?] y_all, float[?, ?] h_end) {{
             h_all, h_end = {DOMAIN}.Recurrence (alpha, b, offsets, longest, pad, h0)
             y_all = Mul (gate, h_all)
         }}
@@ -328,12 +351,38 @@ def local_functions() -> list[FunctionProto]:
 
     With last_only = 1, GatedScan never forms h at every position.
     """
-    texts = [_TOKEN_ROWS, _CAUSAL_CONV1D, _PLAN, _GATED_SCAN]
+    texts = [_TOKEN_ROWS, _PADDED_PLACES, _CAUSAL_CONV1D, _PLAN]
     for every_step, suffix in ((True, ""), (False, "Last")):
         texts += [
             _padded(f"Padded{suffix}", products=False, every_step=every_step),
             _padded(f"PaddedWithProducts{suffix}", products=True, every_step=every_step),
             _chunked(f"Chunked{suffix}", every_step=every_step),
-            _recurrence(f"Recurrence{suffix}", every_step=every_step),
         ]
-    return [onnx.parser.parse_function(text) for text in texts]
+    texts += [*_RECURRENCES, _GATED_SCAN]
+    return [_without_unused(onnx.parser.parse_function(text)) for text in texts]
+
+
+def _without_unused(function: FunctionProto) -> FunctionProto:
+    """The function less the nodes of whose outputs nothing is made, in place.
+
+    The texts share more than each needs, and ONNX Runtime 1.16 to 1.18 computes wrong numbers around such nodes in
+    batches after a session's first.
+    """
+    needed = set(function.output)
+    kept: list[NodeProto] = []
+    for node in reversed(function.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(_inputs(node))
+    del function.node[:]
+    function.node.extend(reversed(kept))
+    return function
+
+
+def _inputs(node: NodeProto) -> Iterator[str]:
+    """What a node reads, in graphs within it, too."""
+    yield from node.input
+    for attribute in node.attribute:
+        yield from (output.name for output in attribute.g.output)
+        for inner in attribute.g.node:
+            yield from _inputs(inner)

@@ -16,7 +16,7 @@ from recblr import ops
 from recblr.array_types import Exclude, Items, Offsets, Queries, Scores, States
 from recblr.errors import ConfigError, ExportError
 from recblr.export.onnx.external_weights import refer_to_embedding
-from recblr.export.onnx.functions import OPSET, local_functions
+from recblr.export.onnx.functions import IR_VERSION, OPSET, local_functions
 from recblr.export.onnx.graph_file import external_initializer
 from recblr.export.onnx.symbolic_ops import SymbolicOps
 from recblr.model import RecBLR
@@ -105,6 +105,7 @@ def build_graph(model: RecBLR, max_k: int, fingerprint: str) -> onnx.ModelProto:
     _strip_origins(graph)
     graph.functions.extend(local_functions())
     graph.graph.name = "recblr"
+    graph.ir_version = IR_VERSION
     graph.producer_name = "recblr"
     graph.producer_version = recblr.__version__
     graph.doc_string = _DESCRIPTION

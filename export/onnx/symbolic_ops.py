@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
 from recblr.array_types import Channels, ConvTail, ConvWeight, Gates, Hidden, Inner, Offsets
 
@@ -18,12 +19,17 @@ class SymbolicOps:
 
     `recblr::CausalConv1d` takes x, weight, bias, offsets, tail and gives y, new_tail; `recblr::GatedScan` takes x,
     gates, z, decay, offsets, h0 and gives y, last_h. Shapes and dtypes are those of `SequenceOps`.
+
+    A convolution of one tap (K = 1) looks at no other token and has no tail: it is no node, but standard operators.
     """
 
     def causal_conv1d(
         self, x: Inner, weight: ConvWeight, bias: Channels, offsets: Offsets, tail: ConvTail
     ) -> tuple[Inner, ConvTail]:
         """See `recblr.ops.SequenceOps.causal_conv1d`."""
+        if weight.shape[1] == 1:
+            # Not weight.T, which the exporter would keep in place of the [H, 1] that the native library reads.
+            return F.silu((x[:, :, None] * weight).squeeze(2) + bias), tail
         y, new_tail = torch.onnx.ops.symbolic_multi_out(
             f"{DOMAIN}::{CAUSAL_CONV1D}",
             (x, weight, bias, offsets, tail),

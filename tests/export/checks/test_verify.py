@@ -68,8 +68,10 @@ def _alter_weight(model: onnx.ModelProto) -> None:
     weight.CopyFrom(numpy_helper.from_array(1.01 * numpy_helper.to_array(weight), weight.name))
 
 
-def test_a_bundle_without_an_engine(bundle: Path) -> None:
+@pytest.mark.parametrize("conv_width", [4, 1])
+def test_a_bundle_without_an_engine(bundle_of: Callable[[int], Path], conv_width: int) -> None:
     """It is only read: verifying works where nothing may be written."""
+    bundle = bundle_of(conv_width)
     before = {path.name: path.stat().st_mtime_ns for path in bundle.iterdir()}
     result = _run("--verify", bundle)
     assert (result.exit_code, result.stderr) == (0, "")

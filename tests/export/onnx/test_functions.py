@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from recblr.export.onnx.functions import OPSET, local_functions
+from recblr.export.onnx.functions import IR_VERSION, OPSET, local_functions
 from recblr.ops.reference import causal_conv1d_ref, gated_scan_ref
 
 WIDTH = 6
@@ -33,6 +33,34 @@ BATCHES = {
 Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 
 
+def _read(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """Names that nodes read, in graphs within them, too."""
+    inner = [attribute.g for node in nodes for attribute in node.attribute]
+    return {name for node in nodes for name in node.input}.union(
+        *({output.name for output in graph.output} | _read(graph.node) for graph in inner)
+    )
+
+
+def _called(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    inner = [attribute.g.node for node in nodes for attribute in node.attribute]
+    return {node.op_type for node in nodes if node.domain == "recblr"}.union(*map(_called, inner))
+
+
+def test_functions_stand_before_their_callers() -> None:
+    """ONNX's reference implementation reads them one after the other."""
+    known: set[str] = set()
+    for function in local_functions():
+        assert _called(function.node) <= known
+        known.add(function.name)
+
+
+def test_every_value_in_them_is_used() -> None:
+    """ONNX Runtime 1.16 to 1.18 computes wrong numbers around one that is not."""
+    for function in local_functions():
+        made = {output for node in function.node for output in node.output}
+        assert made - _read(function.node) <= set(function.output), function.name
+
+
 def _session(node: onnx.NodeProto, inputs: dict[str, list[Any]], outputs: dict[str, list[Any]]) -> Run:
     def declare(shapes: dict[str, list[Any]]) -> list[onnx.ValueInfoProto]:
         return [
@@ -44,7 +72,7 @@ def _session(node: onnx.NodeProto, inputs: dict[str, list[Any]], outputs: dict[s
         helper.make_graph([node], "test", declare(inputs), declare(outputs)),
         functions=local_functions(),
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("recblr", 1)],
-        ir_version=10,
+        ir_version=IR_VERSION,
     )
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])

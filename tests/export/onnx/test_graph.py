@@ -28,14 +28,26 @@ def proto(bundle: Path) -> onnx.ModelProto:
     return onnx.load(bundle / "model.onnx")
 
 
+@pytest.fixture(scope="module", params=[4, 1], ids="conv width {}".format)
+def conv_width(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint_of: Callable[[int], Checkpoint], conv_width: int) -> RecBLR:
+    return checkpoint_of(conv_width).model
+
+
 @pytest.fixture(scope="module", params=["functions", "native"])
-def backend(request: pytest.FixtureRequest, bundle: Path) -> Backend:
+def backend(request: pytest.FixtureRequest, bundle_of: Callable[[int], Path], conv_width: int) -> Backend:
+    """Of `model`."""
     try:
         library_with_ops("cpu")
     except NativeOpsError as error:
         if request.param == "native":
             pytest.skip(str(error))
-    backend = OnnxRuntimeBackend(bundle / "model.onnx", threads=1, native_ops=request.param == "native")
+    path = bundle_of(conv_width) / "model.onnx"
+    backend = OnnxRuntimeBackend(path, threads=1, native_ops=request.param == "native")
     assert backend.ops == request.param
     return backend
 
@@ -94,6 +106,16 @@ def test_inputs_and_outputs(proto: onnx.ModelProto) -> None:
     }
 
 
+def test_the_file_is_as_old_as_it_can_be(proto: onnx.ModelProto) -> None:
+    """Local functions came with version 8 of the format, and the exporter starts from opset 18."""
+    onnx.checker.check_model(proto, full_check=True)
+    assert proto.ir_version == 8
+    assert {opset.domain: opset.version for opset in proto.opset_import} == {"": 18, "recblr": 1}
+    assert {opset.version for function in proto.functions for opset in function.opset_import if not opset.domain} == {
+        18
+    }
+
+
 def test_custom_nodes_and_their_functions(proto: onnx.ModelProto) -> None:
     nodes = [node for node in proto.graph.node if node.domain == "recblr"]
     assert [node.op_type for node in nodes] == ["CausalConv1d", "GatedScan"] * 2
@@ -133,16 +155,15 @@ def test_file_names_the_model_and_no_folder_of_this_machine(proto: onnx.ModelPro
     [[0], [1], [25], [0, 0, 0], [5, 0, 1, 30], [3] * 100, [200, 1, 0, 4]],
     ids=lambda lengths: f"{len(lengths)} rows of {min(lengths)} to {max(lengths)}",
 )
-def test_ragged_histories(checkpoint: Checkpoint, backend: Backend, lengths: list[int]) -> None:
-    model = checkpoint.model
+def test_ragged_histories(model: RecBLR, backend: Backend, lengths: list[int]) -> None:
     items, offsets = _histories(lengths, 60)
     _check(model, backend, items, offsets, _states(model, len(lengths)), NO_EXCLUSIONS)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_histories_in_pieces(checkpoint: Checkpoint, backend: Backend, seed: int) -> None:
+def test_histories_in_pieces(model: RecBLR, backend: Backend, seed: int) -> None:
     """States that the graph gave lead on, through pieces of any length, to what the whole histories give."""
-    model, random = checkpoint.model, np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     rows = [random.integers(1, 61, length, dtype=np.int32) for length in (0, 1, 7, 60)]
     states = _states(model, len(rows))
     cuts = np.sort([random.integers(0, len(row) + 1, 3) for row in rows], axis=1)
@@ -156,22 +177,22 @@ def test_histories_in_pieces(checkpoint: Checkpoint, backend: Backend, seed: int
         np.testing.assert_allclose(states, model.query(*whole)[1], atol=2e-5)
 
 
-def test_exclusions(checkpoint: Checkpoint, backend: Backend) -> None:
+def test_exclusions(model: RecBLR, backend: Backend) -> None:
     items, offsets = _histories([4, 0, 9], 60)
     exclude = np.array([[0, item] for item in range(1, 61) if item != 7] + [[2, 1], [2, 1], [2, 60]], np.int32)
-    _check(checkpoint.model, backend, items, offsets, _states(checkpoint.model, 3), exclude)
+    _check(model, backend, items, offsets, _states(model, 3), exclude)
 
-    top_items, top_scores, _ = backend.run(items, offsets, _states(checkpoint.model, 3), exclude)
+    top_items, top_scores, _ = backend.run(items, offsets, _states(model, 3), exclude)
     assert top_items[0, 0] == 7
     assert np.isneginf(top_scores[0, 1:]).all()
     assert np.isfinite(top_scores[1:]).all()
 
 
-def test_equal_scores_rank_by_item(checkpoint: Checkpoint, backend: Backend) -> None:
+def test_equal_scores_rank_by_item(model: RecBLR, backend: Backend) -> None:
     """A user of whom nothing is known scores 0 everywhere."""
     offsets = np.zeros(2, np.int32)
     top_items, top_scores, _ = backend.run(
-        np.empty(0, np.int32), offsets, _states(checkpoint.model, 1), np.array([[0, 3]], np.int32)
+        np.empty(0, np.int32), offsets, _states(model, 1), np.array([[0, 3]], np.int32)
     )
     assert top_items[0].tolist() == [1, 2, *range(4, 22)]
     assert not top_scores.any()
@@ -183,7 +204,7 @@ def test_equal_scores_rank_by_item(checkpoint: Checkpoint, backend: Backend) -> 
         {"layers": 1},
         {"layers": 3, "conv_width": 2, "expansion": 1.5},
         {"initial_state": False, "dim": 5, "conv_width": 6},
-        {"n_items": 1},
+        {"n_items": 1, "conv_width": 1, "layers": 1},
     ],
     ids=str,
 )
@@ -201,9 +222,16 @@ def test_max_k_out_of_range(checkpoint: Checkpoint, max_k: int) -> None:
         build_graph(checkpoint.model, max_k, "sha256:0")
 
 
-def test_a_convolution_of_one_tap_is_refused(make_model: Callable[..., RecBLR]) -> None:
-    with pytest.raises(ExportError, match="conv_width 1"):
-        build_graph(make_model(conv_width=1), 10, "sha256:0")
+def test_a_convolution_of_one_tap_is_no_node_and_nothing_is_empty(bundle_of: Callable[[int], Path]) -> None:
+    """An engine need not take tensors of no elements, of which a state's tail would be one."""
+    path = bundle_of(1) / "model.onnx"
+    graph = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True).graph
+    assert [node.op_type for node in graph.node if node.domain == "recblr"] == ["GatedScan"] * 2
+    values = [*graph.value_info, *graph.input, *graph.output]
+    sizes = {dim.dim_value for value in values for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")}
+    assert 0 not in sizes
+    assert 24 in sizes
+    assert all(tensor.dims[0] for tensor in graph.initializer if tensor.dims)
 
 
 def test_layers_beyond_what_a_file_holds_are_refused(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,20 +40,24 @@ def _settings(**settings: object) -> EngineSettings:
     return EngineSettings(**{"target": "tensorrt-rtx", **settings})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_engines_are_built_in_the_precision_asked_for(bundle: Path, library: Path, precision: Precision) -> None:
+@pytest.mark.parametrize(
+    ("precision", "conv_width", "n_plugins"), [*((precision, 4, 4) for precision in PRECISIONS), ("fp16", 1, 2)]
+)
+def test_engines_are_built_in_the_precision_asked_for(
+    bundle_of: Callable[[int], Path], library: Path, precision: Precision, conv_width: int, n_plugins: int
+) -> None:
     load_tensorrt("tensorrt-rtx")
     from recblr.export.tensorrt.builder import build_engine
 
     phases: list[str] = []
     built = build_engine(
-        onnx.load(bundle / "model.onnx"),
+        onnx.load(bundle_of(conv_width) / "model.onnx"),
         _settings(precision=precision),
         library,
         lambda phase, *_: phases.append(phase),
     )
     assert len(built.plan) > 10_000
-    assert built.proof["plugins"] == {tensorrt_type(precision): 4}
+    assert built.proof["plugins"] == {tensorrt_type(precision): n_plugins}
     assert built.proof["layer_norms"] == {"FLOAT": 5}
     assert built.proof["products"]["FLOAT"] == (1 if precision != "fp32" else 12)
     assert built.proof["inputs"] | built.proof["outputs"] == {

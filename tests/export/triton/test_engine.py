@@ -108,14 +108,16 @@ def _data_types() -> dict[str, int]:
 
 
 @needs_tensorrt_rtx
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("precision", "conv_width"), [*((precision, 4) for precision in PRECISIONS), ("fp32", 1)])
 def test_the_configuration_fits_what_tensorrt_reports(
-    bundle: Path,
+    bundle_of: Callable[[int], Path],
     tmp_path: Path,
     networks: list[dict[str, tuple[str, tuple[int, ...], bool]]],
     profile_shapes: dict[str, list[tuple[int, ...]]],
     precision: Precision,
+    conv_width: int,
 ) -> None:
+    bundle = bundle_of(conv_width)
     settings = _settings(precision=precision, max_rows=32, max_tokens=320, max_exclusions=640)
     write_repository(bundle, tmp_path / "models", engine_builder(settings))
 

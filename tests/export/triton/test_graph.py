@@ -17,7 +17,7 @@ from recblr.export.triton.graph import TRITON_INPUT_NAMES, triton_graph
 from recblr.model import RecBLR
 
 Sessions: TypeAlias = tuple[onnxruntime.InferenceSession, onnxruntime.InferenceSession]
-N_ITEMS, STATE_SIZE = 60, 2 * 4 * 24 + 12
+N_ITEMS, STATE_SIZE = 60, 2 * 4 * 24 + 12  # the latter of conv_width 4
 
 
 def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -175,10 +175,11 @@ def test_another_graph_is_refused(original: onnx.ModelProto, variant: onnx.Model
         triton_graph(without)
 
 
-def test_other_settings(make_model: Callable[..., RecBLR]) -> None:
-    model = make_model(layers=3, conv_width=2, dim=5, n_items=7, initial_state=False)
+@pytest.mark.parametrize("conv_width", [1, 2])
+def test_other_settings(make_model: Callable[..., RecBLR], conv_width: int) -> None:
+    model = make_model(layers=3, conv_width=conv_width, dim=5, n_items=7, initial_state=False)
     original = build_graph(model, 10, "sha256:0")
-    states = np.zeros((3, model.config.state_size), np.float32)
+    states = np.random.default_rng(0).normal(0, 0.3, (3, model.config.state_size)).astype(np.float32)
     expected = _run_original(_session(original), [[1, 2], [], [7]], [[2], [], []], states)
     variant = _session(triton_graph(original))
     _assert_equal(_run_variant(variant, [[1, 2, 8], [0], [7]], [[2], [0], [0]], states), expected)

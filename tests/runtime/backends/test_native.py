@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,8 +26,8 @@ pytestmark = pytest.mark.skipif(plugins.find_library() is None, reason="librecbl
 N_ITEMS = 300
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[4, 1], ids="conv width {}".format)
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from recblr.checkpoint import Checkpoint
@@ -36,7 +37,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from recblr.vocabulary import ItemVocabulary
 
     torch.manual_seed(0)
-    model = RecBLR(RecBLRConfig(n_items=N_ITEMS)).eval()
+    model = RecBLR(RecBLRConfig(n_items=N_ITEMS, conv_width=request.param)).eval()
     path = tmp_path_factory.mktemp("native") / "bundle"
     export_bundle(Checkpoint(model, ItemVocabulary(list(range(1, N_ITEMS + 1)), [1] * N_ITEMS)), path)
     return path
@@ -49,24 +50,31 @@ def backends(bundle: Path) -> tuple[NativeBackend, OnnxRuntimeBackend]:
     return NativeBackend(native_model(opened, ranks=True), 100, threads=1), graph
 
 
-def batch(lengths: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    items = generator.integers(1, N_ITEMS + 1, offsets[-1]).astype(np.int32)
-    states = (0.3 * generator.standard_normal((len(lengths), 1088))).astype(np.float32)
-    exclude = np.stack([generator.integers(0, len(lengths), 50), generator.integers(1, N_ITEMS + 1, 50)], axis=1)
-    return items, offsets, states, exclude.astype(np.int32)
+@pytest.fixture(scope="module")
+def batch(bundle: Path) -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Makes rows of these lengths: items, offsets, states and exclusions."""
+    state_size = len(np.load(bundle / "initial_state.npy"))
+
+    def make(lengths: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        generator = np.random.default_rng(seed)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        items = generator.integers(1, N_ITEMS + 1, offsets[-1]).astype(np.int32)
+        states = (0.3 * generator.standard_normal((len(lengths), state_size))).astype(np.float32)
+        exclude = np.stack([generator.integers(0, len(lengths), 50), generator.integers(1, N_ITEMS + 1, 50)], axis=1)
+        return items, offsets, states, exclude.astype(np.int32)
+
+    return make
 
 
 @pytest.mark.parametrize("lengths", [[1], [0], [15, 16, 17, 33], [1, 40, 0, 200, 3, 9], [700]])
-def test_it_computes_what_the_graph_computes(backends, lengths):
+def test_it_computes_what_the_graph_computes(backends, lengths, batch):
     native, graph = backends
     arguments = batch(lengths)
     for mine, theirs in zip(native.run(*arguments)[1:], graph.run(*arguments)[1:], strict=True):
         np.testing.assert_allclose(mine, theirs, atol=2e-5)
 
 
-def test_a_rows_result_does_not_depend_on_the_batch(backends):
+def test_a_rows_result_does_not_depend_on_the_batch(backends, batch):
     native, _ = backends
     lengths = [1, 40, 0, 200, 3, 9, 1, 8]
     items, offsets, states, _ = batch(lengths)
@@ -79,7 +87,7 @@ def test_a_rows_result_does_not_depend_on_the_batch(backends):
 
 
 @pytest.mark.parametrize("k", [1, 7, 100, 200])
-def test_fewer_results_are_the_first_of_all(backends, k):
+def test_fewer_results_are_the_first_of_all(backends, k, batch):
     native, _ = backends
     arguments = batch([3, 0, 40])
     whole, best = native.run(*arguments), native.run_best(*arguments, k)
@@ -89,7 +97,7 @@ def test_fewer_results_are_the_first_of_all(backends, k):
     assert best[2].tobytes() == whole[2].tobytes()
 
 
-def test_states_alone_are_the_same(backends):
+def test_states_alone_are_the_same(backends, batch):
     native, _ = backends
     for lengths in ([1, 2], [30, 40], [1, 30]):
         items, offsets, states, exclude = batch(lengths)
@@ -98,7 +106,7 @@ def test_states_alone_are_the_same(backends):
         )
 
 
-def test_threads_share_it(backends):
+def test_threads_share_it(backends, batch):
     native, _ = backends
     requests = [batch([1, 12, 2], seed) for seed in range(40)]
     expected = [native.run(*request)[1].tobytes() for request in requests]
@@ -107,7 +115,7 @@ def test_threads_share_it(backends):
     assert found == expected
 
 
-def test_a_row_in_pieces_ends_in_the_same_state(backends):
+def test_a_row_in_pieces_ends_in_the_same_state(backends, batch):
     native, _ = backends
     items, _, states, _ = batch([203])
     whole = native.advance(items, np.array([0, 203], np.int32), states)
@@ -117,7 +125,7 @@ def test_a_row_in_pieces_ends_in_the_same_state(backends):
     assert state.tobytes() == whole.tobytes()
 
 
-def test_threads_do_not_change_results(bundle):
+def test_threads_do_not_change_results(bundle, batch):
     opened = open_bundle(bundle)
     one, many = (NativeBackend(native_model(opened, ranks=True), 100, threads) for threads in (1, 3))
     arguments = batch([300, 2, 500, 1, 90, 0, 40])

@@ -25,7 +25,7 @@ pytest.importorskip("torch")  # which the exporter's functions come with
 
 from onnx import TensorProto, helper  # noqa: E402
 
-from recblr.export.onnx.functions import OPSET, local_functions  # noqa: E402
+from recblr.export.onnx.functions import IR_VERSION, OPSET, local_functions  # noqa: E402
 
 HEADER_FOLDERS = (
     Path(__file__).parents[3] / "build" / "onnxruntime" / "include",
@@ -86,7 +86,7 @@ def make_model(op: str, last_only: bool, data: int, offsets: int, *, casts: bool
         helper.make_graph(nodes, "test", inputs, outputs),
         functions=local_functions() if functions else [],
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("recblr", 1)],
-        ir_version=10,
+        ir_version=IR_VERSION,
     )
     encoded: bytes = model.SerializeToString()
     return encoded
@@ -112,7 +112,9 @@ def runner(
     return lambda feeds: session.run(None, {name: feeds[name] for name in INPUTS[op]})  # type: ignore[no-any-return]
 
 
-def make_feeds(lengths: list[int], last_only: bool = False, width: int = WIDTH, seed: int = 0) -> Feeds:
+def make_feeds(
+    lengths: list[int], last_only: bool = False, width: int = WIDTH, seed: int = 0, taps: int = TAPS
+) -> Feeds:
     """For both operations."""
     random = np.random.default_rng(seed)
     n_tokens, n_rows = sum(lengths), len(lengths)
@@ -127,9 +129,9 @@ def make_feeds(lengths: list[int], last_only: bool = False, width: int = WIDTH, 
         "decay": normal(width) - 3,
         "offsets": np.cumsum([0, *lengths]).astype(np.int32),
         "h0": normal(n_rows, width),
-        "weight": normal(width, TAPS),
+        "weight": normal(width, taps),
         "bias": normal(width),
-        "tail": normal(n_rows, TAPS - 1, width),
+        "tail": normal(n_rows, taps - 1, width),
     }
 
 
@@ -150,11 +152,13 @@ def test_the_library_has_the_operators_where_the_headers_are() -> None:
 class TestOperators:
     """One node in a graph."""
 
-    @pytest.mark.parametrize(("op", "last_only"), [(CONV, False), (SCAN, False), (SCAN, True)])
-    def test_same_results_as_the_functions(self, op: str, last_only: bool) -> None:
+    @pytest.mark.parametrize(
+        ("op", "last_only", "taps"), [(CONV, False, TAPS), (CONV, False, 1), (SCAN, False, TAPS), (SCAN, True, TAPS)]
+    )
+    def test_same_results_as_the_functions(self, op: str, last_only: bool, taps: int) -> None:
         native, functions = (runner(op, last_only, native=native) for native in (True, False))
         for seed, lengths in enumerate(BATCHES.values()):
-            feeds = make_feeds(lengths, last_only, seed=seed)
+            feeds = make_feeds(lengths, last_only, seed=seed, taps=taps)
             for got, expected in zip(native(feeds), functions(feeds), strict=True):
                 assert got.dtype == np.float32
                 np.testing.assert_allclose(got, expected, atol=1e-5)

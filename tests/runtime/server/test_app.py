@@ -21,7 +21,8 @@ from recblr.errors import (
     RecblrError,
     RequestError,
 )
-from recblr.runtime import Batcher, Engine, Limits, server
+from recblr.runtime import Batcher, Engine, Limits
+from recblr.runtime.server import app as server
 from recblr.runtime.server.app import create_app
 
 URL = "/v1/recommend"

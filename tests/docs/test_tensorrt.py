@@ -1,15 +1,14 @@
-"""The code of docs/tensorrt.md and of its example: compiled, and run where nothing of it needs a GPU."""
+"""The C++ code of docs/tensorrt.md and of its example is compiled, and run where it needs no GPU."""
 
 from __future__ import annotations
 
 import ast
 import os
-import re
 import shutil
 import subprocess
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -25,9 +24,13 @@ ONNXRUNTIME_HEADERS = ROOT / "build" / "onnxruntime" / "include"
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here")
 
 
-def _blocks(language: str) -> list[str]:
-    text = (ROOT / "docs" / "tensorrt.md").read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+Blocks = Callable[[str], list[Any]]
+
+
+@pytest.fixture
+def blocks(read_blocks: Blocks) -> Blocks:
+    """The guide's blocks of a language."""
+    return lambda language: [block for block in read_blocks("docs/tensorrt.md") if block.language == language]
 
 
 def _compile(source: Path, output: Path, *options: object) -> None:
@@ -36,8 +39,8 @@ def _compile(source: Path, output: Path, *options: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_excerpts_are_of_the_example() -> None:
-    *excerpts, program = _blocks("cpp")
+def test_the_excerpts_are_of_the_example(blocks: Blocks) -> None:
+    *excerpts, program = [block.text for block in blocks("cpp")]
     example = [line.strip() for line in EXAMPLE.read_text(encoding="utf-8").splitlines()]
     assert len(excerpts) == 5
     for excerpt in excerpts:
@@ -72,14 +75,15 @@ def _attributes_of(tree: ast.AST, name: str) -> Iterator[str]:
             yield node.attr
 
 
-def test_python_calls_what_tensorrt_has() -> None:
+def test_python_calls_what_tensorrt_has(blocks: Blocks) -> None:
     """Running it needs a GPU; here only the names are looked up, in TensorRT-RTX, which has TensorRT's."""
     try:
         trt = load_tensorrt("tensorrt-rtx")
     except MissingExtraError as error:
         pytest.skip(str(error))
     runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
-    tree = ast.parse(_blocks("python")[0])
+    (not_run,) = (block for block in blocks("python") if block.not_run)
+    tree = ast.parse(not_run.text)
     owners = {
         "trt": trt,
         "cuda": runtime,
@@ -94,27 +98,25 @@ def test_python_calls_what_tensorrt_has() -> None:
 
 
 @pytest.fixture
-def native_model(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which the Python code for ONNX Runtime ran."""
+def native_model(run_document: Callable[[str], Any]) -> Path:
+    """The folder in which the guide's Python code for ONNX Runtime ran."""
     if find_library() is None or not load_library().has_onnxruntime_ops:
         pytest.skip("librecblr_plugins.so was not built, or without ONNX Runtime's headers")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "bundle").symlink_to(bundle)
-    names: dict[str, onnxruntime.InferenceSession] = {}
-    exec(_blocks("python")[1], names)
-    assert [node.name for node in names["session"].get_outputs()] == ["top_items", "top_scores", "state_out"]
-    return tmp_path
+    ran = run_document("docs/tensorrt.md")
+    assert [node.name for node in ran.names["session"].get_outputs()] == ["top_items", "top_scores", "state_out"]
+    folder: Path = ran.folder
+    return folder
 
 
 @needs_compiler
-def test_onnxruntime_from_cpp(native_model: Path) -> None:
+def test_onnxruntime_from_cpp(blocks: Blocks, native_model: Path) -> None:
     if not (ONNXRUNTIME_HEADERS / "onnxruntime_cxx_api.h").is_file():
         pytest.skip(f"no onnxruntime_cxx_api.h in {ONNXRUNTIME_HEADERS}: make setup puts it there where apt can get it")
     (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
     soname = native_model / "libonnxruntime.so.1"  # which the wheel's file lacks
     soname.symlink_to(library)
     source = native_model / "program.cpp"
-    source.write_text(textwrap.dedent(_blocks("cpp")[-1]))
+    source.write_text(blocks("cpp")[-1].text)
     _compile(source, native_model / "program", "-isystem", ONNXRUNTIME_HEADERS, soname, f"-Wl,-rpath,{native_model}")
     plugins = find_library()
     assert plugins is not None
