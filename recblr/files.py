@@ -52,6 +52,8 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise _output_error(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    if path.exists() and not path.is_file():
+        raise OutputError(f"cannot write {path}: it is a device, pipe or socket; name a file")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
