@@ -133,7 +133,7 @@ def time_span(timestamps: TimestampsArray, unit: str | None) -> str:
     first, last = timestamps.min(), timestamps.max()
     if unit is not None:
         dates = typed_times(np.array([first, last]), unit).cast(pa.string())
-        first, last = (re.sub(r" 00:00:00(\.0+)?$", "", date) for date in dates.to_pylist())
+        first, last = (re.sub(r"( 00:00:00)?(\.0+)?$", "", date) for date in dates.to_pylist())
     return f"from {first} to {last}"
 
 
