@@ -10,6 +10,7 @@ import click
 
 from recblr.cli.common import Command, require_extra, version_option
 from recblr.cli.options import data_options, data_settings
+from recblr.interrupts import deferred_interrupts
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -51,11 +52,17 @@ def main(data: tuple[str, ...], output: Path, device: str, resume: bool, **given
     keeps the best model so far. Under torchrun several processes train together.
     """
     require_extra("recblr-train", "train", "torch", "pyarrow", "rich", "matplotlib")
-    from recblr.cli.training_run import TrainingRun
-    from recblr.distributed import process_group
-    from recblr.objective import Objective
-    from recblr.preparation import DataSettings
-    from recblr.trainer import TrainingConfig
+    with _interruptible():
+        _train(data, output, device, resume, given)
+
+
+def _train(data: tuple[str, ...], output: Path, device: str, resume: bool, given: dict[str, Any]) -> None:
+    with deferred_interrupts():  # an import that Ctrl-C cuts short breaks a package in ways of its own
+        from recblr.cli.training_run import TrainingRun
+        from recblr.distributed import process_group
+        from recblr.objective import Objective
+        from recblr.preparation import DataSettings
+        from recblr.trainer import TrainingConfig
 
     settings = data_settings(given)
     run = TrainingRun(
@@ -89,7 +96,7 @@ def main(data: tuple[str, ...], output: Path, device: str, resume: bool, **given
         device=device,
         resume=resume,
     )
-    with process_group(run.device) as processes, _interruptible():
+    with process_group(run.device) as processes:
         run.execute(processes)
 
 
