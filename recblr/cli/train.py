@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +51,10 @@ def main(data: tuple[str, ...], output: Path, device: str, resume: bool, **given
     keeps the best model so far. Under torchrun several processes train together.
     """
     require_extra("recblr-train", "train", "torch", "pyarrow", "rich", "matplotlib")
-    with _interruptible():
+    try:
         _train(data, output, device, resume, given)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None  # the status that shells give to Ctrl-C
 
 
 def _train(data: tuple[str, ...], output: Path, device: str, resume: bool, given: dict[str, Any]) -> None:
@@ -98,12 +99,3 @@ def _train(data: tuple[str, ...], output: Path, device: str, resume: bool, given
     )
     with process_group(run.device) as processes:
         run.execute(processes)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Any:
-    """End with the status that shells give to Ctrl-C."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
