@@ -380,6 +380,15 @@ def test_evaluate_refuses_a_wrong_model_file(small_csv, tmp_path):
     assert "does not exist" in one_line(run(evaluate_main, tmp_path / "nowhere.pt", small_csv))
 
 
+def test_evaluate_says_nothing_of_the_training_data_that_a_model_does_not_tell(trained, tmp_path):
+    torch.save(load_checkpoint(trained).model.state_dict(), tmp_path / "weights.pt")
+    data = write_csv(tmp_path / "data.csv", [(user, 1 + k % 4, k) for user in range(30) for k in range(12)])
+    result = run(evaluate_main, tmp_path / "weights.pt", data, "--json", tmp_path / "r.json")
+    assert result.exit_code == 0, result.output
+    assert "not the data" not in result.output
+    assert json.loads((tmp_path / "r.json").read_text())["same_data_as_training"] is None
+
+
 def test_evaluate_with_items_the_model_does_not_know(trained, tmp_path):
     other = tmp_path / "other.csv"
     rows = [(user, f"new{n}" if n % 2 else n + 1, n) for user in range(6) for n in range(8)]
