@@ -84,7 +84,6 @@ class StateMove(ctypes.Structure):
         ("n_slots", ctypes.c_int64),
         ("state_size", ctypes.c_int64),
         ("slots_type", ctypes.c_int32),
-        ("n_threads", ctypes.c_int32),
         ("slots", _Pointer),
         ("initial", _Pointer),
         ("pool", _Pointer),

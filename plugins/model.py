@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from . import abi
-from ._library import PluginLibraryError, load_library
+from ._library import is_available, load_library
+
+__all__ = ["NativeModel", "is_available", "parameter_names"]
 
 # The model's parameters by the names that they have in PyTorch; "{}" is the layer's number.
 _MODEL = {"embedding": "embedding.weight", "norm_weight": "norm.weight", "norm_bias": "norm.bias"}
@@ -166,14 +168,6 @@ def _address(array: np.ndarray) -> int | None:
 def parameter_names(n_layers: int) -> list[str]:
     """What `NativeModel` needs weights for."""
     return [*_MODEL.values(), *(name.format(layer) for layer in range(n_layers) for name in _LAYER.values())]
-
-
-def is_available() -> bool:
-    """Whether there is a library with these functions."""
-    try:
-        return hasattr(load_library().handle, "recblr_model_run_cpu")
-    except PluginLibraryError:
-        return False
 
 
 def _checked(weights: Mapping[str, np.ndarray], n_layers: int) -> dict[str, np.ndarray]:
