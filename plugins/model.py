@@ -166,12 +166,12 @@ def _address(array: np.ndarray) -> int | None:
 
 
 def parameter_names(n_layers: int) -> list[str]:
-    """What `NativeModel` needs weights for."""
+    """The names of the parameters that `NativeModel` needs for so many layers, as the model in PyTorch has them."""
     return [*_MODEL.values(), *(name.format(layer) for layer in range(n_layers) for name in _LAYER.values())]
 
 
 def _checked(weights: Mapping[str, np.ndarray], n_layers: int) -> dict[str, np.ndarray]:
-    """The weights needed, contiguous, once their shapes fit."""
+    """The weights needed, a missing bias as zeros, once all are contiguous float32 of shapes that fit together."""
     missing = [name for name in parameter_names(n_layers) if name not in weights and not name.endswith("bias")]
     if missing or n_layers < 1:
         raise ValueError(f"of {n_layers} layers, weights are missing: {', '.join(missing) or 'at least one is needed'}")

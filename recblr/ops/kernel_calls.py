@@ -66,7 +66,7 @@ class KernelCalls:
         grad_last_h: Tensor,
         last_only: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of x, gates, z, decay, h0."""
+        """Gradients of x, gates, z, decay and h0, each of the shape and dtype of its input."""
         x, gates, z = _rows(x), _rows(gates), _rows(z)
         inputs = {
             "decay": decay.contiguous(),
@@ -102,7 +102,7 @@ class KernelCalls:
         grad_y: Tensor,
         grad_new_tail: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of x, weight, bias, tail."""
+        """Gradients of x, weight, bias and tail, each of the shape and dtype of its input."""
         x = _rows(x)
         inputs = _contiguous(
             weight=weight,
@@ -204,11 +204,9 @@ def calls_for(x: Tensor) -> KernelCalls:
 def has_cuda() -> bool:
     """Whether the installed library has CUDA kernels."""
     try:
-        architectures = load_library().handle.recblr_cuda_architectures
+        return bool(load_library().cuda_architectures)
     except PluginLibraryError:
         return False
-    architectures.restype = ctypes.c_char_p
-    return bool(architectures())
 
 
 def _rows(tensor: Tensor) -> Tensor:

@@ -33,7 +33,21 @@ class NativeOps:
     def causal_conv1d(
         self, x: Inner, weight: ConvWeight, bias: Channels, offsets: Offsets, tail: ConvTail
     ) -> tuple[Inner, ConvTail]:
-        """See `recblr.ops.SequenceOps.causal_conv1d`."""
+        """Depthwise causal convolution along each row, then SiLU, by the library's kernels.
+
+        Args:
+            x: [N, H], rows one after another; a view whose last dimension alone is contiguous is not copied.
+            weight: [H, K]; the last tap meets the current token.
+            bias: [H].
+            offsets: [B+1] integers: row b is x[offsets[b]:offsets[b+1]].
+            tail: [B, K-1, H], the inputs before each row's first token, oldest first.
+
+        Returns:
+            y [N, H] in x's dtype and the new tail [B, K-1, H] in tail's dtype.
+
+        Raises:
+            PluginLibraryError: the library is missing, or refuses the arguments, such as offsets that fall.
+        """
         y, new_tail = causal_conv1d(x, weight.float(), bias.float(), _integers(offsets), tail.float())
         return y, new_tail.to(tail.dtype)
 
@@ -47,7 +61,24 @@ class NativeOps:
         h0: Hidden,
         last_only: bool = False,
     ) -> tuple[Inner | Hidden, Hidden]:
-        """See `recblr.ops.SequenceOps.gated_scan`."""
+        """The gated linear recurrence and its output gate, by the library's kernels.
+
+        Args:
+            x: [N, H], rows one after another; like gates and z, a view whose last dimension alone is contiguous is not
+                copied.
+            gates: [N, 2H], pre-activations of the recurrence gate and the input gate.
+            z: [N, H], pre-activation of the output gate; [B, H] if `last_only`.
+            decay: [H].
+            offsets: [B+1] integers: row b is x[offsets[b]:offsets[b+1]].
+            h0: [B, H], the state before each row's first token.
+            last_only: give y at each row's last position only.
+
+        Returns:
+            y [N, H] ([B, H] if `last_only`) in x's dtype and each row's last state [B, H] in h0's dtype.
+
+        Raises:
+            PluginLibraryError: the library is missing, or refuses the arguments, such as offsets that fall.
+        """
         y, last_h, _ = gated_scan(
             x, gates.to(x.dtype), z.to(x.dtype), decay.float(), _integers(offsets), h0.float(), last_only
         )
@@ -66,7 +97,7 @@ def _empty_like(*tensors: Tensor) -> tuple[Tensor, ...]:
 def gated_scan(
     x: Tensor, gates: Tensor, z: Tensor, decay: Tensor, offsets: Tensor, h0: Tensor, last_only: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """y, the last h, and h before every segment (without gradient)."""
+    """y [N, H] or [B, H], the last h [B, H], and h before every segment [N // 4 + B, H], which has no gradient."""
     return kernel_calls.calls_for(x).gated_scan(x, gates, z, decay, offsets, h0, last_only)
 
 
@@ -91,7 +122,7 @@ def gated_scan_backward(
     grad_last_h: Tensor,
     last_only: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, gates, z, decay, h0."""
+    """Gradients of x, gates, z, decay and h0, each of the shape and dtype of its input."""
     return kernel_calls.calls_for(x).gated_scan_backward(
         x, gates, z, decay, offsets, h0, segment_h, grad_y, grad_last_h, last_only
     )
@@ -131,7 +162,7 @@ gated_scan.register_autograd(_scan_gradients, setup_context=_scan_setup)
 
 @torch.library.custom_op("recblr::causal_conv1d", mutates_args=(), device_types=("cpu", "cuda"))
 def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor, offsets: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-    """y and the new tail."""
+    """y [N, H] and the new tail [B, K-1, H]."""
     return kernel_calls.calls_for(x).causal_conv1d(x, weight, bias, offsets, tail)
 
 
@@ -144,7 +175,7 @@ def _(x: Tensor, weight: Tensor, bias: Tensor, offsets: Tensor, tail: Tensor) ->
 def causal_conv1d_backward(
     x: Tensor, weight: Tensor, bias: Tensor, offsets: Tensor, tail: Tensor, grad_y: Tensor, grad_new_tail: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, weight, bias, tail."""
+    """Gradients of x, weight, bias and tail, each of the shape and dtype of its input."""
     return kernel_calls.calls_for(x).causal_conv1d_backward(x, weight, bias, offsets, tail, grad_y, grad_new_tail)
 
 

@@ -19,6 +19,7 @@ struct Row {
   int64_t begin, end;
 };
 
+// values[index], of the type RECBLR_INT32 or RECBLR_INT64.
 RECBLR_HOST_DEVICE inline int64_t int_at(const void* values, int32_t type, int64_t index) {
   return type == RECBLR_INT32 ? static_cast<const int32_t*>(values)[index] : static_cast<const int64_t*>(values)[index];
 }
@@ -37,6 +38,7 @@ RECBLR_HOST_DEVICE inline Row row_of(const Arguments& a, int64_t row) {
   return {begin, end};
 }
 
+// A stride of the ABI, where 0 stands for dense.
 RECBLR_HOST_DEVICE inline int64_t stride_or(int64_t stride, int64_t dense) { return stride == 0 ? dense : stride; }
 
 // Where in segment_h a row's segments begin. Rows never overlap: a row that begins at token b and has n tokens leaves

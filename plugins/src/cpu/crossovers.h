@@ -36,8 +36,8 @@ constexpr int64_t kFewestRowsRankedAtOnce = 4, kMostRowsRankedAtOnce = 24;
 
 // ---- Ranking by a model ----
 
-// A model of fewer items has no index: all scores are computed sooner than 8-bit bounds of them. benchmarks/batching.py,
-// steps, with an N_ITEMS on either side.
+// A model of fewer items has no index: all scores are computed sooner than 8-bit bounds of them.
+// benchmarks/batching.py, steps, with an N_ITEMS on either side.
 constexpr int64_t kFewestIndexed = 2048;
 
 // A model of so many items, or more, ranks every batch by the index and has no copy of the items.

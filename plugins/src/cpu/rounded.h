@@ -7,16 +7,16 @@
 
 namespace recblr {
 
-// Of a vector v = s q + e, each at least as large as the true value; infinite where v is not finite, or so long that a
-// product with another could overflow in float32.
+// Bounds for a vector v = s q + e, where q are whole numbers and s is a scale. Each is at least as large as the true
+// value; infinite where v is not finite, or so long that a product with another could overflow in float32.
 struct Rounded {
   float norm;     // |v|
   float rounded;  // |s q|
   float error;    // |e|
 };
 
-// s, so that the largest value becomes `levels`; what is not finite has no part in it. 0 for zeros, and for values so
-// small that float32 might not hold their products: all is then in the error.
+// Returns the scale s with which the largest of the values becomes `levels`; values that are not finite take no part. 0
+// for zeros, and for values so small that float32 might not hold their products: all is then in the error.
 inline float scale_of(const float* values, int64_t count, int32_t levels) {
   float largest = 0.0f;
   for (int64_t at = 0; at < count; ++at) {
@@ -25,9 +25,10 @@ inline float scale_of(const float* values, int64_t count, int32_t levels) {
   return largest < 0x1p-50f ? 0.0f : largest / static_cast<float>(levels);
 }
 
-// What turns a score into a sum of products; 0 where those are all 0.
+// Returns 1 / s, and 0 for the scale 0.
 inline float inverse_of(float scale) { return scale > 0.0f ? 1.0f / scale : 0.0f; }
 
+// Rounds a vector [dim] to q [dim] by a scale, and returns the bounds. What is not finite becomes 0.
 inline Rounded round_vector(const float* vector, int64_t dim, float scale, int8_t* q) {
   double norm = 0.0, rounded = 0.0, error = 0.0;
   for (int64_t d = 0; d < dim; ++d) {

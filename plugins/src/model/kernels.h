@@ -1,4 +1,4 @@
-// What one instruction set's kernels of whole models offer.
+// What one instruction set offers for whole models.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,7 @@ struct PackedLayer {
   const float* feed_forward_norm_bias;
 };
 
+// A model's weights as the kernels read them; V, D, H, F, K and L in this order.
 struct PackedModel {
   int64_t n_items, dim, width, feed_forward, taps, n_layers;
   float norm_epsilon;
@@ -35,18 +36,21 @@ struct PackedModel {
   const PackedLayer* layers;
 };
 
+// A row's items, to be fed to its state [S], which is read and written.
 struct FedRow {
   const int32_t* items;
   int64_t count;
   float* state;
 };
 
+// For one model, any number of threads may call them at once, each with its own scratch.
 struct ModelKernels {
-  int64_t panel;
+  int64_t panel;  // outputs of a panel
   // Feeds rows' items to their states. scratch: scratch_floats of this model and as many items in all, zeros at first.
   void (*advance)(const PackedModel&, const FedRow* rows, int64_t n_rows, float* scratch);
   int64_t (*scratch_floats)(const PackedModel&, int64_t count);
-  // Scores of all items, [panels * panel] per row, for queries each `stride` after the other.
+  // scores: [n_rows, scores_stride], of which the first V, filled up to whole panels, are written: the dot products of
+  // each query [D], `stride` after the one before, and each item, item 1 first.
   void (*score)(const PackedModel&, const float* queries, int64_t stride, int64_t n_rows, float* scores,
                 int64_t scores_stride);
 };

@@ -10,13 +10,12 @@
 
 namespace recblr {
 
-constexpr int64_t kIndexPanel = 16;                   // items
-constexpr int64_t kIndexOffset = 128;                 // of q, stored unsigned
-constexpr int64_t kMostIndexRows = 8;                 // of a group
+constexpr int64_t kIndexPanel = 16;                   // items of a panel
+constexpr int64_t kMostIndexRows = 8;                 // rows of a group, at most
 constexpr int64_t kIndexTileHits = 24 * kIndexPanel;  // room for the hits of a tile: a scan ends where there is less
 constexpr int64_t kMostIndexDim = 4096;               // sums of products fit 32 bits, and rounding stays small
 
-// Of a panel, each at least as large as the true value.
+// Bounds for the items of one panel, each at least as large as the true value.
 struct PanelBounds {
   float inverse_scale;  // 1 / s
   float norm;           // the largest |w|
@@ -29,7 +28,8 @@ struct IndexHit {
   int32_t item;  // counted from the scan's first
 };
 
-// Consecutive panels against groups of rows, all of one size.
+// A scan of consecutive panels for groups of rows, all of one size. What is filled up to whole groups and panels may be
+// among the hits.
 struct IndexScan {
   const uint8_t* items;         // [n_panels, quads, 16 items, 4 dimensions], at a cache line
   const PanelBounds* bounds;    // [n_panels]
@@ -42,21 +42,22 @@ struct IndexScan {
   int64_t n_groups;
   int64_t quads;  // of dimensions, an even number
   int64_t n_panels;
-  IndexHit* hits;  // of rows that are not there, too; a row's items ascend
-  int64_t n_hits;
-  int64_t most_hits;
+  IndexHit* hits;     // [most_hits]; a row's items ascend
+  int64_t n_hits;     // found so far
+  int64_t most_hits;  // at least kIndexTileHits
 };
 
-// What an instruction set offers to use an index.
+// What one instruction set offers to use an index.
 struct IndexKernels {
-  int32_t levels;        // of items, at most
-  int32_t query_levels;  // at most
-  int64_t group_rows[3];
-  // For groups of so many rows. False if the hits have no room: the scan is then incomplete.
+  int32_t levels;         // q of items is from -levels to levels; an index of more cannot be used
+  int32_t query_levels;   // q of queries likewise
+  int64_t group_rows[3];  // rows of a group for each of `scan`, falling
+  // Finds the items that may pass their row's threshold. False if the hits have no room: the scan is then incomplete.
   bool (*scan[3])(IndexScan* scan);
-  // What the scores of the one row of a group are at least: [n_panels * 16], -infinity where nothing is known.
+  // lower: [n_panels * 16], what the scores of the one row of a group are at least; -infinity where nothing is known.
   void (*lower_bounds)(const IndexScan& scan, float* lower);
-  // scores[i] = queries[row] . embedding[first_item + item], summed as TopItemsKernels do.
+  // scores: [n_hits], queries[row] . embedding[first_item + item] for each hit, in float32, summed in the order of the
+  // dimensions as TopItemsKernels do. queries: [rows, dim]; embedding: float32 [.., dim] at any address.
   void (*score)(const IndexHit* hits, int64_t n_hits, const float* queries, const void* embedding, int64_t first_item,
                 int64_t dim, float* scores);
 };
@@ -70,12 +71,13 @@ IndexKernels index_kernels();
 }
 #endif
 
-// Returns false where the machine, or RECBLR_CPU_ISA, has not what it takes.
+// Those of the best instruction set that can use an index. Returns false where the machine has none, or RECBLR_CPU_ISA
+// allows none; throws as instruction_set() does.
 bool best_index_kernels(IndexKernels* kernels);
 
 }  // namespace recblr
 
-// Of an embedding [n_items + 1, dim], without item 0.
+// An index of an embedding [n_items + 1, dim], without item 0.
 struct recblr_item_index {
   int64_t n_items, dim;
   int64_t quads;         // of dimensions, an even number: filled up with zeros

@@ -1,4 +1,4 @@
-// Lists of items, of rows: those a ranking leaves out, and those it may have.
+// A request's lists of items by row: those that a ranking leaves out, and those that it may have.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 namespace recblr {
 
-// Each row's list of items, sorted.
+// Lists of items, each sorted: list l is items[offsets[l]] to items[offsets[l + 1] - 1].
 struct ItemLists {
   std::vector<int64_t> offsets;
   std::vector<int32_t> items;
@@ -22,9 +22,11 @@ struct ItemLists {
   int64_t size(int64_t row) const { return end(row) - begin(row); }
 };
 
+// The items not to be ranked, a list for each row. Duplicates stay.
 ItemLists exclusions_of(const recblr_top_items& a);
 
-// The allow-lists, without duplicates and item 0; one list where all rows share it.
+// The items that may be ranked, a list for each row, or one list where all rows share it; without duplicates and item
+// 0. `only` is not NULL.
 ItemLists allowed_of(const recblr_top_items& a);
 
 }  // namespace recblr

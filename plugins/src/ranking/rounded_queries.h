@@ -10,13 +10,14 @@ namespace recblr {
 
 class RoundedQueries {
  public:
-  // Of float32 [n_rows, dim].
+  // Rounds queries, float32 [n_rows, index.dim], for the scans of these kernels.
   RoundedQueries(const float* queries, int64_t n_rows, const recblr_item_index& index, const IndexKernels& kernels);
 
-  // Which of the kernels scans them.
+  // Which of IndexKernels::scan takes them: the one of the smallest group that holds all rows, else the largest.
   int size() const { return size_; }
 
-  // A scan of them, but for the panels and the hits. Behind the rows' `thresholds` are kMostIndexRows more.
+  // A scan of them, whose panels and hits are to be filled in. `thresholds` are [n_rows + kMostIndexRows], infinity
+  // behind the rows. Valid as long as this object.
   IndexScan scan(const float* thresholds) const;
 
  private:

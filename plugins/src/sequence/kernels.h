@@ -7,8 +7,8 @@
 
 namespace recblr {
 
-constexpr float kSqrtEpsilon = 1e-8f;
-constexpr int64_t kDropoutChunk = 16384;  // elements of a unit of dropout
+constexpr float kSqrtEpsilon = 1e-8f;     // keeps the gradient of sqrt(1 - alpha^2) finite where alpha is 1
+constexpr int64_t kDropoutChunk = 16384;  // elements of a unit of dropout, which share a key
 
 // Functions for one data type. A unit is one row and channels `first` to `first + count - 1`.
 struct Kernels {
@@ -25,6 +25,7 @@ struct Kernels {
                         float* scratch, float* grad_weight, float* grad_bias);
   // Of elements chunk * kDropoutChunk and on.
   void (*dropout)(const recblr_dropout&, int64_t chunk);
+  // The row's loss and, unless keep_logits, its gradient.
   void (*cross_entropy)(const recblr_cross_entropy&, int64_t row);
 };
 
