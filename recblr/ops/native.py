@@ -33,20 +33,10 @@ class NativeOps:
     def causal_conv1d(
         self, x: Inner, weight: ConvWeight, bias: Channels, offsets: Offsets, tail: ConvTail
     ) -> tuple[Inner, ConvTail]:
-        """Depthwise causal convolution along each row, then SiLU, by the library's kernels.
-
-        Args:
-            x: [N, H], rows one after another; a view whose last dimension alone is contiguous is not copied.
-            weight: [H, K]; the last tap meets the current token.
-            bias: [H].
-            offsets: [B+1] integers: row b is x[offsets[b]:offsets[b+1]].
-            tail: [B, K-1, H], the inputs before each row's first token, oldest first.
-
-        Returns:
-            y [N, H] in x's dtype and the new tail [B, K-1, H] in tail's dtype.
+        """Convolve x [N, H] along each row: y [N, H] in x's dtype, and the new tail [B, K-1, H] in tail's dtype.
 
         Raises:
-            PluginLibraryError: the library is missing, or refuses the arguments, such as offsets that fall.
+            PluginLibraryError: the library refuses the arguments, such as offsets that fall.
         """
         y, new_tail = causal_conv1d(x, weight.float(), bias.float(), _integers(offsets), tail.float())
         return y, new_tail.to(tail.dtype)
@@ -61,23 +51,12 @@ class NativeOps:
         h0: Hidden,
         last_only: bool = False,
     ) -> tuple[Inner | Hidden, Hidden]:
-        """The gated linear recurrence and its output gate, by the library's kernels.
+        """Scan x [N, H] along each row: y, of z's shape, in x's dtype, and the last states [B, H] in h0's dtype.
 
-        Args:
-            x: [N, H], rows one after another; like gates and z, a view whose last dimension alone is contiguous is not
-                copied.
-            gates: [N, 2H], pre-activations of the recurrence gate and the input gate.
-            z: [N, H], pre-activation of the output gate; [B, H] if `last_only`.
-            decay: [H].
-            offsets: [B+1] integers: row b is x[offsets[b]:offsets[b+1]].
-            h0: [B, H], the state before each row's first token.
-            last_only: give y at each row's last position only.
-
-        Returns:
-            y [N, H] ([B, H] if `last_only`) in x's dtype and each row's last state [B, H] in h0's dtype.
+        x, gates and z may be views whose last dimension alone is contiguous: they are not copied.
 
         Raises:
-            PluginLibraryError: the library is missing, or refuses the arguments, such as offsets that fall.
+            PluginLibraryError: the library refuses the arguments, such as offsets that fall.
         """
         y, last_h, _ = gated_scan(
             x, gates.to(x.dtype), z.to(x.dtype), decay.float(), _integers(offsets), h0.float(), last_only

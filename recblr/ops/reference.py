@@ -21,14 +21,7 @@ def row_of_token(offsets: Offsets, n_tokens: int) -> Tensor:
 def causal_conv1d_ref(
     x: Inner, weight: ConvWeight, bias: Channels, offsets: Offsets, tail: ConvTail
 ) -> tuple[Inner, ConvTail]:
-    """Depthwise causal convolution along each row, then SiLU: `recblr.ops.SequenceOps.causal_conv1d` in plain PyTorch.
-
-    Args:
-        x: [N, H], rows one after another.
-        weight: [H, K]; the last tap meets the current token.
-        bias: [H].
-        offsets: [B+1] integers: row b is x[offsets[b]:offsets[b+1]].
-        tail: [B, K-1, H], the inputs before each row's first token, oldest first.
+    """Convolve x [N, H] along each row, each token a weighted sum of the K inputs up to it, then SiLU.
 
     Returns:
         y [N, H] in x's dtype and the new tail [B, K-1, H] in tail's dtype.
@@ -62,16 +55,7 @@ def gated_scan_ref(
     h0: Hidden,
     last_only: bool = False,
 ) -> tuple[Inner | Hidden, Hidden]:
-    """The gated linear recurrence, one step at a time: `recblr.ops.SequenceOps.gated_scan` in plain PyTorch.
-
-    Args:
-        x: [N, H], rows one after another.
-        gates: [N, 2H], pre-activations of the recurrence gate and the input gate.
-        z: [N, H], pre-activation of the output gate; [B, H] if `last_only`.
-        decay: [H].
-        offsets: [B+1] integers: row b is x[offsets[b]:offsets[b+1]].
-        h0: [B, H], the state before each row's first token.
-        last_only: give y at each row's last position only.
+    """Scan x [N, H] along each row, one step at a time for all rows, and gate what comes out by SiLU(z).
 
     Returns:
         y [N, H] ([B, H] if `last_only`) in x's dtype and each row's last state [B, H] in h0's dtype.

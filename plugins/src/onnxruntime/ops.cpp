@@ -8,10 +8,10 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <initializer_list>
 #include <map>
 #include <mutex>
-#include <new>
 #include <string>
 #include <thread>
 
@@ -46,6 +46,19 @@ ONNXTensorElementDataType element_type(int32_t dtype) {
 struct Failure {
   OrtStatus* status;
 };
+
+// Runs body() and returns the OrtStatus* that it returns, or makes one of what it throws: nothing is thrown into ONNX
+// Runtime.
+template <typename Body>
+OrtStatus* guarded(const OrtApi& api, const Body& body) noexcept {
+  try {
+    return body();
+  } catch (const Failure& failure) {
+    return failure.status;
+  } catch (const std::exception&) {
+    return api.CreateStatus(ORT_FAIL, "out of memory");
+  }
+}
 
 // The arguments and results of one call.
 class Call {
@@ -269,24 +282,22 @@ struct CustomOp : OrtCustomOp {
 
   static OrtStatusPtr ORT_API_CALL create(const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo* info,
                                           void** kernel) {
-    *kernel = new (std::nothrow) Kernel{*api, self(op), Operator(*api, info)};
-    return *kernel == nullptr ? api->CreateStatus(ORT_FAIL, "out of memory") : nullptr;
+    return guarded(*api, [&]() -> OrtStatus* {
+      *kernel = new Kernel{*api, self(op), Operator(*api, info)};
+      return nullptr;
+    });
   }
 
   static OrtStatusPtr ORT_API_CALL compute(void* op_kernel, OrtKernelContext* context) {
     const Kernel& kernel = *static_cast<const Kernel*>(op_kernel);
-    try {
+    return guarded(kernel.api, [&]() -> OrtStatus* {
       const int status = kernel.body.compute(Call(kernel.api, context), kernel.op.types, kernel.op.on_gpu);
       if (status == RECBLR_OK) return nullptr;
       const OrtErrorCode code = status == RECBLR_INVALID_ARGUMENT ? ORT_INVALID_ARGUMENT
                                 : status == RECBLR_UNSUPPORTED    ? ORT_NOT_IMPLEMENTED
                                                                   : ORT_FAIL;
       return kernel.api.CreateStatus(code, recblr_last_error());
-    } catch (const Failure& failure) {
-      return failure.status;
-    } catch (const std::bad_alloc&) {
-      return kernel.api.CreateStatus(ORT_FAIL, "out of memory");
-    }
+    });
   }
 };
 
@@ -348,11 +359,9 @@ extern "C" RECBLR_API OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOption
     const std::string message = std::string("ONNX Runtime ") + base->GetVersionString() + " is too old: upgrade it";
     return base->GetApi(1)->CreateStatus(ORT_NOT_IMPLEMENTED, message.c_str());
   }
-  try {
+  return guarded(*api, [&]() -> OrtStatus* {
     OrtCustomOpDomain* domain = nullptr;
     if (OrtStatus* status = domain_of(*api, &domain)) return status;
     return api->AddCustomOpDomain(options, domain);
-  } catch (const std::bad_alloc&) {
-    return api->CreateStatus(ORT_FAIL, "out of memory");
-  }
+  });
 }
