@@ -117,3 +117,26 @@ def test_the_structures_are_those_of_the_header():
         python_name = "".join(part.capitalize() for part in name.removeprefix("recblr_").split("_"))
         python = getattr(abi, {"CausalConv1D": "CausalConv1d"}.get(python_name, python_name))
         assert [field for field, _ in python._fields_] == fields, name
+
+
+# What each folder of the library's sources may include of the others.
+FOLDERS = {
+    "abi": set(),
+    "cpu": {"abi"},
+    "sequence": {"abi", "cpu"},
+    "ranking": {"abi", "cpu"},
+    "model": {"abi", "cpu", "ranking"},
+    "cuda": {"abi", "cpu"},
+    "tensorrt": set(),
+    "onnxruntime": {"cpu", "sequence"},
+}
+
+
+def test_the_folders_of_the_library_build_on_one_another_in_one_direction():
+    sources = HEADER.parents[2] / "src"
+    assert {path.name for path in sources.iterdir()} == FOLDERS.keys()
+    for folder, below in FOLDERS.items():
+        files = [path for path in (sources / folder).iterdir() if path.suffix in {".h", ".cpp", ".cu"}]
+        assert files
+        included = {name for file in files for name in re.findall(r'^#include "(\w+)/', file.read_text(), re.MULTILINE)}
+        assert included - {folder, "recblr"} <= below

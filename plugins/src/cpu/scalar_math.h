@@ -7,6 +7,9 @@
 namespace recblr {
 namespace RECBLR_SCALAR_NAMESPACE {
 
+// Added to 1 - alpha^2 in the recurrence: keeps the gradient of the square root finite where alpha is 1.
+constexpr float kSqrtEpsilon = 1e-8f;
+
 inline float bits_to_float(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof value);

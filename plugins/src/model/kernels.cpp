@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "cpu/vector.h"
-#include "sequence/kernels.h"
 
 #define RECBLR_SCALAR_NAMESPACE RECBLR_ISA
 #include "cpu/scalar_math.h"

@@ -7,7 +7,6 @@
 
 namespace recblr {
 
-constexpr float kSqrtEpsilon = 1e-8f;     // keeps the gradient of sqrt(1 - alpha^2) finite where alpha is 1
 constexpr int64_t kDropoutChunk = 16384;  // elements of a unit of dropout, which share a key
 
 // Functions for one data type. A unit is one row and channels `first` to `first + count - 1`.
