@@ -1,6 +1,7 @@
 # For which GPUs the kernels are compiled: sets RECBLR_CUDA_CODE, as CMAKE_CUDA_ARCHITECTURES takes it. AUTO is this
 # machine's GPUs as nvidia-smi knows them; where there is none, or one that the compiler does not know, intermediate code
 # (PTX) for the oldest supported one, which the driver of any newer one translates when the library is first used.
+cmake_minimum_required(VERSION 3.24) # tests run this file by itself
 set(RECBLR_CUDA_ARCHITECTURES AUTO CACHE STRING
     "GPU architectures: AUTO - this machine's, or PTX -, all that are supported, or as CMAKE_CUDA_ARCHITECTURES takes them")
 set(all_architectures "80-real;86-real;89-real;90-real;100-real;120")
