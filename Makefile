@@ -61,11 +61,13 @@ benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/users.py
 	$(BIN)/python benchmarks/export.py
+	$(BIN)/python benchmarks/large_export.py
 	$(BIN)/python benchmarks/catalogue.py
 	$(BIN)/python benchmarks/batching.py
 	$(BIN)/python benchmarks/quality/history_length.py
 	$(BIN)/python benchmarks/quality/scan_variants.py
 	$(BIN)/python benchmarks/quality/large_catalogue.py
+	$(BIN)/python benchmarks/performance_table.py
 
 clean: ## Remove what the targets made
 	rm -rf .venv .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

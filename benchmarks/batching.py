@@ -33,12 +33,12 @@ from machine import machine_info, write_result
 
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
-from recblr.export.bundle_writer import export_bundle
+from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.plugins.cpus import usable_cpu_numbers, usable_cpus
 from recblr.preparation import DataSettings, prepare
 from recblr.runtime import Backend, Batcher, Batching, Engine, load
-from recblr.runtime.batcher import CPU_CALLERS_PER_WORKER, CPU_PREFERRED
+from recblr.runtime.batching.batcher import CPU_CALLERS_PER_WORKER, CPU_PREFERRED
 from recblr.vocabulary import ItemVocabulary
 
 N_ITEMS = 3416

@@ -70,7 +70,7 @@ def measure(path: Path) -> dict[str, Any]:
 
         setattr(module, name, wrapper)
 
-    for name in ("read_interactions", "encode_ids", "numeric_timestamps", "k_core"):
+    for name in ("read_interactions", "encode_ids", "read_times", "k_core"):
         timed(name)
     start = time.perf_counter()
     data, report = module.load_interactions(path)
@@ -82,7 +82,7 @@ def measure(path: Path) -> dict[str, Any]:
     return {
         "seconds": {
             "read": phases["read_interactions"],
-            "encode": phases["encode_ids"] + phases["numeric_timestamps"],
+            "encode": phases["encode_ids"] + phases["read_times"],
             "filter": phases["k_core"],
             "sort": phases["sort"],
             "split": phases["split"],

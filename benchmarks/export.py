@@ -23,13 +23,13 @@ from machine import machine_info, write_result
 
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
-from recblr.export.bundle_writer import export_bundle
-from recblr.export.engine_requirements import require_tensorrt
-from recblr.export.engine_settings import EngineSettings
+from recblr.export.bundle import export_bundle
+from recblr.export.tensorrt.requirements import require_tensorrt
+from recblr.export.tensorrt.settings import EngineSettings
 from recblr.model import RecBLR
-from recblr.runtime.gpu import current_gpu
-from recblr.runtime.precision_names import PRECISIONS
-from recblr.runtime.tensorrt_library import TARGETS, Target
+from recblr.runtime.bundle.precisions import PRECISIONS
+from recblr.runtime.gpu.device import current_gpu
+from recblr.runtime.gpu.trt_module import TARGETS, Target
 from recblr.vocabulary import ItemVocabulary
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ def measure_export(checkpoint: Checkpoint, path: Path, repeats: int) -> dict[str
 def measure_engine(graph: onnx.ModelProto, settings: EngineSettings, repeats: int) -> dict[str, Any]:
     """Parsing, proof of the precision, and build."""
     library = require_tensorrt(settings)
-    from recblr.export.tensorrt_builder import build_engine
+    from recblr.export.tensorrt.builder import build_engine
 
     engine, times = measured(lambda: build_engine(graph, settings, library), repeats)
     with_library = build_engine(graph, dataclasses.replace(settings, embed_plugin=True), library)

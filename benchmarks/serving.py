@@ -27,7 +27,7 @@ from recblr.authors import import_state_dict
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
 from recblr.errors import ConfigError
-from recblr.export.bundle_writer import export_bundle
+from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.plugins import find_library
 from recblr.preparation import DataSettings, prepare

@@ -30,7 +30,7 @@ from machine import machine_info, write_result
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
 from recblr.errors import BackendError, DeadlineError, OverloadedError, RecblrError, StoreError
-from recblr.export.bundle_writer import export_bundle
+from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.runtime import Append, Backend, Batcher, Engine, Event, Ranking, Recommender, Store, load, open_store
 from recblr.vocabulary import ItemVocabulary

@@ -21,7 +21,7 @@ from machine import machine_info, write_result
 
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
-from recblr.export.bundle_writer import export_bundle
+from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.runtime import Engine, Recommender, load
 from recblr.vocabulary import ItemVocabulary

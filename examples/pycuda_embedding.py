@@ -16,8 +16,8 @@ import numpy as np
 
 from recblr.errors import RecblrError
 from recblr.runtime import Bundle, open_bundle
-from recblr.runtime.device_arrays import DeviceArray
-from recblr.runtime.tensorrt_backend import TensorRTBackend
+from recblr.runtime.gpu.arrays import DeviceArray
+from recblr.runtime.gpu.backend import TensorRTBackend
 
 # In the model's indices, as a program would hold them that maps its item ids once: two users.
 ITEMS = np.array([1, 2, 3, 2], np.int32)

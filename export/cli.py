@@ -11,13 +11,13 @@ from click.core import ParameterSource
 
 from recblr.cli.common import require_extra, version_option
 from recblr.cli.groups import GroupedCommand, option_group
-from recblr.cli.options import data_options, model_data_settings
+from recblr.cli.options import data_options, model_data_settings, print_notes
 from recblr.errors import ConfigError
-from recblr.export.engine_settings import DEFAULT_OPT_ROWS, DEFAULT_OPT_TOKENS, EngineSettings
-from recblr.export.summary import summary, verification_summary
-from recblr.runtime.backend import Limits
-from recblr.runtime.precision_names import PRECISIONS
-from recblr.runtime.tensorrt_library import TARGETS
+from recblr.export.report import summary, verification_summary
+from recblr.export.tensorrt.settings import DEFAULT_OPT_ROWS, DEFAULT_OPT_TOKENS, EngineSettings
+from recblr.runtime.backends.base import Limits
+from recblr.runtime.bundle.precisions import PRECISIONS
+from recblr.runtime.gpu.trt_module import TARGETS
 
 if TYPE_CHECKING:
     from recblr.checkpoint import Checkpoint
@@ -87,7 +87,12 @@ _ENGINE_OPTIONS = (
 @option_group(
     "Checks",
     click.option("--verify", type=_PATH, metavar="BUNDLE", help="Only check a bundle, on the machine that will serve."),
-    click.option("--evaluation-data", type=_PATH, help="Measure on these interactions what fp16 or bf16 costs."),
+    click.option(
+        "--evaluation-data",
+        multiple=True,
+        show_default=False,
+        help="Measure on these interactions what fp16 or bf16 costs: a file, folder, glob or URI; may be given again.",
+    ),
     data_options(from_model=True),
 )
 @version_option
@@ -103,14 +108,14 @@ def main(
     item_ids: Path | None,
     triton_repository: Path | None,
     verify: Path | None,
-    evaluation_data: Path | None,
+    evaluation_data: tuple[str, ...],
     **given: Any,
 ) -> None:
     """Export CHECKPOINT to a bundle that recblr-serve, recblr-recommend and recblr.runtime open.
 
-    CHECKPOINT is a model.pt of recblr-train, or a checkpoint of the authors' implementation: a bare state_dict or as
-    RecBole saves it. The exported graph is run in ONNX Runtime and compared with PyTorch before anything is written;
-    an engine is, too, where there is a GPU to run it.
+    CHECKPOINT is a model.pt of recblr-train, or weights of the authors' implementation, as RecBole, Lightning,
+    torch.save or safetensors writes them. The exported graph is run in ONNX Runtime and compared with PyTorch before
+    anything is written; an engine is, too, where there is a GPU to run it.
     """
     if verify is not None:
         _verify(context, verify)
@@ -122,21 +127,21 @@ def main(
     settings = _engine_settings(context, target, given)
     if triton_repository is not None:
         _check_triton(settings, output, triton_repository)
-    if evaluation_data is not None and given["precision"] == "fp32":
+    if evaluation_data and given["precision"] == "fp32":
         raise ConfigError("evaluation-data is for --precision fp16 and bf16, as fp32 costs nothing: leave it out")
     require_extra("recblr-export", "export", "torch", "onnx", "onnxscript", "onnxruntime")
     start = time.perf_counter()
     if settings is not None:
-        from recblr.export.engine_requirements import require_tensorrt
+        from recblr.export.tensorrt.requirements import require_tensorrt
 
         require_tensorrt(settings)  # before PyTorch is imported, which takes seconds
     from recblr.checkpoint import load_checkpoint
-    from recblr.export.bundle_writer import export_bundle
-    from recblr.export.engine_writer import EngineRequest
+    from recblr.export.bundle import export_bundle
     from recblr.export.item_ids import read_item_ids
-    from recblr.export.progress import engine_progress
-    from recblr.export.triton_engine import engine_builder
-    from recblr.export.triton_repository import check_directory, write_repository
+    from recblr.export.tensorrt.progress import engine_progress
+    from recblr.export.tensorrt.writer import EngineRequest
+    from recblr.export.triton.engine import engine_builder
+    from recblr.export.triton.repository import check_directory, write_repository
 
     if triton_repository is not None:
         check_directory(triton_repository)
@@ -145,7 +150,7 @@ def main(
     if settings is None:
         manifest = export_bundle(model, output, max_k)
     else:
-        targets = None if evaluation_data is None else _targets(model, evaluation_data, given)
+        targets = _targets(model, evaluation_data, given) if evaluation_data else None
         with engine_progress() as progress:
             manifest = export_bundle(model, output, max_k, EngineRequest(settings, progress, targets))
     if triton_repository is not None:
@@ -165,7 +170,7 @@ def _verify(context: click.Context, bundle: Path) -> None:
             what = context.params[name] if isinstance(parameter, click.Argument) else parameter.opts[-1]
             raise click.UsageError(f"--verify checks a bundle alone: leave out {what}.", context)
     require_extra("recblr-export --verify", "export", "onnx", "onnxruntime")
-    from recblr.export.verify import verify_bundle
+    from recblr.export.checks.verify import verify_bundle
 
     what, report = verify_bundle(bundle)
     click.echo(verification_summary(bundle, what, report))
@@ -199,10 +204,11 @@ def _engine_settings(context: click.Context, target: str, given: dict[str, Any])
     return EngineSettings(target=target, **{name: given[name] for name in _ENGINE_OPTIONS})  # type: ignore[arg-type]
 
 
-def _targets(model: Checkpoint, data: Path, given: dict[str, Any]) -> Targets:
+def _targets(model: Checkpoint, data: tuple[str, ...], given: dict[str, Any]) -> Targets:
     from recblr.evaluation import translate_targets
     from recblr.preparation import DataSettings, prepare
 
     trained = model.data.get("settings", DataSettings().to_dict())
     prepared = prepare(data, DataSettings.from_dict(model_data_settings(trained, given)))
+    print_notes(prepared.report.notes)
     return translate_targets(prepared.split.test, prepared.interactions, model.vocabulary)

@@ -9,6 +9,11 @@ from typing import Any, Self
 
 from recblr.errors import ConfigError
 
+# Protocol buffers, which ONNX files are, end at 2 GiB; the graph itself takes less than this margin.
+LARGEST_ONNX_FILE = 2**31 - 1 - 2**20
+_MOST_ITEMS = 2**31 - 2  # indices are int32
+LARGEST_TENSOR = 2**31 - 1  # numbers; TensorRT counts them in int32
+
 
 @dataclass(frozen=True)
 class RecBLRConfig:
@@ -57,6 +62,40 @@ class RecBLRConfig:
     def state_size(self) -> int:
         """S, floats per user: per layer K-1 past inputs of the convolution and h, then the query vector."""
         return self.layers * self.conv_width * self.inner_dim + self.dim
+
+    @property
+    def layer_parameters(self) -> int:
+        """Numbers of all weights but the items' embedding [V+1, D]."""
+        dim, inner = self.dim, self.inner_dim
+        recurrent = 3 * inner * dim + inner * (self.conv_width + 2) + 2 * inner * (inner + 1) + 2 * dim
+        feed_forward = 8 * dim * dim + 5 * dim + 2 * dim
+        return 2 * dim + self.layers * (recurrent + feed_forward + inner * self.initial_state)
+
+    @property
+    def export_obstacle(self) -> str:
+        """Why a model of these settings cannot be exported, and what to change; "" if it can."""
+        if self.n_items > _MOST_ITEMS:
+            return (
+                f"a model of {self.n_items:,} items cannot be exported, item indices end at {_MOST_ITEMS:,}: train "
+                "with a larger --min-item-interactions"
+            )
+        if 4 * self.layer_parameters > LARGEST_ONNX_FILE:
+            return (
+                f"a model whose layers have {4 * self.layer_parameters / 2**30:.1f} GiB of weights cannot be exported, "
+                "an ONNX file holds 2: train with a smaller dim, expansion or number of layers"
+            )
+        return ""
+
+    @property
+    def engine_obstacle(self) -> str:
+        """Why TensorRT builds no engine for a model of these settings, though it can be exported; "" if it does."""
+        size = (self.n_items + 1) * self.dim
+        if size <= LARGEST_TENSOR:
+            return ""
+        return (
+            f"TensorRT builds no engine for {self.n_items:,} items x {self.dim}, its tensors hold {LARGEST_TENSOR:,} "
+            "numbers: train with a smaller dim or a larger --min-item-interactions, or serve without TensorRT"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as a JSON-ready dict."""

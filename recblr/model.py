@@ -164,7 +164,7 @@ class RecBLR(nn.Module):
         new_states = []
         for block, (tail, h) in zip(self.blocks, layer_states, strict=True):
             x, tail, h = block(x, offsets, tail, h)
-            new_states += [tail.flatten(1), h]
+            new_states += _layer_state(tail, h)
         query = self._last(x, offsets, query)
         return x, torch.cat([*new_states, query], dim=1)
 
@@ -180,12 +180,12 @@ class RecBLR(nn.Module):
         new_states = []
         for block, (tail, h) in zip(self.blocks[:-1], layer_states[:-1], strict=True):
             x, tail, h = block(x, offsets, tail, h)
-            new_states += [tail.flatten(1), h]
+            new_states += _layer_state(tail, h)
         tail, h = layer_states[-1]
         last_x = self._last(x, offsets, torch.zeros_like(query))
         last_x, tail, h = self.blocks[-1].forward_last(x, last_x, offsets, tail, h)  # type: ignore[operator]
         query = torch.where(offsets.diff()[:, None] > 0, last_x, query)
-        return query, torch.cat([*new_states, tail.flatten(1), h, query], dim=1)
+        return query, torch.cat([*new_states, *_layer_state(tail, h), query], dim=1)
 
     def scores(self, queries: Queries) -> Scores:
         """Every item's score [B, V+1]; item 0 gets -inf."""
@@ -211,10 +211,11 @@ class RecBLR(nn.Module):
         if state is None:
             state = self.initial_state().expand(n_rows, -1)
         n_past, inner = config.conv_width - 1, config.inner_dim
-        *parts, query = torch.split(state, [n_past * inner, inner] * config.layers + [config.dim], dim=1)
-        layer_states = [
-            (tail.reshape(n_rows, n_past, inner), h) for tail, h in zip(parts[::2], parts[1::2], strict=True)
-        ]
+        sizes = [n_past * inner, inner] if n_past else [inner]  # see _layer_state
+        *parts, query = torch.split(state, sizes * config.layers + [config.dim], dim=1)
+        hidden = parts[len(sizes) - 1 :: len(sizes)]
+        tails = parts[::2] if n_past else [h[:, :0] for h in hidden]
+        layer_states = [(tail.reshape(n_rows, n_past, inner), h) for tail, h in zip(tails, hidden, strict=True)]
         return self.norm(self.dropout(self.embedding(items))), layer_states, query
 
     @staticmethod
@@ -225,3 +226,12 @@ class RecBLR(nn.Module):
         extended = torch.cat([x, x.new_zeros(1, x.shape[1])])
         index = torch.where(has_items, offsets[1:].long() - 1, x.shape[0])
         return torch.where(has_items[:, None], extended.index_select(0, index), otherwise.to(x.dtype))
+
+
+def _layer_state(tail: ConvTail, h: Hidden) -> list[Tensor]:
+    """A layer's parts of the state.
+
+    The tail of a convolution of one tap is left out: in an exported graph it would be an empty tensor, which not every
+    engine takes.
+    """
+    return [tail.flatten(1), h] if tail.shape[1] else [h]

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recblr.runtime.allow_list import AllowList
-    from recblr.runtime.backend import Backend, Limits
-    from recblr.runtime.batch_metrics import BatcherMetrics
-    from recblr.runtime.batcher import Batcher
-    from recblr.runtime.bundle import Bundle, Manifest, is_bundle, open_bundle
-    from recblr.runtime.catalogue import Catalogue
+    from recblr.runtime.backends.base import Backend, Limits
+    from recblr.runtime.backends.catalogue import Catalogue
+    from recblr.runtime.batching.batcher import Batcher
+    from recblr.runtime.batching.metrics import BatcherMetrics
+    from recblr.runtime.bundle.opening import Bundle, Manifest, is_bundle, open_bundle
     from recblr.runtime.engine import Engine
-    from recblr.runtime.engine_request import LeasedStates
     from recblr.runtime.loading import Batching, load
     from recblr.runtime.ranking import Ranking
-    from recblr.runtime.recommender import Recommender
-    from recblr.runtime.state_cache import StateCache
-    from recblr.runtime.stores import Append, Event, Store, open_store
+    from recblr.runtime.request import LeasedStates
+    from recblr.runtime.users.cache import StateCache
+    from recblr.runtime.users.recommender import Recommender
+    from recblr.runtime.users.stores import Append, Event, Store, open_store
 
 __all__ = [
     "AllowList",
@@ -51,26 +51,26 @@ __all__ = [
 
 _HOMES = {
     "AllowList": "allow_list",
-    "Backend": "backend",
-    "Limits": "backend",
-    "BatcherMetrics": "batch_metrics",
-    "Batcher": "batcher",
-    "Bundle": "bundle",
-    "Manifest": "bundle",
-    "is_bundle": "bundle",
-    "open_bundle": "bundle",
-    "Catalogue": "catalogue",
+    "Backend": "backends.base",
+    "Limits": "backends.base",
+    "BatcherMetrics": "batching.metrics",
+    "Batcher": "batching.batcher",
+    "Bundle": "bundle.opening",
+    "Manifest": "bundle.opening",
+    "is_bundle": "bundle.opening",
+    "open_bundle": "bundle.opening",
+    "Catalogue": "backends.catalogue",
     "Engine": "engine",
-    "LeasedStates": "engine_request",
+    "LeasedStates": "request",
     "Ranking": "ranking",
     "Batching": "loading",
     "load": "loading",
-    "Recommender": "recommender",
-    "StateCache": "state_cache",
-    "Append": "stores",
-    "Event": "stores",
-    "Store": "stores",
-    "open_store": "stores",
+    "Recommender": "users.recommender",
+    "StateCache": "users.cache",
+    "Append": "users.stores",
+    "Event": "users.stores",
+    "Store": "users.stores",
+    "open_store": "users.stores",
 }
 
 

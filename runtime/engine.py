@@ -18,21 +18,12 @@ from recblr.array_types import (
 )
 from recblr.errors import BundleError, ConfigError, RequestError
 from recblr.item_ids import IdType
-from recblr.runtime.backend import Backend, LeasingBackend, Limits
-from recblr.runtime.batch_runner import run_rows
-from recblr.runtime.batcher import Batcher
-from recblr.runtime.bundle import Bundle
-from recblr.runtime.catalogue import FEWEST_INDEXED, Catalogue
-from recblr.runtime.catalogue_backend import CatalogueBackend
-from recblr.runtime.engine_request import (
-    CatalogueRun,
-    EngineRequest,
-    GraphRun,
-    LeasedRun,
-    LeasedStates,
-    pairs,
-    ragged,
-)
+from recblr.runtime.backends.base import Backend, LeasingBackend, Limits
+from recblr.runtime.backends.catalogue import FEWEST_INDEXED, Catalogue
+from recblr.runtime.backends.catalogue_backend import CatalogueBackend
+from recblr.runtime.batching.batcher import Batcher
+from recblr.runtime.batching.worker import run_rows
+from recblr.runtime.bundle.opening import Bundle
 from recblr.runtime.inputs import (
     Exclude,
     Only,
@@ -45,9 +36,18 @@ from recblr.runtime.inputs import (
     prepare_states,
 )
 from recblr.runtime.ranking import Ranking, rank_found, rank_popular
+from recblr.runtime.request import (
+    CatalogueRun,
+    EngineRequest,
+    GraphRun,
+    LeasedRun,
+    LeasedStates,
+    pairs,
+    ragged,
+)
 
 if TYPE_CHECKING:
-    from recblr.runtime.device_pool import DeviceStates
+    from recblr.runtime.gpu.state_pool import DeviceStates
 
 _Result: TypeAlias = tuple[TopItemsArray, TopScoresArray, StatesArray]
 _T = TypeVar("_T")

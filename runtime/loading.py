@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 from recblr.errors import ConfigError, MissingExtraError, RecblrError
 from recblr.plugins.cpus import usable_cpu_numbers, usable_cpus
-from recblr.runtime.backend import ENGINES, Backend, EngineName, Limits
-from recblr.runtime.batcher import BATCH_LIMITS, CPU_CALLERS_PER_WORKER, CPU_PREFERRED, Batcher
-from recblr.runtime.bundle import Bundle, open_bundle
-from recblr.runtime.catalogue import Catalogue
-from recblr.runtime.catalogue_backend import CatalogueBackend
+from recblr.runtime.backends.base import ENGINES, Backend, EngineName, Limits
+from recblr.runtime.backends.catalogue import Catalogue
+from recblr.runtime.backends.catalogue_backend import CatalogueBackend
+from recblr.runtime.backends.native import NativeBackend, native_model
+from recblr.runtime.batching.batcher import BATCH_LIMITS, CPU_CALLERS_PER_WORKER, CPU_PREFERRED, Batcher
+from recblr.runtime.bundle.opening import Bundle, open_bundle
 from recblr.runtime.engine import Engine
-from recblr.runtime.gpu import current_gpu
-from recblr.runtime.native_backend import NativeBackend, native_model
+from recblr.runtime.gpu.device import current_gpu
 
 if TYPE_CHECKING:
-    from recblr.runtime.onnxruntime_backend import Device, OnnxRuntimeBackend
-    from recblr.runtime.tensorrt_backend import TensorRTBackend
+    from recblr.runtime.backends.onnxruntime import Device, OnnxRuntimeBackend
+    from recblr.runtime.gpu.backend import TensorRTBackend
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def _tensorrt_backend(bundle: Bundle, engine: EngineName) -> TensorRTBackend | N
     """The bundle's engine, if it is asked for, or if it runs here and nothing else is asked for."""
     if engine in ("native", "onnxruntime") or (engine == "auto" and (bundle.engine is None or current_gpu() is None)):
         return None
-    from recblr.runtime.tensorrt_backend import TensorRTBackend
+    from recblr.runtime.gpu.backend import TensorRTBackend
 
     try:
         backend = TensorRTBackend(bundle)
@@ -157,7 +157,7 @@ def _onnxruntime_backend(
 ) -> OnnxRuntimeBackend:
     try:
         # Takes a second: only where it is used.
-        from recblr.runtime.onnxruntime_backend import OnnxRuntimeBackend
+        from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
     except ImportError as error:
         raise MissingExtraError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from error
     return OnnxRuntimeBackend(bundle.model_path, threads, device, native_ops, ranking)

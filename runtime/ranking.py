@@ -10,8 +10,8 @@ from jaxtyping import Float32
 
 from recblr.array_types import ItemId, TopItemsArray, TopScoresArray
 from recblr.errors import RequestError
-from recblr.runtime.bundle import Bundle
-from recblr.runtime.engine_request import EngineRequest
+from recblr.runtime.bundle.opening import Bundle
+from recblr.runtime.request import EngineRequest
 from recblr.vocabulary import ItemVocabulary
 
 ScoresArray: TypeAlias = Float32[np.ndarray, "n"]

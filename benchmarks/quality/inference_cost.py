@@ -34,7 +34,7 @@ import recblr.runtime
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
 from recblr.evaluation import Scorer, model_scorer
-from recblr.export.bundle_writer import export_bundle
+from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.preparation import DataSettings, prepare
 

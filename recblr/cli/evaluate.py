@@ -8,21 +8,25 @@ from typing import Any
 import click
 
 from recblr.cli.common import Command, require_extra, version_option
-from recblr.cli.options import data_options, model_data_settings
+from recblr.cli.options import data_options, model_data_settings, print_notes
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", nargs=-1, required=True)
 @click.option("--part", type=click.Choice(["test", "validation"]), default="test", help="Which held-out items.")
 @click.option("--mask-seen", is_flag=True, help="Leave items of a user's history out of the ranking.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the metrics there, too.")
-@click.option("--history-length", type=click.IntRange(min=1), help="For a bare state_dict of the authors' code.")
+@click.option(
+    "--history-length",
+    type=click.IntRange(min=1),
+    help="MAX_ITEM_LIST_LENGTH of a model of the authors' code, where the file does not tell.",
+)
 @data_options(from_model=True)
 @version_option
 def main(
     model: Path,
-    data: Path,
+    data: tuple[str, ...],
     part: str,
     mask_seen: bool,
     json_file: Path | None,
@@ -31,7 +35,9 @@ def main(
 ) -> None:
     """Evaluate MODEL on the held-out items of DATA: HR, NDCG and MRR at 10 and 20 over the whole catalogue.
 
-    DATA is read, filtered and split as in training, unless options say otherwise.
+    MODEL is a model.pt of recblr-train, or weights of the authors' implementation, as RecBole, Lightning, torch.save or
+    safetensors writes them. DATA are files, folders, globs in quotes, or URIs. They are read, filtered and split as in
+    training, unless options say otherwise.
     """
     require_extra("recblr-evaluate", "train", "torch", "pyarrow", "rich")
     from rich.console import Console
@@ -39,17 +45,19 @@ def main(
     from recblr.checkpoint import load_checkpoint
     from recblr.cli.tables import metrics_table, repeats_warning
     from recblr.data import DataIdentity
+    from recblr.data.sources import local_files
     from recblr.evaluation import evaluate, translate_targets
     from recblr.files import check_not_input, check_writable, write_json
     from recblr.preparation import DataSettings, prepare
 
     if json_file is not None:
-        check_not_input(json_file, [model, data])
+        check_not_input(json_file, [model, *local_files(data)])
         check_writable(json_file)
     checkpoint = load_checkpoint(model, history_length=history_length)
     trained = checkpoint.data.get("settings", DataSettings().to_dict())
     settings = DataSettings.from_dict(model_data_settings(trained, given))
     prepared = prepare(data, settings)
+    print_notes(prepared.report.notes)
     targets = translate_targets(getattr(prepared.split, part), prepared.interactions, checkpoint.vocabulary)
     result = evaluate(checkpoint.model, targets, mask_seen)
     console = Console()

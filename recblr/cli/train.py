@@ -13,7 +13,7 @@ from recblr.cli.options import data_options, data_settings
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The model file to write.")
 @data_options(from_model=False)
 @click.option("--dim", type=click.IntRange(min=1), default=64, help="Model width D.")
@@ -41,8 +41,10 @@ from recblr.cli.options import data_options, data_settings
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--resume", is_flag=True, help="Go on from OUTPUT.resume, if it is there.")
 @version_option
-def main(data: Path, output: Path, device: str, resume: bool, **given: Any) -> None:
+def main(data: tuple[str, ...], output: Path, device: str, resume: bool, **given: Any) -> None:
     """Train RecBLR on the interactions in DATA (.parquet, .csv, .tsv, .inter).
+
+    DATA are files, folders, globs in quotes, or URIs such as s3://bucket/folder; docs/data.md tells more.
 
     Beside OUTPUT it writes a log (OUTPUT.log.jsonl), a plot (OUTPUT.png), and what --resume needs (OUTPUT.resume).
     Histories longer than --batch-tokens are learned in pieces, with the state carried on. Ctrl-C ends training and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from recblr.checkpoint import Checkpoint
+from recblr.cli.options import print_notes
 from recblr.cli.tables import metrics_table, repeats_warning
 from recblr.config import RecBLRConfig
 from recblr.data import DataIdentity, Summary, summary_table
+from recblr.data.sources import local_files
 from recblr.distributed import Processes
 from recblr.errors import ConfigError, RecblrError
 from recblr.evaluation import evaluate
@@ -30,7 +33,7 @@ class TrainingRun:
     """One run of recblr-train.
 
     Args:
-        data: the interactions.
+        data: the files of interactions: paths, folders, globs or URIs.
         output: the model file.
         data_settings: how to read, filter and split.
         model_settings: `RecBLRConfig` without the number of items.
@@ -45,7 +48,7 @@ class TrainingRun:
 
     def __init__(
         self,
-        data: Path,
+        data: Sequence[str],
         output: Path,
         data_settings: DataSettings,
         model_settings: dict[str, Any],
@@ -60,8 +63,9 @@ class TrainingRun:
         self._resume_file, self._log, self._plot = (
             output.with_name(f"{output.name}.{suffix}") for suffix in ("resume", "log.jsonl", "png")
         )
+        inputs = local_files(data)
         for path in (output, self._resume_file, self._log, self._plot):
-            check_not_input(path, [data])
+            check_not_input(path, inputs)
             check_writable(path)
 
     def execute(self, processes: Processes) -> None:
@@ -74,7 +78,11 @@ class TrainingRun:
         console = Console(quiet=not processes.is_first)
         prepared = prepare(self._data, self._data_settings)
         summary = Summary.of(prepared.interactions, prepared.report)
-        console.print(summary_table(summary, self._data.name))
+        console.print(summary_table(summary, prepared.report.name))
+        config = RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings)
+        if processes.is_first:
+            obstacles = filter(None, (config.export_obstacle, config.engine_obstacle))  # told now, not after hours
+            print_notes((*prepared.report.notes, *obstacles))
         identity = DataIdentity(prepared.interactions)
         run_data = RunData.of(prepared, identity)
         resumed = self._resumed(console)
@@ -82,7 +90,7 @@ class TrainingRun:
             run_data = RunData.from_dict(resumed.data)
             prepared = run_data.restore(prepared, identity)
         torch.manual_seed(self._config.seed)
-        model = RecBLR(RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings))
+        model = RecBLR(config)
         checkpoint = self._checkpoint(model, prepared, run_data, summary)
         del identity  # its memory is wanted for training
         trainer = Trainer(model, prepared.split, self._config, processes, self.device)
@@ -112,7 +120,7 @@ class TrainingRun:
             console.print(metrics_table(checkpoint.metrics))
             warning = repeats_warning(test)
             if warning:
-                console.print(f"[bold]{warning}", highlight=False)
+                console.print(f"[bold]{warning}", highlight=False, soft_wrap=True)
             console.print(f"wrote {self._output} (best epoch {best.epoch} of {trainer.state.epoch})")
 
     def _resumed(self, console: Console) -> SavedRun | None:
@@ -129,7 +137,7 @@ class TrainingRun:
             model=model,
             vocabulary=prepared.vocabulary(),
             data={
-                "name": self._data.name,
+                "name": prepared.report.name,
                 "fingerprint": run_data.fingerprint,
                 "ties": run_data.order.ties,
                 "settings": self._data_settings.to_dict(),

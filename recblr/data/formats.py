@@ -42,8 +42,14 @@ class Format:
 
     name: str
     delimiter: str | None = None  # None: Parquet
+    quoted: bool = False  # values may stand in ", as RFC 4180 says; else " is a character like others
     typed_header: bool = False  # header fields are "name:type"
-    compressed: bool = False  # gzip
+    compression: str | None = None  # as Arrow names the codec
+
+    @property
+    def is_text(self) -> bool:
+        """Whether values have no types of their own."""
+        return self.delimiter is not None
 
     def column_name(self, field: str) -> str:
         """The column's name in a header field: what stands before the type, if the format has types there."""
@@ -52,23 +58,33 @@ class Format:
 
 _FORMATS = {
     ".parquet": Format("Parquet"),
-    ".csv": Format("CSV", ","),
+    ".csv": Format("CSV", ",", quoted=True),
     ".tsv": Format("TSV", "\t"),
     ".inter": Format("RecBole's .inter", "\t", typed_header=True),
 }
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 for _suffix in (".csv", ".tsv", ".inter"):
-    _plain = _FORMATS[_suffix]
-    _FORMATS[_suffix + ".gz"] = Format(_plain.name, _plain.delimiter, _plain.typed_header, compressed=True)
+    for _ending, _codec in _COMPRESSIONS.items():
+        _plain = _FORMATS[_suffix]
+        _FORMATS[_suffix + _ending] = Format(_plain.name, _plain.delimiter, _plain.quoted, _plain.typed_header, _codec)
 
 
-def format_of(path: Path) -> Format:
+def find_format(name: str) -> Format | None:
+    """The format of a file, by the suffix of its name in any case; None where it tells none."""
+    name = name.lower()
+    return next((file_format for suffix, file_format in _FORMATS.items() if name.endswith(suffix)), None)
+
+
+def format_of(path: str | Path) -> Format:
     """The format of `path`, by its suffix in any case.
 
     Raises:
         DataError: no known suffix.
     """
-    name = path.name.lower()
-    for suffix, file_format in _FORMATS.items():
-        if name.endswith(suffix):
-            return file_format
-    raise DataError(f"{path}: the suffix tells no known format: rename it to end in {', '.join(_FORMATS)}")
+    file_format = find_format(str(path))
+    if file_format is None:
+        raise DataError(
+            f"{path}: the suffix tells no known format: rename it to end in .parquet, .csv, .tsv or .inter, "
+            f"the text formats also with {', '.join(_COMPRESSIONS)} behind"
+        )
+    return file_format

@@ -13,6 +13,7 @@ from recblr.data.arrays import CodesArray, IdsArray, PositionsArray, TimestampsA
 from recblr.data.interactions import Interactions
 from recblr.data.ragged import row_offsets, row_positions
 from recblr.data.ties import order_within_groups, tied_positions
+from recblr.data.times import NANOSECONDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,7 @@ class DataIdentity:
         self._times: TimestampsArray = interactions.timestamps[rows]
         item_places = _inverse(by_item)
         self._items: CodesArray = item_places[interactions.items[rows] - 1]
+        self._unit = interactions.time_unit
         self._tied, self._groups = tied_positions(self._times, self._offsets)
         self.row_order = RowOrder(users=_inverse(by_user), items=item_places, tied=self._items[self._tied])
 
@@ -67,7 +69,8 @@ class DataIdentity:
         items = self._items.copy()
         tied = items[self._tied]
         items[self._tied] = tied[order_within_groups(self._groups, tied)]
-        for array in (self._offsets, _whole_where_exact(self._times), items.astype(np.int64)):
+        digest.update(b"dates\n" if self._unit else b"numbers\n")
+        for array in (self._offsets, *_comparable(self._times, self._unit), items.astype(np.int64)):
             digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
         return f"content-sha256:{digest.hexdigest()}"
 
@@ -93,6 +96,7 @@ class DataIdentity:
             items=_inverse(order.items)[items[rows]] + np.int32(1),
             offsets=row_offsets(lengths),
             timestamps=self._times[rows],
+            time_unit=self._unit,
         )
 
 
@@ -102,8 +106,12 @@ def _inverse(permutation: PositionsArray | CodesArray) -> CodesArray:
     return inverse
 
 
-def _whole_where_exact(times: TimestampsArray) -> TimestampsArray:
-    """As int64 if that changes no time: a text file's 1.0 is a Parquet file's 1."""
+def _comparable(times: TimestampsArray, unit: str | None) -> list[TimestampsArray]:
+    """Times as arrays that are the same however they are stored: 1.0 as 1, dates of any unit as s and ns."""
+    if unit is not None:
+        whole, rest = np.divmod(times, max(NANOSECONDS["s"] // NANOSECONDS[unit], 1))
+        seconds = max(NANOSECONDS[unit] // NANOSECONDS["s"], 1)  # of a day
+        return [whole * seconds, rest * NANOSECONDS[unit]]
     if times.dtype.kind == "f" and np.all(np.abs(times) < 2.0**53) and np.all(times == np.trunc(times)):
-        return times.astype(np.int64)
-    return times
+        return [times.astype(np.int64)]
+    return [times]

@@ -11,6 +11,7 @@ import numpy as np
 from recblr.data.arrays import ItemsArray, RowOffsetsArray, RowsArray
 from recblr.data.interactions import Interactions
 from recblr.data.ragged import row_offsets, row_positions
+from recblr.data.times import Moment, moment_in_unit, time_span
 from recblr.errors import ConfigError, DataError
 
 _MIN_TARGETS = 2  # a metric over one user says nothing
@@ -101,7 +102,7 @@ def leave_one_out(interactions: Interactions) -> Split:
     )
 
 
-def split_at_times(interactions: Interactions, validation_time: float, test_time: float) -> Split:
+def split_at_times(interactions: Interactions, validation_time: Moment, test_time: Moment) -> Split:
     """Train on what came before a time, and predict each user's next item after it.
 
     The training part holds everything before `validation_time`; users without any there have no row in it.
@@ -111,17 +112,19 @@ def split_at_times(interactions: Interactions, validation_time: float, test_time
 
     Args:
         interactions: what to split.
-        validation_time: in the unit of the timestamps.
+        validation_time: a number in the unit of the timestamps; or ISO 8601 text, where they are dates and times.
         test_time: likewise; later than `validation_time`.
 
     Raises:
-        ConfigError: the times are not finite numbers in ascending order.
-        DataError: a part has nothing to train on, or fewer than 2 targets.
+        ConfigError: the times are neither finite numbers nor ISO 8601, or not in ascending order.
+        DataError: a part has nothing to train on, or fewer than 2 targets; text where the timestamps are plain numbers.
     """
-    if not (math.isfinite(validation_time) and math.isfinite(test_time) and validation_time < test_time):
+    starts = [
+        moment_in_unit(time, interactions.time_unit, interactions.timestamps) for time in (validation_time, test_time)
+    ]
+    if not (all(map(math.isfinite, starts)) and starts[0] < starts[1]):
         raise ConfigError(f"validation time {validation_time} and test time {test_time}: give two, the earlier first")
-    seen_by_validation = _counts_before(interactions, validation_time)
-    seen_by_test = _counts_before(interactions, test_time)
+    seen_by_validation, seen_by_test = (_counts_before(interactions, start) for start in starts)
     users = np.flatnonzero(seen_by_validation)
     if len(users) == 0:
         raise DataError(f"nothing to train on before {validation_time}: {_span(interactions)}, so choose a later time")
@@ -140,7 +143,7 @@ def split_at_times(interactions: Interactions, validation_time: float, test_time
 
 
 def _span(interactions: Interactions) -> str:
-    return f"the data reach from {interactions.timestamps.min()} to {interactions.timestamps.max()}"
+    return f"the data reach {time_span(interactions.timestamps, interactions.time_unit)}"
 
 
 def _counts_before(interactions: Interactions, time: float) -> RowsArray:

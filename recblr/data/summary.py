@@ -24,9 +24,10 @@ class Summary:
         density: N / (U * V).
         mean_length: interactions per user.
         length_quantiles: history length of the user at each quantile, by name.
-        first_timestamp: the earliest, in the file's unit.
+        first_timestamp: the earliest, in its unit.
         last_timestamp: the latest.
         immediate_repeats: interactions with the item of the one before them, of the same user.
+        time_unit: as `Interactions` says.
         filtered: what the filter dropped, where it is known.
     """
 
@@ -39,6 +40,7 @@ class Summary:
     first_timestamp: int | float
     last_timestamp: int | float
     immediate_repeats: int
+    time_unit: str | None = None
     filtered: FilterReport | None = None
 
     @classmethod
@@ -55,6 +57,7 @@ class Summary:
             first_timestamp=interactions.timestamps.min().item(),
             last_timestamp=interactions.timestamps.max().item(),
             immediate_repeats=_immediate_repeats(interactions),
+            time_unit=interactions.time_unit,
             filtered=filtered,
         )
 
@@ -93,9 +96,17 @@ def summary_table(summary: Summary, title: str = "Interactions") -> Table:
     table.add_section()
     table.add_row("density", f"{summary.density:.3%}")
     if filtered is not None:
-        table.caption = (
-            f"kept: users with at least {filtered.min_user_interactions} interactions, "
-            f"items with at least {filtered.min_item_interactions}"
-        )
+        table.caption = _what_was_dropped(filtered)
         table.caption_justify = "left"
     return table
+
+
+def _what_was_dropped(filtered: FilterReport) -> str:
+    reasons = {
+        "of null values": filtered.null_rows,
+        "exact repeats": filtered.repeats_dropped,
+        f"of users with fewer than {filtered.min_user_interactions} interactions": filtered.rare_user_interactions,
+        f"of items with fewer than {filtered.min_item_interactions} interactions": filtered.rare_item_interactions,
+    }
+    dropped = ", ".join(f"{rows:,} {reason}" for reason, rows in reasons.items() if rows) or "none"
+    return f"{filtered.rows_read:,} rows read; dropped: {dropped}"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from recblr.data.formats import DEFAULT_COLUMNS, Columns, format_of
+from recblr.data.formats import DEFAULT_COLUMNS, Columns, Format, format_of
 from recblr.data.interactions import Interactions
+from recblr.data.times import typed_times
+from recblr.errors import DataError
 from recblr.files import replacing
 
-_GZIP_LEVEL = 6
+_LINES_AT_ONCE = 2**16
 
 
 def write_interactions(interactions: Interactions, path: Path, columns: Columns = DEFAULT_COLUMNS) -> None:
@@ -31,7 +31,7 @@ def write_interactions(interactions: Interactions, path: Path, columns: Columns 
         columns: names of the columns.
 
     Raises:
-        DataError: an unknown suffix.
+        DataError: an unknown suffix, or ids with characters that the format has no way to write.
         OutputError: the file cannot be written.
     """
     file_format = format_of(path)
@@ -42,19 +42,37 @@ def write_interactions(interactions: Interactions, path: Path, columns: Columns 
         {
             columns.user: pa.array(interactions.user_ids).take(pa.array(users)),
             columns.item: pa.array(interactions.item_ids).take(pa.array(items)),
-            columns.timestamp: interactions.timestamps[order],
+            columns.timestamp: typed_times(interactions.timestamps[order], interactions.time_unit),
         }
     )
     if file_format.typed_header:
-        types = ("token", "token", "float")
+        types = ("token", "token", "float" if interactions.time_unit is None else "token")
         table = table.rename_columns([f"{name}:{kind}" for name, kind in zip(columns.names, types, strict=True)])
+    if file_format.is_text:
+        _check_ids(path, file_format, interactions)
     with replacing(path) as temporary:
         if file_format.delimiter is None:
             pa.parquet.write_table(table, temporary)
             return
-        options = pa.csv.WriteOptions(delimiter=file_format.delimiter)
-        with ExitStack() as stack:
-            stream: BinaryIO | gzip.GzipFile = stack.enter_context(temporary.open("wb"))
-            if file_format.compressed:
-                stream = stack.enter_context(gzip.open(stream, "wb", _GZIP_LEVEL))
-            pa.csv.write_csv(table, stream, options)
+        with pa.output_stream(str(temporary), compression=file_format.compression) as stream:
+            if file_format.quoted:
+                pa.csv.write_csv(table, stream)
+                return
+            values = [column.cast(pa.large_string()) for column in table.columns]
+            separator = pa.scalar(file_format.delimiter, pa.large_string())
+            lines = pa.table({"line": pc.binary_join_element_wise(*values, separator)})
+            stream.write((file_format.delimiter.join(table.column_names) + "\n").encode())
+            for batch in lines.to_batches(_LINES_AT_ONCE):
+                stream.write("".join(f"{line}\n" for line in batch.column(0).to_pylist()).encode())
+
+
+def _check_ids(path: Path, file_format: Format, interactions: Interactions) -> None:
+    """Refuse ids that would be read back as something else."""
+    forbidden = "[\\r\\n\\x00]" if file_format.quoted else f"[\\r\\n\\x00{file_format.delimiter}]"
+    for ids in (interactions.user_ids, interactions.item_ids):
+        values = pa.array(ids)
+        if pa.types.is_integer(values.type):
+            continue
+        first = pc.index(pc.match_substring_regex(values, forbidden), True).as_py()
+        if first >= 0:
+            raise DataError(f"{path}: the id {ids[first]!r} cannot stand in {file_format.name}: write .parquet")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from recblr.runtime.backend import ENGINES
+from recblr.runtime.backends.base import ENGINES
 
 ENGINE_OPTION = click.option("--engine", required=True, metavar="PATH", help="The bundle's folder, or a file in it.")
 DEVICE_OPTION = click.option(

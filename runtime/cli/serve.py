@@ -12,7 +12,7 @@ import click
 
 from recblr.cli.common import Command, require_extra, version_option
 from recblr.errors import RecblrError
-from recblr.runtime.backend import EngineName
+from recblr.runtime.backends.base import EngineName
 from recblr.runtime.cli.batching_options import batching_options
 from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION
 from recblr.runtime.loading import Batching
@@ -54,7 +54,7 @@ def main(
     import uvicorn
 
     from recblr.runtime import load
-    from recblr.runtime.server import create_app
+    from recblr.runtime.server.app import create_app
 
     # What computes gives Python's lock away; to have it back soon, it must not wait for the 5 ms that are the default.
     sys.setswitchinterval(_SWITCH_SECONDS)

@@ -18,10 +18,10 @@ from recblr.cli import train
 from recblr.config import RecBLRConfig
 from recblr.data import synthetic_interactions, write_interactions
 from recblr.export import cli
-from recblr.export.bundle_writer import export_bundle
+from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.plugins import find_library
-from recblr.runtime.precision_names import Precision
+from recblr.runtime.bundle.precisions import Precision
 from recblr.vocabulary import ItemVocabulary
 
 MakeModel: TypeAlias = Callable[..., RecBLR]
@@ -44,24 +44,49 @@ def make_model() -> MakeModel:
     return _make_model
 
 
-@pytest.fixture(scope="session")
-def checkpoint() -> Checkpoint:
-    """A model of 60 items named item-0, item-1, ..., with metrics and data."""
-    ids = [f"item-{j}" for j in range(60)]
-    return Checkpoint(
-        model=_make_model(),
-        vocabulary=ItemVocabulary(ids, list(range(60))),
-        data={"fingerprint": "sha256:0"},
-        metrics={"validation": {"ndcg@10": 0.25}},
-    )
+CheckpointOf: TypeAlias = Callable[[int], Checkpoint]
+BundleOf: TypeAlias = Callable[[int], Path]
 
 
 @pytest.fixture(scope="session")
-def bundle(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of `checkpoint`, up to 20 results; not to be changed."""
-    path = tmp_path_factory.mktemp("exported") / "bundle"
-    export_bundle(checkpoint, path, max_k=20)
-    return path
+def checkpoint_of() -> CheckpointOf:
+    """Gives, by conv_width, a model of 60 items named item-0, item-1, ..., with metrics and data."""
+
+    @cache
+    def make(conv_width: int) -> Checkpoint:
+        return Checkpoint(
+            model=_make_model(conv_width=conv_width),
+            vocabulary=ItemVocabulary([f"item-{j}" for j in range(60)], list(range(60))),
+            data={"fingerprint": "sha256:0"},
+            metrics={"validation": {"ndcg@10": 0.25}},
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(checkpoint_of: CheckpointOf) -> Checkpoint:
+    """`checkpoint_of` conv_width 4."""
+    return checkpoint_of(4)
+
+
+@pytest.fixture(scope="session")
+def bundle_of(checkpoint_of: CheckpointOf, tmp_path_factory: pytest.TempPathFactory) -> BundleOf:
+    """Gives the bundle of `checkpoint_of` a conv_width, up to 20 results; not to be changed."""
+
+    @cache
+    def export(conv_width: int) -> Path:
+        path = tmp_path_factory.mktemp("exported") / "bundle"
+        export_bundle(checkpoint_of(conv_width), path, max_k=20)
+        return path
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def bundle(bundle_of: BundleOf) -> Path:
+    """The bundle of `checkpoint`."""
+    return bundle_of(4)
 
 
 @dataclass(frozen=True)

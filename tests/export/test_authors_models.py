@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from recblr.checkpoint import load_checkpoint
-from recblr.export.bundle_writer import export_bundle
+from recblr.export.bundle import export_bundle
 from recblr.runtime import load
 
 
 @torch.inference_mode()
-def test_made_up_checkpoint(authors_state_dict: dict[str, torch.Tensor], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["bare", "Lightning", "safetensors"])
+def test_made_up_checkpoint(authors_state_dict: dict[str, torch.Tensor], kind: str, tmp_path: Path) -> None:
     """50 items of history leave a padding of 14, so new users have a state that is not zero."""
-    torch.save(authors_state_dict, tmp_path / "authors.pth")
-    checkpoint = load_checkpoint(tmp_path / "authors.pth", history_length=50)
+    prefixed = {f"model._orig_mod.{name}": weight for name, weight in authors_state_dict.items()}
+    if kind == "safetensors":
+        save_file(prefixed, tmp_path / "authors.pth", {"history_length": "50"})
+    elif kind == "Lightning":
+        hyper_parameters = argparse.Namespace(MAX_ITEM_LIST_LENGTH=50)
+        torch.save({"state_dict": prefixed, "hyper_parameters": hyper_parameters}, tmp_path / "authors.pth")
+    else:
+        torch.save(authors_state_dict, tmp_path / "authors.pth")
+    checkpoint = load_checkpoint(tmp_path / "authors.pth", history_length=50 if kind == "bare" else None)
     export_bundle(checkpoint, tmp_path / "bundle")
     history = [3, 40, 3, 1, 17]
 

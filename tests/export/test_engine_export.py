@@ -19,11 +19,11 @@ from click.testing import CliRunner, Result
 
 from recblr.errors import BundleError
 from recblr.export.cli import main
-from recblr.export.precision import engine_graph
+from recblr.export.tensorrt.precision import engine_graph
 from recblr.runtime import is_bundle, load, open_bundle
-from recblr.runtime.bundle import file_entry, manifest_checksum
-from recblr.runtime.precision_names import PRECISIONS, Precision, tensorrt_type
-from recblr.runtime.tensorrt_library import load_tensorrt
+from recblr.runtime.bundle.opening import file_entry, manifest_checksum
+from recblr.runtime.bundle.precisions import PRECISIONS, Precision, tensorrt_type
+from recblr.runtime.gpu.trt_module import load_tensorrt
 
 # Precision -> .path of the bundle, .printed by recblr-export.
 MakeEngineBundle: TypeAlias = Callable[[Precision], Any]
@@ -129,7 +129,7 @@ def test_engines_of_lower_precision_are_smaller(engine_bundle: MakeEngineBundle)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_layers_are_plugins_and_no_loops(engine_bundle: MakeEngineBundle, precision: Precision) -> None:
     trt: Any = load_tensorrt("tensorrt-rtx")
-    from recblr.runtime.tensorrt_common import MessageLog
+    from recblr.runtime.gpu.trt_plugins import MessageLog
 
     graph = engine_graph(onnx.load(engine_bundle(precision).path / "model.onnx"), precision)
     log = MessageLog()

@@ -20,7 +20,7 @@ import recblr.runtime
 from recblr import plugins
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
-from recblr.export.bundle_writer import export_bundle
+from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.vocabulary import ItemVocabulary
 

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 from recblr import plugins
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
-from recblr.export.bundle_writer import export_bundle
+from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.vocabulary import ItemVocabulary
 
@@ -74,14 +74,14 @@ def scan_inputs(floats: str = "float32", z_length: int | str = "N") -> dict[str,
     }
 
 
-def conv_inputs(floats: str = "float32") -> dict[str, Input]:
+def conv_inputs(floats: str = "float32", taps: int = K) -> dict[str, Input]:
     state = TensorProto.FLOAT
     return {
         "x": (FLOATS[floats], ["N", H]),
-        "weight": (state, [H, K]),
+        "weight": (state, [H, taps]),
         "bias": (state, [H]),
         "offsets": (TensorProto.INT32, ["B+1"]),
-        "tail": (state, ["B", K - 1, H]),
+        "tail": (state, ["B", taps - 1, H]),
     }
 
 
@@ -180,6 +180,12 @@ class TestParsing:
         outcome = build(model_of("CausalConv1d", inputs))
         assert outcome["outputs"]["new_tail"] == ["DataType.FLOAT", [5, K - 1, H]]
 
+    def test_a_convolution_of_one_tap_has_an_empty_tail(self, build: Build):
+        inputs = conv_inputs(taps=1)
+        outcome = build(model_of("CausalConv1d", inputs), profile_of(inputs))
+        assert outcome["built"], outcome["log"]
+        assert outcome["outputs"]["new_tail"] == ["DataType.FLOAT", [-1, 0, H]]
+
     def test_last_only_is_optional(self, build: Build):
         inputs = scan_inputs()
         outcome = build(model_of("GatedScan", inputs), profile_of(inputs))
@@ -268,10 +274,13 @@ def test_what_does_not_fit_is_refused_with_its_reason(build: Build, case: str):
 
 @needs_library
 @needs_tensorrt
-def test_an_exported_model_is_built_with_the_plugins(build: Build, tmp_path: Path):
+@pytest.mark.parametrize(("conv_width", "plugins_per_layer"), [(4, ["CausalConv1d", "GatedScan"]), (1, ["GatedScan"])])
+def test_an_exported_model_is_built_with_the_plugins(
+    build: Build, tmp_path: Path, conv_width: int, plugins_per_layer: list[str]
+):
     torch.manual_seed(0)
     checkpoint = Checkpoint(
-        model=RecBLR(RecBLRConfig(n_items=60, dim=12)).eval(),
+        model=RecBLR(RecBLRConfig(n_items=60, dim=12, conv_width=conv_width)).eval(),
         vocabulary=ItemVocabulary([f"item-{j}" for j in range(60)], list(range(60))),
         data={"fingerprint": "sha256:0"},
         metrics={"validation": {"ndcg@10": 0.25}},
@@ -289,7 +298,7 @@ def test_an_exported_model_is_built_with_the_plugins(build: Build, tmp_path: Pat
     outcome = build(model, profile)
     assert outcome["built"], outcome["log"]
     nodes = [node.op_type for node in model.graph.node if node.domain == "recblr"]
-    assert sorted(set(nodes)) == ["CausalConv1d", "GatedScan"]
+    assert nodes == 2 * plugins_per_layer
     assert outcome["layers"].count("LayerType.PLUGIN_V3") == len(nodes)
     loops = {"LOOP_OUTPUT", "TRIP_LIMIT", "RECURRENCE", "ITERATOR", "CONDITION"}
     assert not {layer.removeprefix("LayerType.") for layer in outcome["layers"]} & loops

@@ -165,7 +165,7 @@ def test_a_bare_state_dict_asks_for_the_history_length(tmp_path: Path) -> None:
     torch.save(authors_weights(), path)
     with pytest.raises(CheckpointError, match="--history-length"):
         load_checkpoint(path)
-    for length in (0, -3):
+    for length in (0, -3, 2**31):
         with pytest.raises(CheckpointError, match=f"history length {length} is not possible"):
             load_checkpoint(path, history_length=length)
     loaded = load_checkpoint(path, history_length=50)

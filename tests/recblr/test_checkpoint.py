@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import zipfile
 from pathlib import Path
@@ -229,6 +230,13 @@ def damages() -> dict[str, dict[str, Any]]:
         "items of two types": {"items": {"id_type": "integer", "ids": [1, "a", 2, 3, 4], "counts": [1] * 5}},
         "counts missing": {"items": {"id_type": "integer", "ids": [1, 2, 3, 4, 5], "counts": [1]}},
         "no metrics": {"metrics": None},
+        "metrics that are a list": {"metrics": [1]},
+        "counts beyond 64 bits": {"items": {"id_type": "integer", "ids": [1, 2, 3, 4, 5], "counts": [2**70] * 5}},
+        "weights that are not finite": {"state_dict": {name: t / 0 for name, t in state_dict.items()}},
+        "weights of another type": {"state_dict": {name: t.int() for name, t in state_dict.items()}},
+        "an object as items": {"items": argparse.Namespace(ids=[1, 2, 3, 4, 5])},
+        "an object as config": {"config": argparse.Namespace(n_items=5)},
+        "an object as version": {"format_version": torch.ones(2)},
     }
 
 

@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from recblr.checkpoint import Checkpoint, load_checkpoint
 from recblr.cli.evaluate import main as evaluate_main
 from recblr.cli.train import main as train_main
+from recblr.preparation import DataSettings
 
 SMALL = ["--dim", "16", "--batch-tokens", "400", "--learning-rate", "0.005"]
 
@@ -106,6 +107,49 @@ def test_a_split_by_time_is_remembered(tmp_path):
     assert {name: report[name] for name in expected} == pytest.approx(expected)
     counts = load_checkpoint(tmp_path / "m.pt").vocabulary.counts
     assert counts.sum() == 30 * 14
+
+
+def test_several_files_dates_and_settings_are_remembered(tmp_path):
+    days = [f"2024-05-{day:02}" for day in range(1, 21)]
+    for day, date in enumerate(days):
+        folder = tmp_path / f"logs/date={date}"
+        folder.mkdir(parents=True)
+        rows = [f"u{user},{'' if user == 0 else (user * 7 + day) % 15},x" for user in range(31)]
+        (folder / "part-0.csv").write_text("\n".join(rows))
+    options = ["--no-header", "--columns", "user_id,item_id,_", "--timestamp-column", "date", "--null-values", ""]
+    options += ["--id-type", "string", "--validation-time", "2024-05-15", "--test-time", "2024-05-18"]
+    result = run(train_main, tmp_path / "logs", "-o", tmp_path / "m.pt", "--epochs", 1, *options, *SMALL)
+    assert result.exit_code == 0, result.output
+    checkpoint = load_checkpoint(tmp_path / "m.pt")
+    assert checkpoint.data["name"] == "20 files in logs/"
+    assert checkpoint.data["settings"]["test_time"] == "2024-05-18"
+    assert checkpoint.data["summary"]["filtered"]["null_rows"] == 20
+    assert checkpoint.data["summary"]["time_unit"] == "us"
+    assert checkpoint.vocabulary.counts.sum() == 30 * 14
+    data = sorted((tmp_path / "logs").glob("*/*.csv"))
+    result = run(evaluate_main, tmp_path / "m.pt", *data, "--json", tmp_path / "metrics.json")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    assert report["same_data_as_training"]
+    assert report["settings"] == checkpoint.data["settings"]
+    assert {name: report[name] for name in checkpoint.metrics["test"]} == pytest.approx(checkpoint.metrics["test"])
+
+
+def test_models_of_older_versions_have_the_defaults(trained, small_csv):
+    settings = load_checkpoint(trained).data["settings"]
+    old = {name: settings[name] for name in ("columns", "min_user_interactions", "validation_time", "test_time")}
+    assert DataSettings.from_dict(old) == DataSettings.from_dict(settings)
+    assert DataSettings.from_dict(old).id_type == "auto"
+
+
+def test_notes_go_to_stderr(trained, small_csv, tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_text(small_csv.read_text() + "A-1,1,5\n")
+    for command in ([train_main, data, "-o", tmp_path / "m.pt", "--epochs", 1, *SMALL], [evaluate_main, trained, data]):
+        result = run(*command)
+        assert result.exit_code == 0, result.output
+        (note,) = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+        assert "every user_id is a string because 1 of " in note
 
 
 def test_resume_goes_on(small_csv, tmp_path):
@@ -279,6 +323,14 @@ def test_two_processes_train_as_one(small_csv, tmp_path):
         (["DATA", "--min-user-interactions", "5000"], "lower --min-user-interactions"),
         (["DATA", "--dropout", "2"], "dropout is 2.0"),
         (["DATA", "--validation-time", "3"], "--test-time"),
+        (["DATA", "--validation-time", "2024-02-30", "--test-time", "2024-05-01"], "'2024-02-30' is neither"),
+        (["DATA", "--validation-time", "2024-05-01", "--test-time", "2024-05-02"], "are plain numbers from"),
+        (["DATA", "DATA"], "is given twice"),
+        (["DATA", "--no-header"], "add --columns"),
+        (["DATA", "--columns", "a,b"], "add --no-header or leave it out"),
+        (["DATA", "--no-header", "--columns", "a,a,b"], "names one twice"),
+        (["DATA", "--no-header", "--columns", "item_id,timestamp,user_id"], "line 1: timestamp 'item_id'"),
+        (["DATA", "--null-values", "none,NULL"], "give it alone"),
         (["DATA", "--device", "nonsense"], "device 'nonsense' cannot be used"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,24 @@ def test_the_fingerprint_does_not_tell_how_times_are_stored(tmp_path: Path) -> N
     assert fingerprint(as_floats, tmp_path) == fingerprint(BASE, tmp_path)
     halves: Rows = [(user, item, float(time) + 0.5) for user, item, time in BASE]  # type: ignore[arg-type]
     assert fingerprint(halves, tmp_path) != fingerprint(BASE, tmp_path)
+
+
+def test_the_fingerprint_tells_instants_whatever_their_unit(tmp_path: Path) -> None:
+    day = datetime.date(2024, 5, 1)
+    columns = {"user_id": [1, 1, 2], "item_id": [1, 2, 1]}
+    found = set()
+    for kind in (pa.date32(), pa.timestamp("s"), pa.timestamp("ms"), pa.timestamp("us"), pa.timestamp("ns")):
+        days = pa.array([day, day + datetime.timedelta(1), day], pa.date32())
+        pq.write_table(pa.table({**columns, "timestamp": days.cast(kind)}), tmp_path / "data.parquet")
+        found.add(DataIdentity(load_interactions(tmp_path / "data.parquet", Columns(), 0, 0)[0]).fingerprint)
+    (tmp_path / "data.csv").write_text(
+        "user_id,item_id,timestamp\n1,1,2024-05-01\n1,2,2024-05-02T00:00:00\n2,1,2024-05-01 00:00\n"
+    )
+    found.add(DataIdentity(load_interactions(tmp_path / "data.csv", Columns(), 0, 0)[0]).fingerprint)
+    assert len(found) == 1
+    pq.write_table(pa.table({**columns, "timestamp": [1, 2, 1]}), tmp_path / "data.parquet")
+    as_numbers = load_interactions(tmp_path / "data.parquet", Columns(), 0, 0)[0]
+    assert DataIdentity(as_numbers).fingerprint not in found
 
 
 @pytest.mark.parametrize("strings", [False, True])

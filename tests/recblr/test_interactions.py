@@ -50,8 +50,8 @@ def brute_force(rows: Rows, min_user: int, min_item: int) -> Rows:
 @given(rows=ROWS, min_user=st.integers(0, 4), min_item=st.integers(0, 4))
 def test_k_core_equals_brute_force(rows: Rows, min_user: int, min_item: int) -> None:
     users, items, _ = (np.array(column, np.int32) for column in zip(*rows, strict=True))
-    keep, _ = k_core(users, items, min_user, min_item)
-    kept = [row for row, kept in zip(rows, keep, strict=True) if kept]
+    core = k_core(users, items, min_user, min_item)
+    kept = [row for row, kept in zip(rows, core.keep, strict=True) if kept]
     assert kept == brute_force(rows, min_user, min_item)
 
 
@@ -85,6 +85,9 @@ def test_chain_of_drops_reaches_the_fixed_point(tmp_path: Path) -> None:
     data, report = load_interactions(write(tmp_path / "data.parquet", chain + square), Columns(), 2, 2)
     assert data.user_ids.tolist() == [100, 101]
     assert report.to_dict() == {
+        "name": "data.parquet",
+        "rows_read": 20,
+        "null_rows": 0,
         "min_user_interactions": 2,
         "min_item_interactions": 2,
         "users_read": 10,
@@ -93,9 +96,12 @@ def test_chain_of_drops_reaches_the_fixed_point(tmp_path: Path) -> None:
         "users": 2,
         "items": 2,
         "interactions": 4,
+        "rare_user_interactions": report.rare_user_interactions,
+        "rare_item_interactions": report.rare_item_interactions,
         "rounds": report.rounds,
         "exact_repeats": 0,
         "repeats_dropped": 0,
+        "notes": [],
         "users_dropped": 8,
         "items_dropped": 9,
         "interactions_dropped": 16,
@@ -134,7 +140,7 @@ def test_file_order_breaks_ties_among_many(tmp_path: Path) -> None:
 @pytest.mark.parametrize("drop", [False, True])
 def test_exact_repeats_are_counted_and_dropped(drop: bool, tmp_path: Path) -> None:
     rows = [(2, 7, 0), (1, 7, 5), (1, 8, 5), (1, 7, 5), (1, 7, 6), (1, 8, 5), (1, 7, 5), (2, 7, 5), (1, 7, 4)]
-    data, report = load_interactions(write(tmp_path / "data.parquet", rows), Columns(), 0, 0, drop)
+    data, report = load_interactions(write(tmp_path / "data.parquet", rows), Columns(), 0, 0, drop_duplicates=drop)
     assert (report.exact_repeats, report.repeats_dropped) == (3, 3 if drop else 0)
     assert report.interactions_dropped == report.repeats_dropped
     assert data.item_ids.tolist() == [7, 8]
@@ -146,13 +152,13 @@ def test_exact_repeats_are_counted_and_dropped(drop: bool, tmp_path: Path) -> No
 
 def test_dropped_repeats_do_not_count_for_the_filter(tmp_path: Path) -> None:
     path = write(tmp_path / "data.parquet", [(1, 1, 1)] * 9 + [(2, 2, n) for n in range(3)])
-    assert load_interactions(path, Columns(), 3, 0, True)[0].user_ids.tolist() == [2]
+    assert load_interactions(path, Columns(), 3, 0, drop_duplicates=True)[0].user_ids.tolist() == [2]
 
 
 def test_random_repeats_equal_brute_force(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [tuple(map(int, row)) for row in rng.integers(0, 5, (400, 3))]
-    data, report = load_interactions(write(tmp_path / "data.parquet", rows), Columns(), 0, 0, True)
+    data, report = load_interactions(write(tmp_path / "data.parquet", rows), Columns(), 0, 0, drop_duplicates=True)
     assert report.exact_repeats == len(rows) - len(set(rows))
     assert data.n_interactions == len(set(rows))
     lists = [data.items[a:b].tolist() for a, b in zip(data.offsets[:-1], data.offsets[1:], strict=True)]
@@ -185,6 +191,21 @@ def test_summary_table_shows_counts_and_what_was_dropped(tmp_path: Path) -> None
     assert ["users", "1,234", "1"] in lines
     assert ["interactions", "2,468", "1"] in lines
     assert ["median", "length", "2"] in lines
+
+
+def test_what_was_dropped_is_told_by_reason(tmp_path: Path) -> None:
+    # Item 9 is rare; then user 3 is left with one interaction; user 4 has one from the start, with item 9.
+    rows = [(user, item, 0) for user in (1, 2) for item in (1, 2)] + [(3, 1, 0), (3, 9, 0), (4, 8, 0), (-1, 1, 0)]
+    path = write(tmp_path / "data.parquet", rows)
+    data, report = load_interactions(path, Columns(), 2, 2, null_values=["-1"])
+    assert data.n_interactions == 4
+    assert (report.rows_read, report.null_rows, report.interactions_read) == (8, 1, 7)
+    assert (report.rare_user_interactions, report.rare_item_interactions) == (2, 1)
+    console = Console(width=120, file=StringIO())
+    with console.capture() as capture:
+        console.print(summary_table(Summary.of(data, report)))
+    dropped = "1 of null values, 2 of users with fewer than 2 interactions, 1 of items with fewer than 2 interactions"
+    assert f"8 rows read; dropped: {dropped}" in " ".join(capture.get().split())
 
 
 @pytest.mark.parametrize(

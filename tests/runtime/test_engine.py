@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from recblr.errors import BundleError, ClosedError, ConfigError, RequestError
-from recblr.runtime import AllowList, Batcher, Batching, Engine, Limits, Ranking, catalogue, load, loading, open_bundle
+from recblr.runtime import AllowList, Batcher, Batching, Engine, Limits, Ranking, load, loading, open_bundle
+from recblr.runtime.backends import catalogue
 
 HISTORIES = [[10], [20, 30, 2**63], [], [40, 40, 80], [999], [10, 999, "x", 20], list(range(10, 90, 10))]
 

@@ -1,0 +1,145 @@
+"""Is an engine right? Against PyTorch at export; against the bundle's own ONNX file on the machine that serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from recblr.array_types import ScoresArray, StatesArray
+from recblr.errors import ConfigError, ExportError, short_reason
+from recblr.export.checks.comparison import TOLERANCE, Batch, Reference, compare
+from recblr.export.onnx.graph_file import external_initializer, read_graph
+from recblr.runtime.backends.native import NativeBackend, native_model
+from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend, use_external_data
+from recblr.runtime.bundle.opening import Bundle, open_bundle
+from recblr.runtime.bundle.plan_section import EngineSection
+from recblr.runtime.gpu.device import current_gpu
+from recblr.runtime.gpu.trt_module import title
+
+if TYPE_CHECKING:
+    from recblr.runtime.gpu.backend import TensorRTBackend
+
+# The largest difference allowed of an engine, as a share of the largest value of its kind. A GPU adds in another order
+# than a CPU; fp16 has 11 significant bits, bf16 8, and each of several layers rounds a few times.
+ENGINE_TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 1e-1}
+
+
+class OnnxReference:
+    """A bundle's model.onnx in ONNX Runtime on the CPU, as a `recblr.export.checks.comparison.Reference`."""
+
+    name = "model.onnx in ONNX Runtime"
+
+    def __init__(
+        self, model: onnx.ModelProto, n_items: int, initial_state: np.ndarray, folder: Path | None = None
+    ) -> None:
+        """Make the scores of all items an output, besides.
+
+        Args:
+            model: the graph of a bundle; left as it is.
+            folder: of an embedding that lies beside it.
+
+        Raises:
+            ExportError: ONNX Runtime cannot load it.
+        """
+        self.n_items = n_items
+        self.initial_state = initial_state
+        graph = onnx.ModelProto()
+        graph.CopyFrom(model)
+        (top_k,) = (node for node in graph.graph.node if node.op_type == "TopK")
+        self._outputs = [top_k.input[0], "state_out"]
+        shape: list[str | int | None] = ["rows", n_items + 1]
+        graph.graph.output.append(onnx.helper.make_tensor_value_info(top_k.input[0], onnx.TensorProto.FLOAT, shape))
+        options = onnxruntime.SessionOptions()
+        try:
+            if folder is not None and external_initializer(graph) is not None:
+                use_external_data(options, folder)
+            self._session = onnxruntime.InferenceSession(
+                graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its exceptions have no common base
+            raise ExportError(f"ONNX Runtime cannot load the graph ({short_reason(error)})") from error
+
+    def answer(self, batch: Batch) -> tuple[ScoresArray, StatesArray]:
+        """See `recblr.export.checks.comparison.Reference.answer`."""
+        scores, states = self._session.run(self._outputs, batch._asdict())
+        return scores, states
+
+
+def bundle_reference(bundle: Bundle) -> OnnxReference:
+    """The reference that a bundle carries."""
+    graph = read_graph(bundle.model_path)
+    return OnnxReference(graph, bundle.manifest.n_items, bundle.initial_state, bundle.path)
+
+
+def open_engine(bundle: Bundle) -> TensorRTBackend:
+    """The bundle's engine on the current GPU.
+
+    Raises:
+        BundleError: no engine, or TensorRT refuses it.
+        ConfigError: no GPU, or not enough of its memory.
+        MissingExtraError: TensorRT or cuda-bindings is not installed.
+    """
+    _section(bundle)
+    from recblr.runtime.gpu.backend import TensorRTBackend
+
+    return TensorRTBackend(bundle)
+
+
+def compare_engine(bundle: Bundle, backend: TensorRTBackend, reference: Reference) -> dict[str, Any]:
+    """Compare the bundle's engine, which runs on a GPU, with what is right.
+
+    Returns:
+        JSON-ready: what `recblr.export.checks.comparison.compare` returns, "reference", "gpu", and "memory_bytes" for
+        the activations at the largest sizes.
+
+    Raises:
+        ExportError: it differs beyond the tolerance of its precision.
+    """
+    section = _section(bundle)
+    tolerance = ENGINE_TOLERANCES[section.precision]
+    report = compare(backend, reference, title(section.target), tolerance, section.profile.limits)
+    gpu = current_gpu()
+    return {
+        "reference": reference.name,
+        "gpu": gpu and gpu.name,
+        "memory_bytes": backend.memory_bytes,
+        **report,
+    }
+
+
+def verify_bundle(path: Path) -> tuple[str, dict[str, Any]]:
+    """Repeat a bundle's check on this machine, without PyTorch's model.
+
+    The engine is compared with the bundle's own model.onnx in ONNX Runtime, or, in a bundle without one, the native
+    library's kernels are. Where those cannot compute it, ONNX Runtime is compared with itself: histories in pieces,
+    resumed from states, against whole ones.
+
+    Returns:
+        What was compared with what, and the report.
+
+    Raises:
+        BundleError, ConfigError, ExportError, MissingExtraError: as `open_bundle`, `open_engine`, `compare_engine`.
+    """
+    bundle = open_bundle(path)
+    reference = bundle_reference(bundle)
+    if bundle.engine is None:
+        try:
+            kernels = NativeBackend(native_model(bundle, ranks=True), bundle.manifest.max_k)
+        except ValueError:
+            report = compare(OnnxRuntimeBackend(bundle.model_path), reference, "ONNX Runtime", TOLERANCE)
+            return "ONNX Runtime, histories in pieces against whole ones (the bundle holds no engine)", report
+        report = compare(kernels, reference, kernels.description, TOLERANCE)
+        return f"{kernels.description}, against {reference.name} (the bundle holds no engine)", report
+    report = compare_engine(bundle, open_engine(bundle), reference)
+    return f"{title(bundle.engine.target)} on {report['gpu']} against {reference.name}", report
+
+
+def _section(bundle: Bundle) -> EngineSection:
+    section = bundle.engine
+    if section is None:
+        raise ConfigError(f"{bundle.path} holds no engine: export it with --target tensorrt or tensorrt-rtx")
+    return section

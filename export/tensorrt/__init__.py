@@ -1,0 +1,1 @@
+"""TensorRT engines beside the graph."""

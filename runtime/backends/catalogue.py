@@ -1,0 +1,133 @@
+"""A bundle's catalogue: ranking any number of items, or an allow-list of them, for users' query vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float32
+
+from recblr.array_types import ExcludeArray, ItemsArray, TopItemsArray, TopScoresArray
+from recblr.errors import RequestError
+from recblr.plugins import top_items as native
+from recblr.plugins.item_index import ItemIndex
+from recblr.runtime.bundle.onnx_weights import map_item_embedding
+from recblr.runtime.bundle.opening import Bundle
+
+QueriesArray: TypeAlias = Float32[np.ndarray, "B D"]
+EmbeddingArray: TypeAlias = Float32[np.ndarray, "V+1 D"]
+
+# Of fewer items an index gains nothing.
+FEWEST_INDEXED = 8_192
+
+_BLOCK_SCORES = 2**20  # scores that the NumPy ranking holds at once
+
+
+class Catalogue:
+    """The items' embedding, and exact rankings by it. Any number of threads may use it at once."""
+
+    def __init__(self, embedding: EmbeddingArray, threads: int | None = None, indexed: bool = False) -> None:
+        """Rank by an embedding.
+
+        Args:
+            embedding: float32 [V + 1, D], contiguous; row 0 is no item.
+            threads: for one ranking; None for one per CPU this process may use.
+            indexed: hold an index, a quarter of the embedding's size, with which rankings of all items are several
+                times faster on a machine that can use one; see `recblr.plugins.item_index`.
+        """
+        self.embedding = embedding
+        self._threads = threads
+        self._is_native = native.is_available()
+        self._index = ItemIndex(embedding, threads) if indexed and self._is_native else None
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle, threads: int | None = None, indexed: bool = False) -> Catalogue:
+        """The catalogue of a verified bundle; the embedding stays in its file, and processes share its memory.
+
+        Args:
+            bundle: whose catalogue.
+            threads, indexed: see `Catalogue`.
+
+        Raises:
+            BundleError: its graph holds no embedding that can be mapped.
+        """
+        manifest = bundle.manifest
+        return cls(map_item_embedding(bundle.model_path, manifest.n_items, manifest.dim), threads, indexed)
+
+    @property
+    def n_items(self) -> int:
+        """V."""
+        return len(self.embedding) - 1
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(self.embedding.shape[1])
+
+    def top_items(
+        self,
+        queries: QueriesArray,
+        k: int,
+        exclude: ExcludeArray | None = None,
+        only: ItemsArray | Sequence[ItemsArray] | None = None,
+    ) -> tuple[TopItemsArray, TopScoresArray]:
+        """The k best items for every row, exactly, without all items' scores in memory.
+
+        With the native library, a row's result does not depend on the other rows, bit for bit; without it, to the
+        rounding of NumPy's matrix product.
+
+        Args:
+            queries: float32 [B, D], as the last D entries of states are.
+            k: results per row; may exceed V.
+            exclude: int32 [M, 2] pairs of (row, item) that are not ranked, in any order.
+            only: the items that may be ranked: int32 [n] for all rows, or a list or tuple of B such arrays, one per
+                row. None for all items.
+
+        Returns:
+            int32 [B, k] the items, best first, equal scores by the smaller item; float32 [B, k] their scores. NaN
+            ranks before all other scores, -inf is not ranked. A row with fewer items is filled up with item 0 and
+            -inf.
+
+        Raises:
+            RequestError: arrays of another type or shape, or numbers out of range.
+        """
+        try:
+            request = native.check_request(queries, self.embedding, k, exclude, only, self._threads, self._index)
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+        return native.run(request) if self._is_native else _rank_with_numpy(request)
+
+
+def _rank_with_numpy(request: native.TopItemsRequest) -> tuple[TopItemsArray, TopScoresArray]:
+    """`recblr.plugins.top_items.run` where there is no native library."""
+    n_rows = len(request.queries)
+    items = np.zeros((n_rows, request.k), np.int32)
+    scores = np.full((n_rows, request.k), -np.inf, np.float32)
+    groups = [slice(row, row + 1) for row in range(n_rows)] if request.only_offsets is not None else [slice(0, n_rows)]
+    for rows in groups:
+        if rows.start == rows.stop:
+            continue
+        allowed = request.allowed(rows.start)
+        candidates = np.arange(1, request.n_items + 1, dtype=np.int32) if allowed is None else np.unique(allowed)
+        candidates = candidates[candidates > 0]
+        size = max(1, _BLOCK_SCORES // (rows.stop - rows.start))
+        for start in range(0, len(candidates), size):
+            _merge_block(request, rows, candidates[start : start + size], items, scores)
+    return items, scores
+
+
+def _merge_block(
+    request: native.TopItemsRequest, rows: slice, block: ItemsArray, items: TopItemsArray, scores: TopScoresArray
+) -> None:
+    """Merge the best of some more items, which are sorted, into the rows' results so far."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = request.queries[rows] @ request.embedding[block].T
+    for b, row in enumerate(range(rows.start, rows.stop)):
+        excluded = request.exclude[request.exclude[:, 0] == row, 1]
+        kept = ~np.isin(block, excluded) & ~(found[b] <= scores[row, -1])
+        # Descending, NaN first; a stable sort keeps equal scores in the order of the items.
+        merged_items = np.concatenate([items[row], block[kept]])
+        merged_scores = np.concatenate([scores[row], found[b][kept]])
+        order = np.lexsort((-merged_scores, ~np.isnan(merged_scores)))[: request.k]
+        items[row], scores[row] = merged_items[order], merged_scores[order]

@@ -1,0 +1,1 @@
+"""Merges what concurrent callers ask at once."""

@@ -1,6 +1,0 @@
-"""Where users' histories are kept. `open_store` picks one; all of them are a `Store`."""
-
-from recblr.runtime.stores.base import Append, Event, EventId, Store, UserId
-from recblr.runtime.stores.opening import open_store
-
-__all__ = ["Append", "Event", "EventId", "Store", "UserId", "open_store"]

@@ -1,0 +1,1 @@
+"""Users with stored histories, and their states as a bounded cache over them."""

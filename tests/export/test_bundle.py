@@ -1,0 +1,220 @@
+"""Bundles: what is in them, that the runtime opens them, and that a failure leaves nothing behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from recblr.checkpoint import Checkpoint
+from recblr.errors import ConfigError, ExportError, OutputError
+from recblr.export import bundle as bundle_writer
+from recblr.export.bundle import export_bundle
+from recblr.runtime import load, open_bundle
+from recblr.runtime.bundle.opening import file_entry, manifest_checksum
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_manifest_tells_where_each_parameter_is(checkpoint: Checkpoint, bundle: Path) -> None:
+    names = json.loads((bundle / "manifest.json").read_text())["onnx"]["weights"]
+    graph = onnx.load(bundle / "model.onnx").graph
+    initializers = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    parameters = checkpoint.model.state_dict()
+    assert names.keys() == parameters.keys() - {"initial_h"}  # which is in the initial state
+    for name, initializer in names.items():
+        expected = parameters[name].numpy()
+        held = np.zeros_like(expected) if initializer is None else initializers[initializer]
+        np.testing.assert_array_equal(held, expected)
+
+
+def test_manifest(checkpoint: Checkpoint, bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert manifest["format"] == "recblr-bundle"
+    assert manifest["format_version"] == 1
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(manifest["created"])).total_seconds()) < 3600
+    assert manifest["fingerprint"] == checkpoint.fingerprint()
+    assert manifest["model"] == checkpoint.model.config.to_dict()
+    assert manifest["precision"] == "fp32"
+    assert manifest["state_size"] == checkpoint.model.config.state_size
+    assert (manifest["n_items"], manifest["max_k"]) == (60, 20)
+    graph = onnx.load(bundle / "model.onnx")
+    assert manifest["onnx"].keys() == {"opset", "weights"}
+    assert manifest["onnx"]["opset"] == graph.opset_import[0].version
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert manifest["parity"]["top_k_agreement"] == 1
+    assert manifest["metrics"] == checkpoint.metrics
+    assert manifest["data"] == checkpoint.data
+    assert manifest["checksum"] == manifest_checksum(manifest)
+
+
+def test_files_and_their_hashes(checkpoint: Checkpoint, bundle: Path) -> None:
+    files = json.loads((bundle / "manifest.json").read_text())["files"]
+    assert set(files) == {"model.onnx", "items.json", "initial_state.npy"}
+    assert {*files, "manifest.json"} == {path.name for path in bundle.iterdir()}
+    assert files == {name: file_entry(bundle / name) for name in files}
+    assert json.loads((bundle / "items.json").read_text()) == checkpoint.vocabulary.to_json()
+    initial_state = np.load(bundle / "initial_state.npy")
+    assert initial_state.dtype == np.float32
+    np.testing.assert_array_equal(initial_state, checkpoint.model.initial_state().detach())
+
+
+def test_returns_the_manifest(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    returned = export_bundle(checkpoint, tmp_path / "bundle", max_k=5)
+    assert returned == vars(open_bundle(tmp_path / "bundle").manifest)
+
+
+def test_same_model_gives_the_same_graph(checkpoint: Checkpoint, bundle: Path, tmp_path: Path) -> None:
+    export_bundle(checkpoint, tmp_path / "again", max_k=20)
+    assert file_entry(tmp_path / "again" / "model.onnx") == file_entry(bundle / "model.onnx")
+
+
+@torch.inference_mode()
+def test_the_runtime_ranks_as_pytorch_does(checkpoint: Checkpoint, bundle: Path) -> None:
+    random = np.random.default_rng(0)
+    histories = [random.integers(1, 61, length) for length in (1, 5, 90)]
+    ids = checkpoint.vocabulary.ids
+    engine = load(bundle, threads=1)
+
+    rankings = engine.recommend([[ids[j - 1] for j in history] for history in histories], k=10)
+    _, states = engine.step(None, [[ids[j - 1] for j in history] for history in histories])
+
+    for history, ranking, state in zip(histories, rankings, states, strict=True):
+        query, new_state = checkpoint.model.query(torch.from_numpy(history), torch.tensor([0, len(history)]))
+        scores = checkpoint.model.scores(query)[0]
+        scores[history] = -torch.inf
+        best = scores.topk(min(10, int(scores.isfinite().sum())))
+        assert ranking.items == [ids[j - 1] for j in best.indices.tolist()]
+        np.testing.assert_allclose(ranking.scores, best.values, atol=2e-5)
+        np.testing.assert_allclose(state, new_state[0], atol=2e-5)
+
+
+def test_a_bundle_is_opened_without_torch_and_onnx(bundle: Path) -> None:
+    program = (
+        "import sys; from recblr.runtime import load; "
+        f"print(len(load({str(bundle)!r}, threads=1).recommend([['item-3']])[0].items), "
+        "*{'torch', 'onnx'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["10"]
+
+
+def test_max_k_beyond_the_catalogue_is_clipped(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    assert export_bundle(checkpoint, tmp_path / "bundle", max_k=100)["max_k"] == 60
+    ranking = load(tmp_path / "bundle", threads=1).recommend([["item-0"]], k=60)[0]
+    assert len(ranking.items) == 59
+
+
+def test_an_existing_bundle_is_replaced(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "bundle"
+    export_bundle(checkpoint, path, max_k=5)
+    export_bundle(checkpoint, path, max_k=6)
+    assert open_bundle(path).manifest.max_k == 6
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_a_link_to_a_bundle_the_bundle_is_replaced(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    export_bundle(checkpoint, tmp_path / "real", max_k=5)
+    (tmp_path / "link").symlink_to("real")
+    export_bundle(checkpoint, tmp_path / "link", max_k=6)
+    assert open_bundle(tmp_path / "real").manifest.max_k == 6
+    assert {path.name for path in tmp_path.iterdir()} == {"real", "link"}
+
+
+def test_anything_else_is_left_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.tex").write_text("years of work")
+    (tmp_path / "file").write_text("more work")
+    before = _tree(tmp_path)
+    for name in ("folder", "file"):
+        with pytest.raises(OutputError, match="is not a bundle"):
+            export_bundle(checkpoint, tmp_path / name)
+    assert _tree(tmp_path) == before
+
+
+def _parity_fails(*_arguments: object) -> NoReturn:
+    raise ExportError("differs")
+
+
+def _disk_is_full(*_arguments: object, **_options: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _not_permitted(*_arguments: object, **_options: object) -> NoReturn:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _interrupted(*_arguments: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _graph_is_invalid(*_arguments: object, **_options: object) -> NoReturn:
+    raise onnx.checker.ValidationError("no such operator\nand so on")
+
+
+FAILURES: dict[str, tuple[Any, str, Any, type[Exception], str]] = {
+    "parity": (bundle_writer, "check_parity", _parity_fails, ExportError, "differs"),
+    "check": (onnx.checker, "check_model", _graph_is_invalid, ExportError, r"not valid ONNX \(no such operator\)"),
+    "full disk, graph": (Path, "write_bytes", _disk_is_full, OutputError, "No space left on device; free some space"),
+    "full disk, items": (bundle_writer, "write_text", _disk_is_full, OutputError, "No space left"),
+    "full disk, state": (bundle_writer.np, "save", _disk_is_full, OutputError, "No space left"),
+    "full disk, rename": (Path, "rename", _disk_is_full, OutputError, "No space left"),
+    "no permission": (tempfile, "mkdtemp", _not_permitted, OutputError, "choose a place you may write to"),
+    "interrupt": (bundle_writer, "write_manifest", _interrupted, KeyboardInterrupt, "^$"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("existing", [False, True], ids=["new", "replacing"])
+def test_a_failure_leaves_everything_as_it_was(
+    checkpoint: Checkpoint, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str, existing: bool
+) -> None:
+    path = tmp_path / "bundle"
+    if existing:
+        path.mkdir()
+        for file in bundle.iterdir():
+            (path / file.name).write_bytes(file.read_bytes())
+    # The graph is that of the other bundle; what is tested here comes after it.
+    monkeypatch.setattr(bundle_writer, "build_graph", lambda *_: onnx.load(bundle / "model.onnx"))
+    before = _tree(tmp_path)
+    owner, name, replacement, error, message = FAILURES[failure]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, replacement)
+        with pytest.raises(error, match=message):
+            export_bundle(checkpoint, path, max_k=20)
+    assert _tree(tmp_path) == before
+    assert [entry.name for entry in tmp_path.iterdir()] == (["bundle"] if existing else [])
+
+
+def test_missing_parent_folder(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="create its folder first"):
+        export_bundle(checkpoint, tmp_path / "nowhere" / "bundle")
+
+
+@pytest.mark.usefixtures("bound_by_permissions")
+def test_no_write_permission(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="choose a place you may write to"):
+            export_bundle(checkpoint, tmp_path / "bundle")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_max_k_out_of_range_leaves_nothing(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="max-k is 0"):
+        export_bundle(checkpoint, tmp_path / "bundle", max_k=0)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,168 @@
+"""What an ONNX file may have read from beside it: its initializers, from verified files of the bundle alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recblr.errors import BundleError
+from recblr.runtime import load, open_bundle
+from recblr.runtime.bundle.onnx_weights import map_item_embedding, map_weights
+from recblr.runtime.bundle.opening import file_entry
+
+onnx = pytest.importorskip("onnx")
+
+DATA = "weights.bin"
+
+
+_OFFSET = 64
+
+
+def put_aside(folder: Path, **told: object) -> None:
+    """Move the embedding of the toy's graph to a file beside it; `told` replaces what is said of the place."""
+    model = onnx.load(folder / "model.onnx")
+    (tensor,) = [i for i in model.graph.initializer if list(i.dims) == [10, 4]]
+    (folder / DATA).write_bytes(bytes(_OFFSET) + tensor.raw_data)
+    _refer(tensor, **{"location": DATA, "offset": _OFFSET, "length": len(tensor.raw_data), **told})
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+
+def _refer(tensor: Any, **told: object) -> None:
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in told.items():
+        if value is not None:
+            tensor.external_data.add(key=key, value=str(value))
+
+
+def rehash(folder: Path, rewrite_manifest: Callable[..., None], *names: str) -> None:
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    rewrite_manifest(folder, files={**files, **{name: file_entry(folder / name) for name in ("model.onnx", *names)}})
+
+
+def test_weights_are_mapped_where_they_lie(new_toy: Any, rewrite_manifest: Callable[..., None]) -> None:
+    put_aside(new_toy.path)
+    rehash(new_toy.path, rewrite_manifest, DATA)
+    bundle = open_bundle(new_toy.path)
+    np.testing.assert_array_equal(map_item_embedding(bundle.model_path, 9, 4), new_toy.embeddings)
+    (name,) = [i.name for i in onnx.load(bundle.model_path).graph.initializer if list(i.dims) == [10, 4]]
+    np.testing.assert_array_equal(map_weights(bundle.model_path, [name])[name], new_toy.embeddings)
+    ids, scores = new_toy.ranking([10, 20], 5, [10, 20])
+    ranking = load(new_toy.path).recommend([[10, 20]], k=5)[0]
+    assert (ranking.items, ranking.scores.tolist()) == (ids, scores)
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"location": "/etc/passwd"}, "lies in '/etc/passwd', which is no plain file name"),
+        ({"location": f"../bundle/{DATA}"}, "which is no plain file name"),
+        ({"location": f"./{DATA}"}, "which is no plain file name"),
+        ({"location": ".."}, "which is no plain file name"),
+        ({"location": None}, "which is no plain file name"),
+        ({"location": "a\0b"}, "which is no plain file name"),
+        ({"location": "none.bin"}, r"none.bin cannot be read \(No such file"),
+        ({"location": "folder"}, "folder is a link or no file"),
+        ({"location": "link"}, "link is a link or no file"),
+        ({"location": "unlisted"}, "has data in unlisted, which its manifest does not list"),
+        ({"offset": 65}, "weights.bin has 224 bytes, a tensor's data ends at 225"),
+        ({"length": 10**17}, "weights.bin has 224 bytes, a tensor's data ends at"),
+        ({"offset": -1}, "has no offset and length"),
+        ({"offset": "x"}, "has no offset and length"),
+        ({"length": None}, "has no offset and length"),
+    ],
+    ids=str,
+)
+def test_nothing_else_is_read(
+    new_toy: Any, rewrite_manifest: Callable[..., None], told: dict[str, object], reason: str
+) -> None:
+    """Though the hash is right; nor by what maps weights without a manifest, where that could tell."""
+    folder = new_toy.path
+    put_aside(folder, **told)
+    (folder / "folder").mkdir()
+    (folder / "link").symlink_to(DATA)
+    (folder / "unlisted").write_bytes((folder / DATA).read_bytes())
+    rehash(folder, rewrite_manifest, DATA)
+    with pytest.raises(BundleError, match=reason) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    if "manifest" not in reason:
+        with pytest.raises(BundleError, match=reason):
+            map_item_embedding(folder / "model.onnx", 9, 4)
+
+
+def test_a_place_told_twice(new_toy: Any, rewrite_manifest: Callable[..., None]) -> None:
+    """Readers of ONNX files differ in which of the two they take."""
+    put_aside(new_toy.path)
+    model = onnx.load(new_toy.path / "model.onnx", load_external_data=False)
+    (tensor,) = [i for i in model.graph.initializer if list(i.dims) == [10, 4]]
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    (new_toy.path / "model.onnx").write_bytes(model.SerializeToString())
+    rehash(new_toy.path, rewrite_manifest, DATA)
+    with pytest.raises(BundleError, match="two values of b'location'"):
+        open_bundle(new_toy.path)
+
+
+def test_a_length_that_the_tensor_has_not(new_toy: Any) -> None:
+    put_aside(new_toy.path, length=156)
+    with pytest.raises(BundleError, match="data is not in the file in one piece"):
+        map_item_embedding(new_toy.path / "model.onnx", 9, 4)
+
+
+def _constant(graph: Any, tensor: Any) -> None:
+    graph.node.append(onnx.helper.make_node("Constant", [], ["c"], value=tensor))
+
+
+def _subgraph(graph: Any, tensor: Any) -> None:
+    inner = onnx.helper.make_graph([], "inner", [], [], [tensor])
+    graph.node.append(onnx.helper.make_node("If", ["c"], ["d"], then_branch=inner, else_branch=inner))
+
+
+def _sparse(graph: Any, tensor: Any) -> None:
+    graph.sparse_initializer.add().values.CopyFrom(tensor)
+
+
+def _initializer(graph: Any, tensor: Any) -> None:
+    graph.initializer.append(tensor)
+
+
+@pytest.mark.parametrize("place", [_constant, _subgraph, _sparse, _initializer])
+@pytest.mark.parametrize("within", ["graph", "function"])
+def test_wherever_in_the_file_it_is_said(
+    new_toy: Any,
+    rewrite_manifest: Callable[..., None],
+    place: Callable[[Any, Any], None],
+    within: str,
+) -> None:
+    model = onnx.load(new_toy.path / "model.onnx")
+    tensor = onnx.TensorProto(name="t", data_type=1, dims=[1])
+    _refer(tensor, location="/etc/passwd", offset=0, length=4)
+    if within == "graph":
+        place(model.graph, tensor)
+    else:
+        graph = onnx.GraphProto()
+        place(graph, tensor)
+        body = onnx.helper.make_node("If", ["c"], ["d"], then_branch=graph, else_branch=graph)
+        model.functions.append(
+            onnx.helper.make_function("d", "f", [], ["d"], [body], [onnx.helper.make_opsetid("", 18)])
+        )
+    (new_toy.path / "model.onnx").write_bytes(model.SerializeToString())
+    rehash(new_toy.path, rewrite_manifest)
+    with pytest.raises(BundleError, match="lies in '/etc/passwd', which is no plain file name"):
+        open_bundle(new_toy.path)
+
+
+def test_data_of_a_constant_is_refused_even_in_the_bundle(new_toy: Any, rewrite_manifest: Callable[..., None]) -> None:
+    model = onnx.load(new_toy.path / "model.onnx")
+    tensor = onnx.TensorProto(name="t", data_type=1, dims=[1])
+    _refer(tensor, location="items.json", offset=0, length=4)
+    _constant(model.graph, tensor)
+    (new_toy.path / "model.onnx").write_bytes(model.SerializeToString())
+    rehash(new_toy.path, rewrite_manifest)
+    with pytest.raises(BundleError, match=r"items\.json has data of a tensor that is no initializer"):
+        open_bundle(new_toy.path)
