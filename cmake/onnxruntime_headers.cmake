@@ -14,7 +14,7 @@ if(ONNXRUNTIME_ROOT)
                         "that an ONNX Runtime was installed or unpacked to")
   endif()
 elseif("${ONNXRUNTIME_ROOT}" STREQUAL "")
-  find_path(ONNXRUNTIME_INCLUDE_DIR onnxruntime_c_api.h PATHS "${PROJECT_SOURCE_DIR}/build/onnxruntime"
+  find_path(ONNXRUNTIME_INCLUDE_DIR onnxruntime_c_api.h PATHS "${CMAKE_CURRENT_LIST_DIR}/../build/onnxruntime"
             PATH_SUFFIXES ${suffixes} NO_CACHE)
 endif()
 

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 import hypothesis
 import pytest
 
@@ -53,12 +54,14 @@ def emulated_library() -> Path:
         pytest.skip("no cmake or no C++ compiler here")
     root = Path(__file__).parents[1]
     build = root / "build" / "emulated"
-    for command in (
-        ["-S", str(root), "-B", str(build), "-DRECBLR_CUDA=EMULATED", "-DRECBLR_BUILD_TESTS=OFF"],
-        ["--build", str(build), "--parallel", "2", "--target", "recblr_plugins"],
-    ):
-        done = subprocess.run(["cmake", *command], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    build.parent.mkdir(exist_ok=True)
+    with filelock.FileLock(build.with_suffix(".lock")):  # pytest-xdist runs several processes
+        for command in (
+            ["-S", str(root), "-B", str(build), "-DRECBLR_CUDA=EMULATED", "-DRECBLR_BUILD_TESTS=OFF"],
+            ["--build", str(build), "--parallel", "2", "--target", "recblr_plugins"],
+        ):
+            done = subprocess.run(["cmake", *command], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
     return build / "plugins" / "librecblr_plugins.so"
 
 

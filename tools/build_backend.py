@@ -1,7 +1,7 @@
 """The build backend: scikit-build-core, and NVIDIA's compiler from PyPI where the system has none.
 
 The CUDA kernels need nvcc. A system's own is taken (`CUDACXX`, the search path, `CUDA_HOME`); elsewhere its wheels
-become build requirements. `RECBLR_CUDA=OFF` builds without CUDA, `RECBLR_CUDA_ARCHITECTURES` narrows the GPUs.
+become build requirements. `RECBLR_CUDA=OFF` builds without CUDA, `RECBLR_CUDA_ARCHITECTURES` names GPUs.
 """
 
 from __future__ import annotations

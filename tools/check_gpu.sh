@@ -46,7 +46,7 @@ step() {
 
 build() {
   cmake -S . -B build/gpu -DCMAKE_BUILD_TYPE=Release -DRECBLR_CUDA=ON -DRECBLR_BUILD_TESTS=ON \
-    -DRECBLR_CUDA_ARCHITECTURES="${RECBLR_CUDA_ARCHITECTURES:-native}" && cmake --build build/gpu --parallel &&
+    -DRECBLR_CUDA_ARCHITECTURES="${RECBLR_CUDA_ARCHITECTURES:-AUTO}" && cmake --build build/gpu --parallel &&
     cmake -S tests/plugins/tensorrt_host -B build/gpu-host && cmake --build build/gpu-host --parallel
 }
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,11 +32,11 @@ def main() -> int:
 
 def _copy_tensorrt_stubs() -> None:
     """Give mypy tensorrt-stubs, in whose signatures some names are keywords and some defaults come too early."""
-    for name in ("tensorrt", "tensorrt_bindings"):
-        (STUBS / name).mkdir(parents=True)
-        for stub in (Path(sysconfig.get_path("purelib")) / name).glob("*.pyi"):
-            text = stub.read_text(encoding="utf-8").replace(" in: list[", " in_: list[")
-            (STUBS / name / stub.name).write_text(text.replace(", channel_axis: int)", ", channel_axis: int = 0)"))
+    for file in importlib.metadata.distribution("tensorrt-stubs").files or []:
+        if file.suffix == ".pyi":
+            text = file.read_text(encoding="utf-8").replace(" in: list[", " in_: list[")
+            (STUBS / file).parent.mkdir(parents=True, exist_ok=True)
+            (STUBS / file).write_text(text.replace(", channel_axis: int)", ", channel_axis: int = 0)"))
 
 
 if __name__ == "__main__":

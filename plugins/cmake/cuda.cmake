@@ -1,7 +1,7 @@
 # The CUDA kernels. The runtime is linked statically and kept inside: the library loads on a machine without a GPU or
 # driver, and no other library's CUDA runtime is mistaken for it.
 target_sources(recblr_plugins PRIVATE ${RECBLR_CUDA_SOURCES})
-list(JOIN RECBLR_CUDA_ARCHITECTURES " " architectures)
+list(JOIN RECBLR_CUDA_CODE " " architectures)
 set_source_files_properties(src/cuda/architectures.cpp PROPERTIES
                             COMPILE_DEFINITIONS "RECBLR_CUDA_ARCHITECTURES=\"${architectures}\"")
 set_target_properties(recblr_plugins PROPERTIES

@@ -106,7 +106,8 @@ def test_wrong_arguments_show_the_usage(host: Path):
 
 
 def configure(folder: Path, tensorrt_root: Path) -> subprocess.CompletedProcess[str]:
-    command = ["cmake", "-S", str(SOURCE.parents[2]), "-B", str(folder), f"-DTENSORRT_ROOT={tensorrt_root}"]
+    options = ["-DRECBLR_CUDA=OFF", f"-DTENSORRT_ROOT={tensorrt_root}"]
+    command = ["cmake", "-S", str(SOURCE.parents[2]), "-B", str(folder), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

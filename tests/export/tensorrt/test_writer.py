@@ -52,7 +52,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> type[_Engine]:
         return Engine(bundle.model_path)
 
     monkeypatch.setattr("recblr.export.tensorrt.writer.open_engine", open_engine)
-    for module in ("engine_writer", "verify"):
+    for module in ("tensorrt.writer", "checks.verify"):
         monkeypatch.setattr(f"recblr.export.{module}.current_gpu", lambda: Gpu("Made-up 4000", "8.9"))
     return Engine
 
