@@ -38,12 +38,12 @@ lint: $(SETUP) ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/typecheck.py
-	git ls-files '*.h' '*.cpp' '*.cu' '*.inc' | xargs $(BIN)/clang-format --dry-run -Werror
+	git ls-files '*.h' '*.cpp' '*.cu' | xargs $(BIN)/clang-format --dry-run -Werror
 
 format: $(SETUP) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	git ls-files '*.h' '*.cpp' '*.cu' '*.inc' | xargs $(BIN)/clang-format -i
+	git ls-files '*.h' '*.cpp' '*.cu' | xargs $(BIN)/clang-format -i
 
 benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/data.py

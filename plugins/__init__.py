@@ -1,17 +1,20 @@
-"""The native library: finds and loads `librecblr_plugins.so`, and moves user states with it.
+"""The native library: finds and loads `librecblr_plugins.so`.
 
-Imports neither torch, onnx nor any other part of recblr, so that every part can use it.
+`recblr.plugins.model` runs whole models with it, `recblr.plugins.top_items` ranks catalogues; `recblr.plugins.abi` has
+the structures of its C ABI. Imports neither torch, onnx nor any other part of recblr, so that every part can use it.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-from ._library import ABI_VERSION, LIBRARY_NAME, PluginLibrary, PluginLibraryError, find_library, load_library
-
-if TYPE_CHECKING:
-    from .state import gather_state, scatter_state
+from ._library import (
+    ABI_VERSION,
+    LIBRARY_NAME,
+    PluginLibrary,
+    PluginLibraryError,
+    find_library,
+    is_available,
+    load_library,
+)
 
 __all__ = [
     "ABI_VERSION",
@@ -19,14 +22,6 @@ __all__ = [
     "PluginLibrary",
     "PluginLibraryError",
     "find_library",
-    "gather_state",
+    "is_available",
     "load_library",
-    "scatter_state",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """What needs NumPy is imported where it is used."""
-    if name in ("gather_state", "scatter_state"):
-        return getattr(importlib.import_module(".state", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

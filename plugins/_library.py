@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIBRARY_NAME = "librecblr_plugins.so"
-ABI_VERSION = 5
+ABI_VERSION = 6
 ENVIRONMENT_VARIABLE = "RECBLR_PLUGINS_LIBRARY"
 
 
@@ -103,6 +103,15 @@ def load_library() -> PluginLibrary:
     if abi != ABI_VERSION:
         raise PluginLibraryError(f"{path} has ABI version {abi}, this recblr needs {ABI_VERSION}: reinstall recblr")
     return PluginLibrary(path=path, version=handle.recblr_version().decode(), handle=handle)
+
+
+def is_available() -> bool:
+    """Whether there is a library that can be loaded, of this ABI version."""
+    try:
+        load_library()
+    except PluginLibraryError:
+        return False
+    return True
 
 
 def _is_truncated(path: Path) -> bool:

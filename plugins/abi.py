@@ -15,7 +15,7 @@ _Pointer = ctypes.c_void_p
 
 
 class GatedScan(ctypes.Structure):
-    """`recblr_gated_scan`."""
+    """Arguments of the gated linear recurrence, forward and backward: `recblr_gated_scan`."""
 
     _fields_ = (
         ("n_tokens", ctypes.c_int64),
@@ -49,7 +49,7 @@ class GatedScan(ctypes.Structure):
 
 
 class CausalConv1d(ctypes.Structure):
-    """`recblr_causal_conv1d`."""
+    """Arguments of the causal convolution, forward and backward: `recblr_causal_conv1d`."""
 
     _fields_ = (
         ("n_tokens", ctypes.c_int64),
@@ -77,14 +77,13 @@ class CausalConv1d(ctypes.Structure):
 
 
 class StateMove(ctypes.Structure):
-    """`recblr_state_move`."""
+    """Arguments of a move of states between a pool and a batch: `recblr_state_move`."""
 
     _fields_ = (
         ("n_rows", ctypes.c_int64),
         ("n_slots", ctypes.c_int64),
         ("state_size", ctypes.c_int64),
         ("slots_type", ctypes.c_int32),
-        ("n_threads", ctypes.c_int32),
         ("slots", _Pointer),
         ("initial", _Pointer),
         ("pool", _Pointer),
@@ -93,7 +92,7 @@ class StateMove(ctypes.Structure):
 
 
 class Dropout(ctypes.Structure):
-    """`recblr_dropout`."""
+    """Arguments of dropout: `recblr_dropout`."""
 
     _fields_ = (
         ("n_elements", ctypes.c_int64),
@@ -107,7 +106,7 @@ class Dropout(ctypes.Structure):
 
 
 class CrossEntropy(ctypes.Structure):
-    """`recblr_cross_entropy`."""
+    """Arguments of the cross-entropy of a chunk of logits: `recblr_cross_entropy`."""
 
     _fields_ = (
         ("n_rows", ctypes.c_int64),
@@ -122,7 +121,7 @@ class CrossEntropy(ctypes.Structure):
 
 
 class TopItems(ctypes.Structure):
-    """`recblr_top_items`."""
+    """Arguments of a ranking of a catalogue: `recblr_top_items`."""
 
     _fields_ = (
         ("n_rows", ctypes.c_int64),
@@ -144,7 +143,7 @@ class TopItems(ctypes.Structure):
 
 
 class LayerWeights(ctypes.Structure):
-    """`recblr_layer_weights`."""
+    """One layer's weights: `recblr_layer_weights`."""
 
     _fields_ = (
         ("in_proj", _Pointer),
@@ -166,7 +165,7 @@ class LayerWeights(ctypes.Structure):
 
 
 class ModelWeights(ctypes.Structure):
-    """`recblr_model_weights`."""
+    """A model's sizes and weights: `recblr_model_weights`."""
 
     _fields_ = (
         ("n_items", ctypes.c_int64),
@@ -185,7 +184,7 @@ class ModelWeights(ctypes.Structure):
 
 
 class ModelRun(ctypes.Structure):
-    """`recblr_model_run`."""
+    """Arguments of a model's run: `recblr_model_run`."""
 
     _fields_ = (
         ("n_rows", ctypes.c_int64),

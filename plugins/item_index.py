@@ -31,7 +31,8 @@ class ItemIndex:
 
         Raises:
             ValueError: an array of another type or shape.
-            PluginLibraryError: the library is missing, or was told by its environment to use what it has not.
+            PluginLibraryError: the library is missing, or its environment variable `RECBLR_CPU_ISA` names no
+                instruction set.
             MemoryError: no memory for it.
         """
         check_embedding(embedding)

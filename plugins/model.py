@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from . import abi
-from ._library import PluginLibraryError, load_library
+from ._library import is_available, load_library
+
+__all__ = ["NativeModel", "is_available", "parameter_names"]
 
 # The model's parameters by the names that they have in PyTorch; "{}" is the layer's number.
 _MODEL = {"embedding": "embedding.weight", "norm_weight": "norm.weight", "norm_bias": "norm.bias"}
@@ -164,20 +166,12 @@ def _address(array: np.ndarray) -> int | None:
 
 
 def parameter_names(n_layers: int) -> list[str]:
-    """What `NativeModel` needs weights for."""
+    """The names of the parameters that `NativeModel` needs for so many layers, as the model in PyTorch has them."""
     return [*_MODEL.values(), *(name.format(layer) for layer in range(n_layers) for name in _LAYER.values())]
 
 
-def is_available() -> bool:
-    """Whether there is a library with these functions."""
-    try:
-        return hasattr(load_library().handle, "recblr_model_run_cpu")
-    except PluginLibraryError:
-        return False
-
-
 def _checked(weights: Mapping[str, np.ndarray], n_layers: int) -> dict[str, np.ndarray]:
-    """The weights needed, contiguous, once their shapes fit."""
+    """The weights needed, a missing bias as zeros, once all are contiguous float32 of shapes that fit together."""
     missing = [name for name in parameter_names(n_layers) if name not in weights and not name.endswith("bias")]
     if missing or n_layers < 1:
         raise ValueError(f"of {n_layers} layers, weights are missing: {', '.join(missing) or 'at least one is needed'}")

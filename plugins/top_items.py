@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from . import abi
-from ._library import PluginLibraryError, load_library
+from ._library import PluginLibraryError, is_available, load_library
 from .cpus import usable_cpus
 from .item_index import LARGEST, ItemIndex, check_embedding
 
-_FUNCTION = "recblr_top_items_cpu"
+__all__ = ["FEWEST_INDEXED", "TopItemsRequest", "check_request", "is_available", "run", "top_items"]
+
+# Of fewer items an index gains nothing: `kFewestRankedByIndex` of the library's `cpu/crossovers.h`.
+FEWEST_INDEXED = 8_192
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class TopItemsRequest:
 
     @property
     def n_items(self) -> int:
-        """V."""
+        """The number of items, V: without row 0 of the embedding."""
         return len(self.embedding) - 1
 
     def allowed(self, row: int) -> np.ndarray | None:
@@ -84,18 +87,11 @@ def top_items(
 
     Raises:
         ValueError: arrays of another type or shape, or numbers out of range.
-        PluginLibraryError: the library is missing, or older than this function.
+        PluginLibraryError: the library is missing, of another ABI version, or its environment variable
+            `RECBLR_CPU_ISA` names no instruction set.
         MemoryError: no memory for the candidates.
     """
     return run(check_request(queries, embedding, k, exclude, only, threads, index))
-
-
-def is_available() -> bool:
-    """Whether there is a library with this function."""
-    try:
-        return hasattr(load_library().handle, _FUNCTION)
-    except PluginLibraryError:
-        return False
 
 
 def check_request(
@@ -152,13 +148,11 @@ def run(request: TopItemsRequest) -> tuple[np.ndarray, np.ndarray]:
     """What `top_items` returns, for checked arguments.
 
     Raises:
-        PluginLibraryError: the library is missing, older, or was told by its environment to use what it has not.
+        PluginLibraryError: the library is missing, of another ABI version, or its environment variable
+            `RECBLR_CPU_ISA` names no instruction set.
         MemoryError: no memory for the candidates.
     """
     library = load_library()
-    function = getattr(library.handle, _FUNCTION, None)
-    if function is None:
-        raise PluginLibraryError(f"{library.path} has no {_FUNCTION}, it is older than this recblr: reinstall recblr")
     items = np.empty((len(request.queries), request.k), np.int32)
     scores = np.empty(items.shape, np.float32)
     arguments = abi.TopItems(
@@ -178,9 +172,9 @@ def run(request: TopItemsRequest) -> tuple[np.ndarray, np.ndarray]:
         top_items=items.ctypes.data,
         top_scores=scores.ctypes.data,
     )
-    status = int(function(ctypes.byref(arguments)))
+    status = int(library.handle.recblr_top_items_cpu(ctypes.byref(arguments)))
     if status != abi.OK:
-        message = f"{_FUNCTION}: {library.last_error}"
+        message = f"recblr_top_items_cpu: {library.last_error}"
         raise MemoryError(message) if status == abi.OUT_OF_MEMORY else PluginLibraryError(message)
     return items, scores
 

@@ -12,7 +12,7 @@ from types import FrameType
 
 @contextmanager
 def deferred_interrupts() -> Iterator[None]:
-    """Raise the KeyboardInterrupt of a SIGINT at the end of the block, not within it.
+    """Let a SIGINT take effect at the end of the block, not within it. Blocks may lie in one another.
 
     Code in C may make another error of one that it meets: saving a file, for example. Other threads than the main one
     get no signals; there, nothing changes.
@@ -32,7 +32,7 @@ def deferred_interrupts() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before)
     if arrived:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # for the handler of before
 
 
 @dataclass

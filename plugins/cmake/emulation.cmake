@@ -9,7 +9,7 @@ foreach(source IN LISTS RECBLR_CUDA_SOURCES)
   set_source_files_properties(${copy} PROPERTIES COMPILE_OPTIONS "-Wno-unknown-pragmas;-ffp-contract=off;-O1")
 endforeach()
 target_sources(recblr_plugins PRIVATE emulation/cuda_emulator.cpp)
-target_include_directories(recblr_plugins PRIVATE emulation src/cuda)
+target_include_directories(recblr_plugins PRIVATE emulation)
 target_compile_definitions(recblr_plugins PRIVATE RECBLR_CUDA_ARCHITECTURES="emulated")
 
 add_executable(cuda_check tools/cuda_check.cpp)

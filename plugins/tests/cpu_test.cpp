@@ -12,7 +12,7 @@
 #include "recblr/plugins.h"
 
 #define RECBLR_SCALAR_NAMESPACE test
-#include "scalar_math.h"
+#include "cpu/scalar_math.h"
 
 namespace {
 
@@ -294,43 +294,15 @@ void training() {
   check(std::fabs(static_cast<double>(dropped) - 0.25 * n) <= 6 * std::sqrt(n) + 1, "dropout's rate");
 }
 
-void states() {
-  const int64_t rows = draw(0, 20), slots = draw(rows, 30), size = draw(1, 3000);
-  const bool is_int32 = draw(0, 1), with_initial = draw(0, 1);
-  std::vector<float> pool = random<float>(slots * size), initial = random<float>(size), batch(rows * size);
-  std::vector<int64_t> places;
-  for (int64_t row = 0; row < rows; ++row) places.push_back(draw(0, 3) == 0 ? -1 : slots - 1 - row);
-  std::vector<int32_t> short_places(places.begin(), places.end());
-  recblr_state_move a{};
-  a.n_rows = rows, a.n_slots = slots, a.state_size = size, a.n_threads = 3;
-  a.slots_type = is_int32 ? RECBLR_INT32 : RECBLR_INT64;
-  a.slots = is_int32 ? static_cast<const void*>(short_places.data()) : places.data();
-  a.initial = with_initial ? initial.data() : nullptr, a.pool = pool.data(), a.states = batch.data();
-  check(recblr_gather_state_cpu(&a) == RECBLR_OK, "gather_state");
-  std::vector<float> changed = pool;
-  bool same = true;
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t n = 0; n < size; ++n) {
-      const float wanted = places[row] >= 0 ? pool[places[row] * size + n] : with_initial ? initial[n] : 0.0f;
-      same = same && batch[row * size + n] == wanted;
-      batch[row * size + n] += 1.0f;
-      if (places[row] >= 0) changed[places[row] * size + n] = batch[row * size + n];
-    }
-  }
-  check(same, "gather_state's states");
-  check(recblr_scatter_state_cpu(&a) == RECBLR_OK && pool == changed, "scatter_state");
-  if (rows > 0) {
-    places[rows - 1] = slots, short_places[rows - 1] = static_cast<int32_t>(slots);
-    for (float& value : batch) value = 0.0f;
-    check(recblr_scatter_state_cpu(&a) == RECBLR_INVALID_ARGUMENT && pool == changed, "scatter_state out of the pool");
-    check(recblr_gather_state_cpu(&a) == RECBLR_INVALID_ARGUMENT, "gather_state out of the pool");
-  }
-}
-
 void refusals() {
   check(recblr_gated_scan_forward_cpu(nullptr) == RECBLR_INVALID_ARGUMENT, "NULL arguments");
-  check(recblr_gather_state_cpu(nullptr) == RECBLR_INVALID_ARGUMENT, "NULL arguments of a move");
   check(recblr_dropout_cpu(nullptr) == RECBLR_INVALID_ARGUMENT, "NULL arguments of dropout");
+  check(recblr_cross_entropy_cpu(nullptr) == RECBLR_INVALID_ARGUMENT, "NULL arguments of the cross-entropy");
+  check(recblr_top_items_cpu(nullptr) == RECBLR_INVALID_ARGUMENT, "NULL arguments of a ranking");
+  check(recblr_item_index_create(nullptr, 1, 1, 1, nullptr) == RECBLR_INVALID_ARGUMENT, "NULL for an index");
+  recblr_model* model = nullptr;
+  check(recblr_model_create(nullptr, &model) == RECBLR_INVALID_ARGUMENT && model == nullptr, "NULL weights");
+  check(recblr_model_run_cpu(nullptr, nullptr) == RECBLR_INVALID_ARGUMENT, "NULL for a model");
   const std::vector<int64_t> offsets{0, 2, 1, 3};
   recblr_causal_conv1d a{};
   a.n_tokens = 3, a.n_rows = 3, a.width = 1, a.taps = 1, a.offsets = offsets.data();
@@ -338,7 +310,9 @@ void refusals() {
   check(std::string(recblr_last_error()) == "offsets fall after row 1", "the message on offsets that fall");
   a.n_tokens = 4;
   check(recblr_causal_conv1d_forward_cpu(&a) == RECBLR_INVALID_ARGUMENT, "offsets that end early");
-  a.n_tokens = 0, a.n_rows = 0, a.taps = 0;
+  a.n_rows = 0;
+  check(recblr_causal_conv1d_forward_cpu(&a) == RECBLR_INVALID_ARGUMENT, "tokens in no row");
+  a.n_tokens = 0, a.taps = 0;
   check(recblr_causal_conv1d_forward_cpu(&a) == RECBLR_INVALID_ARGUMENT, "no taps");
   a.dtype = 9;
   check(recblr_causal_conv1d_forward_cpu(&a) == RECBLR_INVALID_ARGUMENT, "unknown dtype");
@@ -517,7 +491,6 @@ int main() {
   everything<float>();
   everything<Half>();
   everything<BFloat16>();
-  for (int round = 0; round < 25; ++round) states();
   for (int round = 0; round < 40; ++round) models();
   refusals();
   std::printf(failures == 0 ? "all CPU functions agree with the plain loops\n" : "%d checks failed\n", failures);

@@ -64,14 +64,15 @@ def main(
     console = Console()
     console.print(metrics_table({part: result.metrics}))
     identity = DataIdentity(prepared.interactions)
-    same = checkpoint.data.get("fingerprint") == identity.fingerprint
-    same_ties = checkpoint.data.get("ties") == identity.row_order.ties
+    trained_on = checkpoint.data.get("fingerprint")  # None of a model of the authors' code
+    same = None if trained_on is None else trained_on == identity.fingerprint
+    same_ties = same and checkpoint.data.get("ties") == identity.row_order.ties
     console.print(
         f"{result.rows:,} users, {'seen items masked' if mask_seen else 'nothing masked'}; "
         f"{result.repeated_targets / result.rows:.1%} of the next items are repeats of earlier ones"
         + (", which count as misses" if mask_seen and result.repeated_targets else "")
         + (f"; {result.unknown_targets:,} are unknown to the model" if result.unknown_targets else "")
-        + ("" if same else "; not the data the model was trained on")
+        + ("; not the data the model was trained on" if same is False else "")
         + ("; other order of equal times than in training" if same and not same_ties else ""),
         highlight=False,
         soft_wrap=True,
@@ -87,7 +88,7 @@ def main(
             "model": checkpoint.fingerprint(),
             "data": identity.fingerprint,
             "same_data_as_training": same,
-            "same_order_of_equal_times": same and same_ties,
+            "same_order_of_equal_times": same_ties,
             "settings": settings.to_dict(),
         }
         write_json(json_file, report)

@@ -64,6 +64,7 @@ class TrainingRun:
         check_writable(output)
         self.device = _device(device)
         self._resume = resume
+        check_writable(output)  # so it has a name
         self._resume_file, self._log, self._plot = (
             output.with_name(f"{output.name}.{suffix}") for suffix in ("resume", "log.jsonl", "png")
         )
@@ -98,8 +99,12 @@ class TrainingRun:
         checkpoint = self._checkpoint(model, prepared, run_data, summary)
         del identity  # its memory is wanted for training
         trainer = Trainer(model, prepared.split, self._config, processes, self.device)
+        monitor = _Monitor(console, trainer, checkpoint, self._output, self._log, self._plot)
         if resumed is not None:
-            trainer.resume(resumed)
+            best, best_model = trainer.resume(resumed)
+            if processes.is_first:  # what lies there may be gone, or of another run
+                monitor.save(best, best_model)
+                monitor.write_records()
             console.print(f"resuming after epoch {trainer.state.epoch}")
         if trainer.rows_in_pieces:
             console.print(
@@ -107,20 +112,20 @@ class TrainingRun:
                 "they are learned in pieces, with the state carried on and the gradient cut between them",
                 highlight=False,
             )
-        monitor = _Monitor(console, trainer, checkpoint, self._output, self._log, self._plot)
         try:
             with monitor.progress:
                 best = trainer.fit(monitor, self._resume_file, run_data.to_dict())
+            if processes.is_first:
+                checkpoint.model = model  # which now has the best weights
+                test = evaluate(model, prepared.split.test)
+                checkpoint.metrics = {"validation": best.validation, "test": test.to_dict()}
+                checkpoint.save(self._output)
         except (KeyboardInterrupt, RecblrError):
             if processes.is_first:
                 kept = f"the best model so far is in {self._output}" if trainer.state.best else "no epoch was finished"
                 console.print(f"[bold]stopped: {kept}")
             raise
         if processes.is_first:
-            checkpoint.model = model  # which now has the best weights
-            test = evaluate(model, prepared.split.test)
-            checkpoint.metrics = {"validation": best.validation, "test": test.to_dict()}
-            checkpoint.save(self._output)
             console.print(metrics_table(checkpoint.metrics))
             warning = repeats_warning(test)
             if warning:
@@ -200,6 +205,18 @@ class _Monitor:
         self._epoch: TaskID | None = None
         self._all = self.progress.add_task("epochs", total=trainer.config.epochs, status="")
 
+    def save(self, best: EpochRecord, model: RecBLR) -> None:
+        """Write the model of the best epoch so far."""
+        self._checkpoint.model = model
+        self._checkpoint.training["best_epoch"] = best.epoch
+        self._checkpoint.metrics = {"validation": best.validation}
+        self._checkpoint.save(self._output)
+
+    def write_records(self) -> None:
+        """Write log and plot of all epochs so far."""
+        write_log(self._log, self._trainer.state.records)
+        plot_training(self._plot, self._trainer.state.records)
+
     def epoch_started(self, epoch: int, tokens: int) -> None:
         """See `recblr.trainer.Monitor`."""
         self._epoch = self.progress.add_task(f"epoch {epoch}", total=tokens, status="")
@@ -220,12 +237,8 @@ class _Monitor:
         if self._epoch is not None:
             self.progress.remove_task(self._epoch)
         if record.best:
-            self._checkpoint.model = model
-            self._checkpoint.training["best_epoch"] = record.epoch
-            self._checkpoint.metrics = {"validation": record.validation}
-            self._checkpoint.save(self._output)
-        write_log(self._log, self._trainer.state.records)
-        plot_training(self._plot, self._trainer.state.records)
+            self.save(record, model)
+        self.write_records()
         self._console.print(
             f"epoch {record.epoch:3}  loss {record.loss:.4f}  "
             f"validation {SELECTION_METRIC} {record.validation[SELECTION_METRIC]:.4f}  "

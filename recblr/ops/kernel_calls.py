@@ -24,7 +24,7 @@ class KernelCalls:
     """The functions of one library for one kind of device.
 
     Data tensors are float32, float16 or bfloat16, all of one dtype; decay, bias, weight and states are float32; offsets
-    and slots are int32 or int64. x, gates and z may be views whose last dimension alone is contiguous: they are not
+    are int32 or int64. x, gates and z may be views whose last dimension alone is contiguous: they are not
     copied.
 
     Attributes:
@@ -66,7 +66,7 @@ class KernelCalls:
         grad_last_h: Tensor,
         last_only: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of x, gates, z, decay, h0."""
+        """Gradients of x, gates, z, decay and h0, each of the shape and dtype of its input."""
         x, gates, z = _rows(x), _rows(gates), _rows(z)
         inputs = {
             "decay": decay.contiguous(),
@@ -102,7 +102,7 @@ class KernelCalls:
         grad_y: Tensor,
         grad_new_tail: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of x, weight, bias, tail."""
+        """Gradients of x, weight, bias and tail, each of the shape and dtype of its input."""
         x = _rows(x)
         inputs = _contiguous(
             weight=weight,
@@ -117,17 +117,6 @@ class KernelCalls:
         arguments = _conv_arguments(x, inputs | dict(zip(names, gradients, strict=True)))
         self._call("causal_conv1d_backward", arguments, self._workspace("causal_conv1d", arguments, x))
         return gradients
-
-    def gather_state(self, pool: Tensor, slots: Tensor, initial: Tensor | None) -> Tensor:
-        """[B, S]: the pool's state at each slot; `initial`, or zeros, for negative slots."""
-        states = pool.new_empty(len(slots), pool.shape[1])
-        inputs = _contiguous(pool=pool, slots=slots) | (_contiguous(initial=initial) if initial is not None else {})
-        self._call("gather_state", _move_arguments(inputs | {"states": states}))
-        return states
-
-    def scatter_state(self, pool: Tensor, slots: Tensor, states: Tensor) -> None:
-        """Write the states to their slots of the pool, which is contiguous; negative slots are left out."""
-        self._call("scatter_state", _move_arguments({"pool": pool} | _contiguous(slots=slots, states=states)))
 
     def dropout(self, x: Tensor, seed: Tensor, p: float) -> Tensor:
         """Dropout that is a function of the seed, an int64 scalar; CPU only."""
@@ -215,11 +204,9 @@ def calls_for(x: Tensor) -> KernelCalls:
 def has_cuda() -> bool:
     """Whether the installed library has CUDA kernels."""
     try:
-        architectures = load_library().handle.recblr_cuda_architectures
+        return bool(load_library().cuda_architectures)
     except PluginLibraryError:
         return False
-    architectures.restype = ctypes.c_char_p
-    return bool(architectures())
 
 
 def _rows(tensor: Tensor) -> Tensor:
@@ -252,15 +239,4 @@ def _conv_arguments(x: Tensor, others: dict[str, Tensor]) -> abi.CausalConv1d:
         offsets_type=INTEGERS[others["offsets"].dtype],
         n_threads=torch.get_num_threads(),
         **_pointers({"x": x} | others),
-    )
-
-
-def _move_arguments(tensors: dict[str, Tensor]) -> abi.StateMove:
-    return abi.StateMove(
-        n_rows=len(tensors["slots"]),
-        n_slots=tensors["pool"].shape[0],
-        state_size=tensors["pool"].shape[1],
-        slots_type=INTEGERS[tensors["slots"].dtype],
-        n_threads=torch.get_num_threads(),
-        **_pointers(tensors),
     )

@@ -33,7 +33,11 @@ class NativeOps:
     def causal_conv1d(
         self, x: Inner, weight: ConvWeight, bias: Channels, offsets: Offsets, tail: ConvTail
     ) -> tuple[Inner, ConvTail]:
-        """See `recblr.ops.SequenceOps.causal_conv1d`."""
+        """Convolve x [N, H] along each row: y [N, H] in x's dtype, and the new tail [B, K-1, H] in tail's dtype.
+
+        Raises:
+            PluginLibraryError: the library refuses the arguments, such as offsets that fall.
+        """
         y, new_tail = causal_conv1d(x, weight.float(), bias.float(), _integers(offsets), tail.float())
         return y, new_tail.to(tail.dtype)
 
@@ -47,7 +51,13 @@ class NativeOps:
         h0: Hidden,
         last_only: bool = False,
     ) -> tuple[Inner | Hidden, Hidden]:
-        """See `recblr.ops.SequenceOps.gated_scan`."""
+        """Scan x [N, H] along each row: y, of z's shape, in x's dtype, and the last states [B, H] in h0's dtype.
+
+        x, gates and z may be views whose last dimension alone is contiguous: they are not copied.
+
+        Raises:
+            PluginLibraryError: the library refuses the arguments, such as offsets that fall.
+        """
         y, last_h, _ = gated_scan(
             x, gates.to(x.dtype), z.to(x.dtype), decay.float(), _integers(offsets), h0.float(), last_only
         )
@@ -66,7 +76,7 @@ def _empty_like(*tensors: Tensor) -> tuple[Tensor, ...]:
 def gated_scan(
     x: Tensor, gates: Tensor, z: Tensor, decay: Tensor, offsets: Tensor, h0: Tensor, last_only: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """y, the last h, and h before every segment (without gradient)."""
+    """y [N, H] or [B, H], the last h [B, H], and h before every segment [N // 4 + B, H], which has no gradient."""
     return kernel_calls.calls_for(x).gated_scan(x, gates, z, decay, offsets, h0, last_only)
 
 
@@ -91,7 +101,7 @@ def gated_scan_backward(
     grad_last_h: Tensor,
     last_only: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, gates, z, decay, h0."""
+    """Gradients of x, gates, z, decay and h0, each of the shape and dtype of its input."""
     return kernel_calls.calls_for(x).gated_scan_backward(
         x, gates, z, decay, offsets, h0, segment_h, grad_y, grad_last_h, last_only
     )
@@ -131,7 +141,7 @@ gated_scan.register_autograd(_scan_gradients, setup_context=_scan_setup)
 
 @torch.library.custom_op("recblr::causal_conv1d", mutates_args=(), device_types=("cpu", "cuda"))
 def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor, offsets: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-    """y and the new tail."""
+    """y [N, H] and the new tail [B, K-1, H]."""
     return kernel_calls.calls_for(x).causal_conv1d(x, weight, bias, offsets, tail)
 
 
@@ -144,7 +154,7 @@ def _(x: Tensor, weight: Tensor, bias: Tensor, offsets: Tensor, tail: Tensor) ->
 def causal_conv1d_backward(
     x: Tensor, weight: Tensor, bias: Tensor, offsets: Tensor, tail: Tensor, grad_y: Tensor, grad_new_tail: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, weight, bias, tail."""
+    """Gradients of x, weight, bias and tail, each of the shape and dtype of its input."""
     return kernel_calls.calls_for(x).causal_conv1d_backward(x, weight, bias, offsets, tail, grad_y, grad_new_tail)
 
 

@@ -21,7 +21,11 @@ def row_of_token(offsets: Offsets, n_tokens: int) -> Tensor:
 def causal_conv1d_ref(
     x: Inner, weight: ConvWeight, bias: Channels, offsets: Offsets, tail: ConvTail
 ) -> tuple[Inner, ConvTail]:
-    """See `recblr.ops.SequenceOps.causal_conv1d`."""
+    """Convolve x [N, H] along each row, each token a weighted sum of the K inputs up to it, then SiLU.
+
+    Returns:
+        y [N, H] in x's dtype and the new tail [B, K-1, H] in tail's dtype.
+    """
     n_tokens, width = x.shape
     n_past = weight.shape[1] - 1
     dtype = torch.promote_types(x.dtype, torch.float32)
@@ -51,7 +55,11 @@ def gated_scan_ref(
     h0: Hidden,
     last_only: bool = False,
 ) -> tuple[Inner | Hidden, Hidden]:
-    """See `recblr.ops.SequenceOps.gated_scan`."""
+    """Scan x [N, H] along each row, one step at a time for all rows, and gate what comes out by SiLU(z).
+
+    Returns:
+        y [N, H] ([B, H] if `last_only`) in x's dtype and each row's last state [B, H] in h0's dtype.
+    """
     dtype = torch.promote_types(x.dtype, torch.float32)
     r, i = gates.to(dtype).sigmoid().chunk(2, dim=-1)
     log_alpha = -F.softplus(decay.to(dtype)) * r

@@ -19,7 +19,7 @@ QueriesArray: TypeAlias = Float32[np.ndarray, "B D"]
 EmbeddingArray: TypeAlias = Float32[np.ndarray, "V+1 D"]
 
 # Of fewer items an index gains nothing.
-FEWEST_INDEXED = 8_192
+FEWEST_INDEXED = native.FEWEST_INDEXED
 
 _BLOCK_SCORES = 2**20  # scores that the NumPy ranking holds at once
 

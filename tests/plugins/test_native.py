@@ -79,7 +79,8 @@ def test_the_linker_cannot_mix_instruction_sets(compiler: str, tmp_path: Path) -
         pytest.skip("no nm here")
     plugins, kernels = ROOT / "plugins", tmp_path / "kernels.o"
     command = [compiler, "-std=c++17", "-O0", "-fPIC", f"-I{plugins / 'include'}", "-DRECBLR_ISA=some_isa"]
-    subprocess.run([*command, "-c", str(plugins / "src" / "cpu_kernels.cpp"), "-o", str(kernels)], check=True)
+    source = [f"-I{plugins / 'src'}", "-c", str(plugins / "src" / "sequence" / "kernels.cpp")]
+    subprocess.run([*command, *source, "-o", str(kernels)], check=True)
     symbols = subprocess.run(["nm", "-C", str(kernels)], capture_output=True, text=True, check=True).stdout.splitlines()
     merged = [line for line in symbols if line[16:19] in (" W ", " V ", " u ")]
     assert any("scan_forward_unit" in line for line in merged)

@@ -26,7 +26,6 @@ from recblr.ops import default, kernel_calls, native
 from recblr.ops.kernel_calls import KernelCalls
 from recblr.ops.native import NativeOps
 from recblr.ops.reference import ReferenceOps
-from recblr.ops.state import gather_state, scatter_state
 from recblr.plugins import abi
 
 pytestmark = pytest.mark.skipif(
@@ -335,31 +334,6 @@ def test_views_are_not_copied():
         assert torch.equal(kernel_calls._rows(copied), copied)
 
 
-def test_states_move(implementation):
-    pool, initial = torch.randn(7, 33), torch.randn(33)
-    for slots in (torch.tensor([5, -1, 0]), torch.tensor([5, -1, 0], dtype=torch.int32)):
-        device = implementation.device
-        held, places = pool.to(device), slots.to(device)
-        states = gather_state(held, places, initial.to(device)).cpu()
-        assert torch.equal(states, torch.stack([pool[5], initial, pool[0]]))
-        assert torch.equal(gather_state(held, places).cpu()[1], torch.zeros(33))
-        held = held.clone()
-        scatter_state(held, places, (states + 1).to(device))
-        expected = pool.clone()
-        expected[[5, 0]] += 1
-        assert torch.equal(held.cpu(), expected)
-
-
-def test_a_slot_outside_the_pool_is_an_error_and_writes_nothing():
-    pool = torch.randn(3, 4)
-    before = pool.clone()
-    with pytest.raises(plugins.PluginLibraryError, match="slot 3 of row 1 is not below n_slots = 3"):
-        scatter_state(pool, torch.tensor([0, 3]), torch.zeros(2, 4))
-    assert torch.equal(pool, before)
-    with pytest.raises(plugins.PluginLibraryError, match="slot 9 of row 0"):
-        gather_state(pool, torch.tensor([9]))
-
-
 def test_autocast_casts_the_data_and_leaves_parameters_and_states():
     lengths = [3, 2]
     offsets = offsets_of(lengths)
@@ -420,9 +394,6 @@ def test_pytorch_accepts_the_operators(last_only):
     inputs = [t.detach() for t in (x, weight, bias, offsets, tail, x, tail)]
     torch.library.opcheck(native.causal_conv1d_backward, inputs)
     torch.library.opcheck(native.dropout, (x, torch.tensor(1), 0.3))
-    pool, slots = torch.randn(4, 6), torch.tensor([2, -1])
-    torch.library.opcheck(gather_state, (pool, slots, torch.zeros(6)))
-    torch.library.opcheck(scatter_state, (pool, slots, torch.randn(2, 6)))
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])

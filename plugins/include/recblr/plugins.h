@@ -1,16 +1,20 @@
 /* The C ABI of librecblr_plugins.so. Plain C: callable from C, C++, Python's ctypes and any other FFI.
  *
- * Dimensions: B rows, N tokens, H inner width, K taps of the convolution, S state size. A batch is ragged: row b has
- * the tokens offsets[b] to offsets[b+1]-1, and offsets has B+1 entries that start at 0, do not fall, and end at N.
- * Arrays are row-major and dense unless a stride says otherwise. "data" arrays are of the parameters' dtype; all others
- * are float32 as declared. Arithmetic and state are float32. No function keeps a pointer. Inputs and outputs do not
- * overlap.
+ * A function takes one structure of sizes and pointers, works on the arrays behind them and returns a status. It keeps
+ * no pointer, unless it says so, and any number of threads may call any function at once.
  *
- * *_cpu: all pointers are host memory; offsets are checked; returns when the work is done.
+ * Dimensions: B rows, N tokens, H inner width, K taps of the convolution, S state size, V items, D their vectors' size.
+ * A batch is ragged: row b has the tokens offsets[b] to offsets[b+1]-1. `offsets` has B+1 entries that start at 0, do
+ * not fall, and end at N, so a row may be empty. Arrays are row-major and dense unless a stride says otherwise. "data"
+ * arrays are of the type that `dtype` names, all others as declared. Arithmetic and state are float32. Inputs and
+ * outputs do not overlap, unless a field says that they may.
+ *
+ * *_cpu: all pointers are host memory. Sizes, types, offsets and items are checked before anything is written; that the
+ *   arrays are of those sizes is the caller's part. The function returns when the work is done.
  * *_cuda: the structure is host memory, all that it points to is device memory of the current device. The work is
- *   enqueued on `stream`; nothing is allocated, nothing waits, no device memory is read by the host: safe under CUDA
- * graph capture. Offsets cannot be checked: wrong ones give wrong results, but no access outside the arrays. They exist
- * in every build; one without CUDA returns RECBLR_UNSUPPORTED.
+ *   enqueued on `stream`, a cudaStream_t; nothing is allocated, nothing waits, no device memory is read by the host:
+ *   safe under CUDA graph capture. Offsets and slots cannot be checked: wrong ones give wrong results, but no access
+ *   outside the arrays. Every build has these functions; one without CUDA returns RECBLR_UNSUPPORTED.
  */
 #ifndef RECBLR_PLUGINS_H_
 #define RECBLR_PLUGINS_H_
@@ -27,27 +31,27 @@
 extern "C" {
 #endif
 
-/* Number of this ABI. A caller built for another number must not call anything else. */
-#define RECBLR_ABI_VERSION 5
+/* Number of this ABI. A caller that was built for another number than recblr_abi_version returns calls nothing else. */
+#define RECBLR_ABI_VERSION 6
 
-/* What functions return. Anything but RECBLR_OK means that outputs are not to be used. */
+/* What functions return. After anything but RECBLR_OK outputs are not to be used, and recblr_last_error says why. */
 #define RECBLR_OK 0
-#define RECBLR_INVALID_ARGUMENT 1
+#define RECBLR_INVALID_ARGUMENT 1 /* NULL for the arguments, or a value that this header does not allow */
 #define RECBLR_OUT_OF_MEMORY 2
 #define RECBLR_UNSUPPORTED 3 /* this build or this machine cannot do it */
 #define RECBLR_CUDA_ERROR 4  /* a CUDA call failed; the message names it */
 
-/* Types of data arrays. */
+/* Types of data arrays, in `dtype`. */
 #define RECBLR_FLOAT32 0
 #define RECBLR_FLOAT16 1
 #define RECBLR_BFLOAT16 2
 
-/* Types of offsets and slots. */
+/* Types of offsets and slots, in `offsets_type` and `slots_type`. */
 #define RECBLR_INT64 0
 #define RECBLR_INT32 1
 
-/* How the GPU scans. */
-#define RECBLR_BY_SHAPE 0
+/* How the GPU scans, in `strategy`. The results are the same, bit for bit. */
+#define RECBLR_BY_SHAPE 0        /* whichever is the faster one for the sizes */
 #define RECBLR_ROWS_IN_THREADS 1 /* a thread takes a row's segments one after another: for many rows */
 #define RECBLR_ROWS_IN_BLOCKS 2  /* a block takes a row's segments side by side: for few or long rows */
 
@@ -61,18 +65,23 @@ RECBLR_API int recblr_abi_version(void);
 /* Returns the version of the project the library was built from, as a static NUL-terminated string. */
 RECBLR_API const char* recblr_version(void);
 
-/* Returns what was wrong with this thread's last call that did not return RECBLR_OK. Valid until its next call. */
+/* Returns what was wrong with this thread's last call that did not return RECBLR_OK: one line that names the value and
+ * what to do. Never NULL; valid until the thread's next call. */
 RECBLR_API const char* recblr_last_error(void);
 
 /* Returns the GPU architectures the library has code for, as a static string such as "80 86 90 90-virtual"; "" for a
  * build without CUDA. */
 RECBLR_API const char* recblr_cuda_architectures(void);
 
-/* The gated linear recurrence (RecBLR, arXiv 2406.12580, section 4):
+/* ---- The operations along the sequence ---- */
+
+/* The gated linear recurrence and its output gate (RecBLR, arXiv 2406.12580, section 4):
  *   r = sigmoid(gates[:, :H])        i = sigmoid(gates[:, H:])
  *   alpha = exp(-softplus(decay) r)  beta = sqrt(1 - alpha^2 + 1e-8) i
  *   h_t = alpha_t h_{t-1} + beta_t x_t      y_t = SiLU(z_t) h_t
- */
+ * along each row, from h0 on. A row without tokens keeps h0 as its last h. Forward reads offsets to h0 and writes
+ * segment_h, y and last_h; backward also reads segment_h and the gradients of y and last_h, and writes the other
+ * gradients. What a pass does not name may be NULL. */
 typedef struct recblr_gated_scan {
   int64_t n_tokens; /* N */
   int64_t n_rows;   /* B */
@@ -84,7 +93,7 @@ typedef struct recblr_gated_scan {
   int32_t offsets_type;
   int32_t last_only;   /* 1: z, y and their gradients are [B, H], at each row's last token; empty rows read h0 */
   int32_t n_threads;   /* CPU: at most so many; below 1 is 1 */
-  int32_t strategy;    /* CUDA: RECBLR_BY_SHAPE, or the one to use; the results are the same bit for bit */
+  int32_t strategy;    /* CUDA: RECBLR_BY_SHAPE, or the one to use */
   const void* offsets; /* [B+1] */
   const void* x;       /* data [N, H] */
   const void* gates;   /* data [N, 2H] */
@@ -108,7 +117,11 @@ typedef struct recblr_gated_scan {
   float* grad_h0;           /* [B, H] */
 } recblr_gated_scan;
 
-/* Depthwise causal convolution along each row, then SiLU. `tail` holds the K-1 inputs before each row, oldest first. */
+/* Depthwise causal convolution along each row, then SiLU:
+ *   y_t = SiLU(bias + sum over k of weight[:, k] x_{t-(K-1)+k})
+ * where the inputs before a row's first token are its `tail`, oldest first; zeros for a new user. The new tail is the
+ * last K-1 inputs, of the tail and the row together. Forward reads offsets to tail and writes y and new_tail; backward
+ * also reads the gradients of those two, and writes the other gradients. What a pass does not name may be NULL. */
 typedef struct recblr_causal_conv1d {
   int64_t n_tokens;
   int64_t n_rows;
@@ -135,13 +148,12 @@ typedef struct recblr_causal_conv1d {
   float* grad_tail;           /* [B, K-1, H] */
 } recblr_causal_conv1d;
 
-/* Moves whole user states between a pool of n_slots states and a batch of n_rows. */
+/* Moves whole user states between a pool of n_slots states and a batch of n_rows, on the GPU. */
 typedef struct recblr_state_move {
-  int64_t n_rows;
-  int64_t n_slots;
-  int64_t state_size;   /* S */
+  int64_t n_rows;       /* B */
+  int64_t n_slots;      /* places in the pool */
+  int64_t state_size;   /* S; at least 1 */
   int32_t slots_type;   /* RECBLR_INT64 or RECBLR_INT32 */
-  int32_t n_threads;    /* CPU */
   const void* slots;    /* [B]: a row's place in the pool; negative for none. Scatter: no two equal ones */
   const float* initial; /* [S], what gather gives a row without a place; NULL: zeros */
   float* pool;          /* [n_slots, S]: read by gather, written by scatter */
@@ -149,7 +161,7 @@ typedef struct recblr_state_move {
 } recblr_state_move;
 
 /* Dropout: y = x / (1 - p), or 0 with probability p. Which elements are dropped is a function of seed, p and the
- * element's index alone, so the gradient of x is the same function of y's. */
+ * element's index alone, so the gradient of x is the same function of the gradient of y. */
 typedef struct recblr_dropout {
   int64_t n_elements;
   uint64_t seed;
@@ -160,7 +172,8 @@ typedef struct recblr_dropout {
   void* y;       /* data [n_elements] */
 } recblr_dropout;
 
-/* -log softmax(logits[1:])[target] of every row, and its gradient in place of the logits. Column 0 takes no part. */
+/* The cross-entropy -log softmax(logits[1:])[target] of every row, and its gradient in place of the logits. Column 0,
+ * which is no item, takes no part: its gradient is 0. */
 typedef struct recblr_cross_entropy {
   int64_t n_rows;
   int64_t width; /* at least 2 */
@@ -173,50 +186,81 @@ typedef struct recblr_cross_entropy {
 } recblr_cross_entropy;
 
 /* On the CPU. The environment variable RECBLR_CPU_ISA (baseline, avx2 or avx512) is the most that is used of the
- * machine's instruction sets; another value is an error. In a process with an OpenMP runtime its threads do the work.
- * Results do not depend on the number of threads, nor a row's on the other rows. */
-RECBLR_API int recblr_gated_scan_forward_cpu(const recblr_gated_scan* arguments);
-RECBLR_API int recblr_gated_scan_backward_cpu(const recblr_gated_scan* arguments);
-RECBLR_API int recblr_causal_conv1d_forward_cpu(const recblr_causal_conv1d* arguments);
-RECBLR_API int recblr_causal_conv1d_backward_cpu(const recblr_causal_conv1d* arguments);
-RECBLR_API int recblr_gather_state_cpu(const recblr_state_move* arguments);  /* a slot of n_slots or more is an error */
-RECBLR_API int recblr_scatter_state_cpu(const recblr_state_move* arguments); /* the same; then nothing is written */
-RECBLR_API int recblr_dropout_cpu(const recblr_dropout* arguments);
-RECBLR_API int recblr_cross_entropy_cpu(const recblr_cross_entropy* arguments); /* a wrong target is an error */
+ * machine's instruction sets; with another value every function that computes returns RECBLR_INVALID_ARGUMENT. In a
+ * process with an OpenMP runtime its threads do the work, and few elements are done by the calling thread alone.
+ * Results do not depend on the number of threads, nor a row's on the other rows, bit for bit. */
 
-/* On the GPU. `stream` is a cudaStream_t. Results are the same in every run, and a row's do not depend on the other
- * rows. A slot of n_slots or more is gathered as NaN and not scattered. */
+/* Computes y, last_h and, where not NULL, segment_h. */
+RECBLR_API int recblr_gated_scan_forward_cpu(const recblr_gated_scan* arguments);
+
+/* Computes the gradients of x, gates, z, decay and h0 from the inputs, segment_h and the gradients of y and last_h. */
+RECBLR_API int recblr_gated_scan_backward_cpu(const recblr_gated_scan* arguments);
+
+/* Computes y and new_tail. */
+RECBLR_API int recblr_causal_conv1d_forward_cpu(const recblr_causal_conv1d* arguments);
+
+/* Computes the gradients of x, weight, bias and tail from the inputs and the gradients of y and new_tail. */
+RECBLR_API int recblr_causal_conv1d_backward_cpu(const recblr_causal_conv1d* arguments);
+
+/* Computes y. */
+RECBLR_API int recblr_dropout_cpu(const recblr_dropout* arguments);
+
+/* Computes the losses and, unless keep_logits, writes their gradient in place of the logits. A target outside 1 to
+ * width - 1 is RECBLR_INVALID_ARGUMENT, and nothing is written. */
+RECBLR_API int recblr_cross_entropy_cpu(const recblr_cross_entropy* arguments);
+
+/* On the GPU. Results are the same in every run, and a row's do not depend on the other rows; a weight's gradient is a
+ * sum over them. `workspace` is device memory of as many bytes as the function's *_workspace_cuda returns, aligned to
+ * 16; its content before does not matter. */
+
+/* As recblr_gated_scan_forward_cpu. */
 RECBLR_API int recblr_gated_scan_forward_cuda(const recblr_gated_scan* arguments, void* stream);
+
+/* As recblr_gated_scan_backward_cpu. */
 RECBLR_API int recblr_gated_scan_backward_cuda(const recblr_gated_scan* arguments, void* workspace, void* stream);
+
+/* As recblr_causal_conv1d_forward_cpu; more taps than 16 are RECBLR_UNSUPPORTED, as in the next function. */
 RECBLR_API int recblr_causal_conv1d_forward_cuda(const recblr_causal_conv1d* arguments, void* stream);
+
+/* As recblr_causal_conv1d_backward_cpu. */
 RECBLR_API int recblr_causal_conv1d_backward_cuda(const recblr_causal_conv1d* arguments, void* workspace, void* stream);
+
+/* Copies the pool's state at each slot to its row of `states`: `initial`, or zeros, where the slot is negative, NaN
+ * where it is n_slots or more. */
 RECBLR_API int recblr_gather_state_cuda(const recblr_state_move* arguments, void* stream);
+
+/* Copies each row of `states` to its slot of the pool; rows whose slot is negative, or n_slots or more, are left out.
+ */
 RECBLR_API int recblr_scatter_state_cuda(const recblr_state_move* arguments, void* stream);
 
-/* Bytes of device memory, aligned to 16, that the backward pass needs as `workspace`: a function of the sizes alone. */
+/* Return the bytes of workspace that the backward pass needs: a function of the sizes alone. The arguments, not NULL,
+ * are not checked. */
 RECBLR_API int64_t recblr_gated_scan_workspace_cuda(const recblr_gated_scan* arguments);
 RECBLR_API int64_t recblr_causal_conv1d_workspace_cuda(const recblr_causal_conv1d* arguments);
+
+/* ---- Rankings of a catalogue, on the CPU ---- */
 
 /* An embedding in 8 bits (a quarter of its memory), by which recblr_top_items_cpu knows of most items that they rank
  * too low, and does not compute their scores. The results are the same, bit for bit. Any number of threads may use one.
  */
 typedef struct recblr_item_index recblr_item_index;
 
-/* `embedding` is as in recblr_top_items, and is not kept. *index is NULL where this machine has not the instructions
- * for one (AVX2, better AVX-512 VNNI), or RECBLR_CPU_ISA does not allow them. */
+/* Makes an index, in at most n_threads threads, of `embedding`: float32 [n_items + 1, dim] at any address, which is not
+ * kept. *index is NULL, and the status RECBLR_OK, where this machine has not the instructions for one (AVX2, better
+ * AVX-512 VNNI), RECBLR_CPU_ISA does not allow them, or dim is above 4,096: rank without one then. */
 RECBLR_API int recblr_item_index_create(const void* embedding, int64_t n_items, int64_t dim, int32_t n_threads,
                                         recblr_item_index** index);
-RECBLR_API void recblr_item_index_destroy(recblr_item_index* index); /* NULL is no index */
 
-/* The k best items of a catalogue for every row, exactly: best first, equal scores by the smaller item. A score is the
- * dot product of a row's query and an item's embedding; item 0 is never ranked. A score of -inf is not ranked either;
- * NaN ranks before all others. A row with fewer items than k is filled up with item 0 and -inf. Memory is O(B k
- * n_threads), and at most about 64 MiB where that is enough for one row: scores are never kept for all items. */
+/* Frees an index that no call uses any more. NULL is allowed. */
+RECBLR_API void recblr_item_index_destroy(recblr_item_index* index);
+
+/* The k best items of a catalogue for every row. A score is the dot product of a row's query and an item's vector, in
+ * float32; item 0 is no item and is never ranked. */
 typedef struct recblr_top_items {
   int64_t n_rows;                 /* B */
   int64_t n_items;                /* V; below 2^31 - 1 */
   int64_t dim;                    /* D */
-  int64_t k;                      /* may exceed V */
+  int64_t k;                      /* at least 1; may exceed V: what is not there is item 0 with -inf */
   int64_t n_exclude;              /* M */
   int64_t n_only;                 /* items in `only` */
   int32_t n_threads;              /* at most so many; below 1 is 1 */
@@ -226,12 +270,19 @@ typedef struct recblr_top_items {
   const int32_t* exclude;         /* [M, 2] of (row, item) not to be ranked, in any order, duplicates allowed */
   const int32_t* only;            /* [n_only] items, in any order; only these are ranked. NULL: all */
   const int64_t* only_offsets;    /* [B+1]: row b has only[only_offsets[b]] and on. NULL: `only` is for every row */
-  int32_t* top_items;             /* [B, k] */
-  float* top_scores;              /* [B, k] */
+  int32_t* top_items;             /* [B, k]: best first; item 0 for the places beyond a row's last item */
+  float* top_scores;              /* [B, k]: not rising but for NaN; -inf for those places */
 } recblr_top_items;
 
-/* Results do not depend on the number of threads, nor a row's on the other rows or on `only`, bit for bit. */
+/* Computes top_items and top_scores, exactly. Equal scores rank by the smaller item, NaN before all others; a score of
+ * -inf is not ranked. A row with fewer than k items to rank is filled up with item 0 and -inf. Results do not depend on
+ * the number of threads, nor a row's on the other rows or on how its items are allowed, bit for bit.
+ *
+ * Memory is O(B k n_threads), and at most about 64 MiB where that is enough for one row: scores are never kept for all
+ * items. */
 RECBLR_API int recblr_top_items_cpu(const recblr_top_items* arguments);
+
+/* ---- Whole models, on the CPU ---- */
 
 /* The weights of a whole model, all float32 at any address, matrices as [out, in]. F is the feed-forward's inner width.
  * A state is, layer by layer, the K-1 last inputs of the convolution [K-1, H], oldest first, and h [H]; then the query
@@ -273,25 +324,31 @@ typedef struct recblr_model_weights {
  * it is. Any number of threads may run one at once. */
 typedef struct recblr_model recblr_model;
 
-/* Feeds every row's items to its state, one after another, and ranks the catalogue for it. A row's
- * result does not depend on the other rows, nor on whether its items come in one call or in several, bit for bit. */
+/* A run: every row's items are fed to its state, one after another, and the catalogue is ranked for it. */
 typedef struct recblr_model_run {
   int64_t n_rows;         /* B */
   int64_t n_exclude;      /* M */
-  int64_t k;              /* results per row; 0 does not rank */
+  int64_t k;              /* results per row, 0 to rank nothing; may exceed V: what is not there is item 0 with -inf */
   int32_t n_threads;      /* at most so many; below 1 is 1 */
   const int32_t* items;   /* [offsets[B]], from 1 to V */
   const int32_t* offsets; /* [B+1]; a row may be empty: it keeps its state */
   const float* state_in;  /* [B, S] */
   float* state_out;       /* [B, S]; may be state_in */
   const int32_t* exclude; /* [M, 2] of (row, item) not to be ranked, rows ascending */
-  int32_t* top_items;     /* [B, k]: as of recblr_top_items */
+  int32_t* top_items;     /* [B, k]: as recblr_top_items_cpu writes them */
   float* top_scores;      /* [B, k] */
 } recblr_model_run;
 
-/* Results do not depend on the number of threads, nor a row's on the other rows, bit for bit. */
+/* Makes a model of weights that may be freed afterwards, all but the embedding. */
 RECBLR_API int recblr_model_create(const recblr_model_weights* weights, recblr_model** model);
-RECBLR_API void recblr_model_destroy(recblr_model* model); /* NULL is no model */
+
+/* Frees a model that no call uses any more. NULL is allowed. */
+RECBLR_API void recblr_model_destroy(recblr_model* model);
+
+/* Computes state_out and, where k is not 0, top_items and top_scores: for each row the k best items by the dot product
+ * of its new query vector, at the end of its new state, and an item's vector. Ties, NaN, -inf and fewer than k items
+ * are as in recblr_top_items_cpu. Results do not depend on the number of threads, nor a row's on the other rows or on
+ * whether its items come in one call or in several, bit for bit. */
 RECBLR_API int recblr_model_run_cpu(const recblr_model* model, const recblr_model_run* arguments);
 
 #ifdef __cplusplus

@@ -2,9 +2,8 @@
 // again.
 #include <type_traits>
 
-#include "check.h"
-#include "sum_rows.h"
-#include "window.h"
+#include "cuda/sum_rows.h"
+#include "cuda/window.h"
 
 namespace recblr {
 namespace cuda {
@@ -203,9 +202,11 @@ extern "C" int64_t recblr_causal_conv1d_workspace_cuda(const recblr_causal_conv1
 
 extern "C" int recblr_causal_conv1d_backward_cuda(const recblr_causal_conv1d* arguments, void* workspace,
                                                   void* stream) {
+  using namespace recblr;
   using namespace recblr::cuda;
-  return checked(arguments, [&](const recblr_causal_conv1d& a) {
-    const int status = check_taps(a.taps);
+  return guarded(kOutOfHostMemory, [&] {
+    const recblr_causal_conv1d& a = checked_on_device(arguments);
+    const int status = check_most_taps(a.taps);
     if (status != RECBLR_OK) return status;
     float* const sums = static_cast<float*>(workspace);
     return with_type(a.dtype, [&](auto type) { return backward<decltype(type)>(a, sums, stream); });

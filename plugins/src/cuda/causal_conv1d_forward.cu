@@ -2,8 +2,7 @@
 // first-level cache.
 #include <type_traits>
 
-#include "check.h"
-#include "window.h"
+#include "cuda/window.h"
 
 namespace recblr {
 namespace cuda {
@@ -63,9 +62,11 @@ int convolve_all(const recblr_causal_conv1d& a, void* stream) {
 }  // namespace recblr
 
 extern "C" int recblr_causal_conv1d_forward_cuda(const recblr_causal_conv1d* arguments, void* stream) {
+  using namespace recblr;
   using namespace recblr::cuda;
-  return checked(arguments, [stream](const recblr_causal_conv1d& a) {
-    const int status = check_taps(a.taps);
+  return guarded(kOutOfHostMemory, [&] {
+    const recblr_causal_conv1d& a = checked_on_device(arguments);
+    const int status = check_most_taps(a.taps);
     if (status != RECBLR_OK) return status;
     return with_type(a.dtype, [&](auto type) { return convolve_all<decltype(type)>(a, stream); });
   });

@@ -1,9 +1,8 @@
 // The gated scan, backward, on the GPU. Saved by the forward pass: its inputs, and h before every segment; gates and
 // the h between are computed again.
-#include "check.h"
-#include "scan_shape.h"
-#include "segment.h"
-#include "sum_rows.h"
+#include "cuda/scan_shape.h"
+#include "cuda/segment.h"
+#include "cuda/sum_rows.h"
 
 namespace recblr {
 namespace cuda {
@@ -189,8 +188,10 @@ extern "C" int64_t recblr_gated_scan_workspace_cuda(const recblr_gated_scan* a) 
 }
 
 extern "C" int recblr_gated_scan_backward_cuda(const recblr_gated_scan* arguments, void* workspace, void* stream) {
+  using namespace recblr;
   using namespace recblr::cuda;
-  return checked(arguments, [&](const recblr_gated_scan& a) {
+  return guarded(kOutOfHostMemory, [&] {
+    const recblr_gated_scan& a = checked_on_device(arguments);
     float* const sums = static_cast<float*>(workspace);
     int status;
     if (a.n_rows == 0) {

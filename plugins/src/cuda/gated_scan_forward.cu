@@ -1,7 +1,6 @@
 // The gated scan, forward, on the GPU.
-#include "check.h"
-#include "scan_shape.h"
-#include "segment.h"
+#include "cuda/scan_shape.h"
+#include "cuda/segment.h"
 
 namespace recblr {
 namespace cuda {
@@ -184,8 +183,11 @@ int scan(const recblr_gated_scan& a, void* stream) {
 }  // namespace recblr
 
 extern "C" int recblr_gated_scan_forward_cuda(const recblr_gated_scan* arguments, void* stream) {
-  return recblr::cuda::checked(arguments, [stream](const recblr_gated_scan& a) {
+  using namespace recblr;
+  using namespace recblr::cuda;
+  return guarded(kOutOfHostMemory, [&] {
+    const recblr_gated_scan& a = checked_on_device(arguments);
     if (a.n_rows == 0) return RECBLR_OK;
-    return recblr::cuda::with_type(a.dtype, [&](auto type) { return recblr::cuda::scan<decltype(type)>(a, stream); });
+    return with_type(a.dtype, [&](auto type) { return scan<decltype(type)>(a, stream); });
   });
 }

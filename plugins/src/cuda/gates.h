@@ -2,7 +2,7 @@
 // strategy rounds alike, and a row's result is the same bit for bit whichever is taken.
 #pragma once
 
-#include "platform.h"
+#include "cuda/platform.h"
 
 namespace recblr {
 namespace cuda {

@@ -14,13 +14,14 @@
 #else
 #include "cuda_emulator.h"
 #define RECBLR_SCALAR_NAMESPACE emulated
-#include "../scalar_math.h"
+#include "cpu/scalar_math.h"
 #define RECBLR_SHARED_FLOATS(name) float* const name = cuda_emulator::shared_floats()
 #define RECBLR_MOST_BLOCKS 5  // so few that tests see blocks take several pieces of work
 #endif
 
-#include "../ragged.h"
-#include "../status.h"
+#include "abi/arguments.h"
+#include "abi/guarded.h"
+#include "abi/ragged.h"
 
 namespace recblr {
 namespace cuda {
@@ -77,6 +78,9 @@ __device__ inline void load_floats(const T* from, float (&values)[V]) {
 #pragma unroll
   for (int v = 0; v < V; ++v) values[v] = load(pack.at[v]);
 }
+
+// What recblr_last_error says where a message about the arguments could not be made.
+constexpr char kOutOfHostMemory[] = "out of host memory";
 
 inline int cuda_failed(const char* what, cudaError_t error) {
   cudaGetLastError();  // or the next caller would take the error for its own

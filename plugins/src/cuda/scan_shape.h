@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "platform.h"
+#include "cuda/platform.h"
 
 namespace recblr {
 namespace cuda {

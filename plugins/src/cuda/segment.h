@@ -4,7 +4,7 @@
 // h' = fma(product, h, drive), one after another, whether by one thread or across a block.
 #pragma once
 
-#include "gates.h"
+#include "cuda/gates.h"
 
 namespace recblr {
 namespace cuda {

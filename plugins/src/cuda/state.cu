@@ -1,5 +1,5 @@
 // Whole user states between a pool and a batch, on the GPU.
-#include "platform.h"
+#include "cuda/platform.h"
 
 namespace recblr {
 namespace cuda {
@@ -38,23 +38,16 @@ __global__ void scatter(const recblr_state_move a) {
   }
 }
 
-int move(const recblr_state_move* a, const char* what, void (*by_four)(recblr_state_move),
-         void (*by_one)(recblr_state_move), void* stream) {
-  if (a == nullptr) return fail(RECBLR_INVALID_ARGUMENT, "the arguments are NULL");
-  if (a->n_rows < 0 || a->n_slots < 0 || a->state_size < 1) {
-    return fail(RECBLR_INVALID_ARGUMENT,
-                "n_rows is " + std::to_string(a->n_rows) + ", n_slots " + std::to_string(a->n_slots) + ", state_size " +
-                    std::to_string(a->state_size) + ": the first two must be at least 0, the last at least 1");
-  }
-  if (a->slots_type != RECBLR_INT64 && a->slots_type != RECBLR_INT32) {
-    return fail(RECBLR_INVALID_ARGUMENT,
-                "slots_type is " + std::to_string(a->slots_type) + ": it must be int64 or int32");
-  }
-  if (a->n_rows == 0) return RECBLR_OK;
-  const bool fits = fits_pack<float>(a->pool, a->state_size, 4) && fits_pack<float>(a->states, 0, 4) &&
-                    fits_pack<float>(a->initial, 0, 4);
-  return launch(what, fits ? by_four : by_one, divide_up(a->n_rows * (a->state_size / (fits ? 4 : 1)), kThreads),
-                dim3(kThreads), 0, stream, *a);
+int move(const recblr_state_move* arguments, const char* what, void (*by_four)(recblr_state_move),
+         void (*by_one)(recblr_state_move), void* stream) noexcept {
+  return guarded(kOutOfHostMemory, [&] {
+    const recblr_state_move& a = checked_on_device(arguments);
+    if (a.n_rows == 0) return RECBLR_OK;
+    const bool fits = fits_pack<float>(a.pool, a.state_size, 4) && fits_pack<float>(a.states, 0, 4) &&
+                      fits_pack<float>(a.initial, 0, 4);
+    return launch(what, fits ? by_four : by_one, divide_up(a.n_rows * (a.state_size / (fits ? 4 : 1)), kThreads),
+                  dim3(kThreads), 0, stream, a);
+  });
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Sums over rows in a fixed order.
 #pragma once
 
-#include "platform.h"
+#include "cuda/platform.h"
 
 namespace recblr {
 namespace cuda {

@@ -1,7 +1,7 @@
 // The convolution's view of a row: tokens with the tail before them.
 #pragma once
 
-#include "gates.h"
+#include "cuda/gates.h"
 
 namespace recblr {
 namespace cuda {
@@ -94,9 +94,10 @@ int with_taps(int64_t taps, const Body& body) {
   return body(std::integral_constant<int, 0>());
 }
 
-inline int check_taps(int64_t taps) {
-  if (taps >= 1 && taps <= kMostTaps) return RECBLR_OK;
-  return fail(taps < 1 ? RECBLR_INVALID_ARGUMENT : RECBLR_UNSUPPORTED,
+// Returns a status: RECBLR_UNSUPPORTED for more taps than the kernels take.
+inline int check_most_taps(int64_t taps) {
+  if (taps <= kMostTaps) return RECBLR_OK;
+  return fail(RECBLR_UNSUPPORTED,
               "taps is " + std::to_string(taps) + ": the GPU kernels take 1 to " + std::to_string(kMostTaps));
 }
 

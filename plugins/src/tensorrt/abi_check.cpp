@@ -10,7 +10,7 @@
 #include <typeinfo>
 
 #define RECBLR_NVINFER_NAMESPACE recblr_nvinfer
-#include "nvinfer_abi.h"
+#include "tensorrt/nvinfer_abi.h"
 
 namespace nv = nvinfer1;
 namespace our = recblr_nvinfer;

@@ -1,6 +1,6 @@
 // recblr::CausalConv1d: x, weight, bias, offsets, tail -> y, new_tail.
-#include "creator.h"
 #include "recblr/plugins.h"
+#include "tensorrt/creator.h"
 
 namespace recblr::tensorrt {
 

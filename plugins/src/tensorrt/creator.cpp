@@ -1,11 +1,10 @@
-#include "creator.h"
+#include "tensorrt/creator.h"
 
 #include <cstring>
-#include <exception>
 #include <stdexcept>
 #include <string>
 
-#include "logger.h"
+#include "tensorrt/logger.h"
 
 namespace recblr::tensorrt {
 
@@ -31,16 +30,9 @@ Creator::Creator(const char* op, std::initializer_list<nvinfer1::PluginField> fi
 
 nvinfer1::IPluginV3* Creator::createPlugin(const char* name, const nvinfer1::PluginFieldCollection* fc,
                                            nvinfer1::TensorRTPhase) noexcept {
-  try {
-    try {
-      return make_(name, fc == nullptr ? nvinfer1::PluginFieldCollection{} : *fc).release();
-    } catch (const std::exception& error) {
-      log_error(std::string(kNamespace) + "::" + op_ + " \"" + (name == nullptr ? "" : name) + "\": " + error.what());
-    }
-  } catch (...) {
-    log_error("recblr: out of memory");  // not even the message could be made
-  }
-  return nullptr;
+  Plugin* made = nullptr;
+  logged(op_, name, [&] { made = make_(name, fc == nullptr ? nvinfer1::PluginFieldCollection{} : *fc).release(); });
+  return made;
 }
 
 }  // namespace recblr::tensorrt

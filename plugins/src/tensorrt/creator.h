@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "plugin.h"
+#include "tensorrt/plugin.h"
 
 namespace recblr::tensorrt {
 

@@ -1,8 +1,8 @@
 // recblr::GatedScan: x, gates, z, decay, offsets, h0 -> y, last_h. Attribute last_only, 0 or 1.
 #include <stdexcept>
 
-#include "creator.h"
 #include "recblr/plugins.h"
+#include "tensorrt/creator.h"
 
 namespace recblr::tensorrt {
 

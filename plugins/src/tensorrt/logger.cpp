@@ -1,4 +1,4 @@
-#include "logger.h"
+#include "tensorrt/logger.h"
 
 #include <cxxabi.h>
 
@@ -9,7 +9,7 @@
 
 // Always our declarations: they have both kinds of loggers, each of NVIDIA's header sets has one.
 #define RECBLR_NVINFER_NAMESPACE recblr_nvinfer
-#include "nvinfer_abi.h"
+#include "tensorrt/nvinfer_abi.h"
 
 namespace recblr::tensorrt {
 
@@ -61,14 +61,14 @@ bool log_through(Finder* finder, const char* message) {
 
 }  // namespace
 
-void log_error(const std::string& message) noexcept {
+void log_error(const char* message) noexcept {
   try {
-    if (log_through(new_finder.load(), message.c_str())) return;
-    if (log_through(old_finder.load(), message.c_str())) return;
+    if (log_through(new_finder.load(), message)) return;
+    if (log_through(old_finder.load(), message)) return;
   } catch (...) {
     // findLogger may throw: as if there were none
   }
-  std::fprintf(stderr, "%s\n", message.c_str());
+  std::fprintf(stderr, "%s\n", message);
 }
 
 }  // namespace recblr::tensorrt

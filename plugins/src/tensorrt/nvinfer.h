@@ -4,5 +4,5 @@
 #if defined(RECBLR_TENSORRT_HEADERS)
 #include <NvInferRuntime.h>
 #else
-#include "nvinfer_abi.h"
+#include "tensorrt/nvinfer_abi.h"
 #endif

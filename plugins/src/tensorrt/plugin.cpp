@@ -1,10 +1,9 @@
-#include "plugin.h"
+#include "tensorrt/plugin.h"
 
-#include <exception>
 #include <stdexcept>
 
-#include "logger.h"
 #include "recblr/plugins.h"
+#include "tensorrt/logger.h"
 
 namespace recblr::tensorrt {
 
@@ -36,17 +35,7 @@ Plugin::Plugin(const char* op, const Signature& signature, const char* layer)
 
 template <typename Body>
 int32_t Plugin::guarded(const Body& body) const noexcept {
-  try {
-    try {
-      body();
-      return kSuccess;
-    } catch (const std::exception& error) {
-      log_error(std::string(kNamespace) + "::" + op_ + " \"" + layer_ + "\": " + error.what());
-    }
-  } catch (...) {
-    log_error("recblr: out of memory");  // not even the message could be made
-  }
-  return kFailure;
+  return logged(op_, layer_.c_str(), body) ? kSuccess : kFailure;
 }
 
 nvinfer1::IPluginCapability* Plugin::getCapabilityInterface(nvinfer1::PluginCapabilityType type) noexcept {

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "nvinfer.h"
-#include "signature.h"
+#include "tensorrt/nvinfer.h"
+#include "tensorrt/signature.h"
 
 namespace recblr::tensorrt {
 

@@ -1,4 +1,4 @@
-#include "signature.h"
+#include "tensorrt/signature.h"
 
 #include <stdexcept>
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "nvinfer.h"
+#include "tensorrt/nvinfer.h"
 
 namespace recblr::tensorrt {
 

@@ -7,7 +7,7 @@
 #include <utility>
 
 #define RECBLR_SCALAR_NAMESPACE host
-#include "scalar_math.h"
+#include "cpu/scalar_math.h"
 
 namespace host {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "nvinfer.h"
+#include "tensorrt/nvinfer.h"
 
 namespace host {
 

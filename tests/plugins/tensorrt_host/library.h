@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "nvinfer.h"
+#include "tensorrt/nvinfer.h"
 
 namespace host {
 
