@@ -24,8 +24,8 @@ from machine import machine_info, write_result
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
 from recblr.export.bundle import export_bundle
-from recblr.export.tensorrt.requirements import require_tensorrt
-from recblr.export.tensorrt.settings import EngineSettings
+from recblr.export.tensorrt.plan_builder import PlanBuilder
+from recblr.export.tensorrt.settings import PlanSettings
 from recblr.model import RecBLR
 from recblr.runtime.bundle.precisions import PRECISIONS
 from recblr.runtime.gpu.device import current_gpu
@@ -63,20 +63,19 @@ def measure_export(checkpoint: Checkpoint, path: Path, repeats: int) -> dict[str
     return {"bytes": sum(file.stat().st_size for file in path.iterdir()), **times}
 
 
-def measure_engine(graph: onnx.ModelProto, settings: EngineSettings, repeats: int) -> dict[str, Any]:
+def measure_plan(model_path: Path, settings: PlanSettings, repeats: int) -> dict[str, Any]:
     """Parsing, proof of the precision, and build."""
-    library = require_tensorrt(settings)
-    from recblr.export.tensorrt.builder import build_engine
-
-    engine, times = measured(lambda: build_engine(graph, settings, library), repeats)
-    with_library = build_engine(graph, dataclasses.replace(settings, embed_plugin=True), library)
+    builder = PlanBuilder(settings)
+    graph = onnx.load(model_path)
+    plan, times = measured(lambda: builder.build(graph, model_path), repeats)
+    with_library = builder.build(graph, model_path, embed_plugin=True)
     return {
         "precision": settings.precision,
-        "version": engine.version,
-        "bytes": len(engine.plan),
+        "version": plan.version,
+        "bytes": len(plan.plan),
         "bytes_with_plugin_library": len(with_library.plan),
-        "activation_bytes": engine.memory_bytes,
-        "weight_bytes": engine.weight_bytes,
+        "activation_bytes": plan.memory_bytes,
+        "weight_bytes": plan.weight_bytes,
         **times,
     }
 
@@ -94,9 +93,8 @@ def main(target: Target, repeats: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bundle"
         bundle = measure_export(Checkpoint(model, vocabulary), path, repeats)
-        graph = onnx.load(path / "model.onnx")
-    settings = [EngineSettings(target=target, precision=precision) for precision in PRECISIONS]
-    engines = [measure_engine(graph, each, repeats) for each in settings]
+        settings = [PlanSettings(target=target, precision=precision) for precision in PRECISIONS]
+        plans = [measure_plan(path / "model.onnx", each, repeats) for each in settings]
     gpu = current_gpu()
     result = {
         "machine": machine_info(_PACKAGES),
@@ -106,11 +104,11 @@ def main(target: Target, repeats: int) -> None:
         "bundle": bundle,
         "target": target,
         "profile": dataclasses.asdict(settings[0].profile),
-        "engines": engines,
+        "engines": plans,
     }
     written = write_result("export", result)
     click.echo(f"bundle: {bundle['bytes'] / 1e6:.1f} MB, exported in {bundle['median_s']:.2f} s")
-    for row in engines:
+    for row in plans:
         memory = "unknown" if row["activation_bytes"] is None else f"{row['activation_bytes'] / 1e6:.0f} MB"
         click.echo(
             f"{row['precision']}: built in {row['median_s']:.2f} s, {row['bytes'] / 1e6:.2f} MB, "

@@ -1,4 +1,4 @@
-"""From a trained model to the bundle that every engine opens.
+"""From a trained model to the bundle that recblr.runtime opens.
 
 Importing this package loads nothing: PyTorch and ONNX come with its modules.
 """

@@ -16,14 +16,15 @@ import torch
 
 import recblr
 from recblr.checkpoint import Checkpoint
+from recblr.data import Targets
 from recblr.errors import ConfigError, ExportError
 from recblr.export.checks.parity import PyTorchReference, check_parity
 from recblr.export.checks.precision_loss import CUTOFF
-from recblr.export.onnx.external_weights import write_graph
 from recblr.export.onnx.functions import OPSET
 from recblr.export.onnx.graph import build_graph, initializer_names
-from recblr.export.tensorrt.requirements import require_tensorrt
-from recblr.export.tensorrt.writer import EngineRequest, run_engine, write_engine
+from recblr.export.onnx.graph_file import write_graph
+from recblr.export.tensorrt.plan_builder import PlanBuilder
+from recblr.export.tensorrt.writer import run_plan, write_plan
 from recblr.files import replacing_directory, write_text
 from recblr.runtime.bundle.opening import (
     INITIAL_STATE_FILE,
@@ -39,35 +40,37 @@ DEFAULT_MAX_K = 100
 
 
 def export_bundle(
-    checkpoint: Checkpoint, path: str | Path, max_k: int = DEFAULT_MAX_K, engine: EngineRequest | None = None
+    checkpoint: Checkpoint,
+    path: str | Path,
+    max_k: int = DEFAULT_MAX_K,
+    plan_builder: PlanBuilder | None = None,
+    targets: Targets | None = None,
 ) -> dict[str, Any]:
-    """Write a bundle: the graph, checked and compared with PyTorch, the item vocabulary, the manifest, and an engine.
+    """Write a bundle: the graph, checked and compared with PyTorch, the item vocabulary, the manifest, and a plan.
 
     Args:
         checkpoint: its model is put into evaluation mode.
         path: the folder to make; an existing bundle is replaced, and anything else that is there is left alone. On a
             failure it stays as it was.
         max_k: the most results per row; in a smaller catalogue, as many as it has items.
+        plan_builder: builds the bundle's TensorRT plan; None for a bundle without one.
+        targets: users on whom a plan's fp16 or bf16 is compared with fp32, in the model's indices; None for none.
 
     Returns:
         The manifest's fields, as in `recblr.runtime.Manifest`.
 
     Raises:
         ConfigError: `max_k` out of range, or too small for evaluation data.
-        ExportError: the graph is not valid, or it or the engine differs from PyTorch beyond tolerance, or TensorRT
-            cannot build the engine.
-        MissingExtraError: TensorRT is not installed.
-        BundleError: TensorRT refuses the plugin library, or its own engine.
+        ExportError: the graph is not valid, or it or the plan differs from PyTorch beyond tolerance, or TensorRT
+            cannot build the plan.
+        MissingExtraError: a package that opening the plan on a GPU needs is not installed.
+        BundleError: TensorRT refuses its own plan.
         OutputError: `path` holds something else, or cannot be written.
     """
-    if engine is not None:
-        if engine.evaluation is not None and max_k < CUTOFF:
-            raise ConfigError(
-                f"max-k is {max_k}: with evaluation data {CUTOFF} items are ranked, give at least {CUTOFF}"
-            )
-        if obstacle := checkpoint.model.config.engine_obstacle:
-            raise ExportError(obstacle)
-        require_tensorrt(engine.settings)
+    if targets is not None and max_k < CUTOFF:
+        raise ConfigError(f"max-k is {max_k}: with evaluation data {CUTOFF} items are ranked, give at least {CUTOFF}")
+    if plan_builder is not None and (obstacle := checkpoint.model.config.engine_obstacle):
+        raise ExportError(obstacle)
     path = Path(path).resolve()  # of a link, the folder it points to is replaced
     model, vocabulary = checkpoint.model.eval(), checkpoint.vocabulary
     fingerprint = checkpoint.fingerprint()
@@ -81,7 +84,7 @@ def export_bundle(
         write_text(folder / ITEMS_FILE, json.dumps(vocabulary.to_json(), ensure_ascii=False))
         np.save(folder / INITIAL_STATE_FILE, model.initial_state().detach().numpy().astype(np.float32))
         max_k = min(max_k, model.config.n_items)
-        section = None if engine is None else write_engine(folder, max_k, engine)
+        section = None if plan_builder is None else write_plan(folder, max_k, plan_builder)
         names += [ITEMS_FILE, INITIAL_STATE_FILE]
         names += [] if section is None else [section.file, section.plugin_library]
         manifest = Manifest(
@@ -107,8 +110,8 @@ def export_bundle(
             engine=None if section is None else section.to_dict(),
         )
         write_manifest(folder, manifest)
-        if engine is not None and section is not None:
-            section = run_engine(folder, section, PyTorchReference(model, max_k), engine)
+        if section is not None:
+            section = run_plan(folder, section, PyTorchReference(model, max_k), targets)
             manifest = dataclasses.replace(manifest, engine=section.to_dict())
             write_manifest(folder, manifest)
     return dict(vars(manifest))

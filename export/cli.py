@@ -1,32 +1,27 @@
-"""recblr-export: from a trained model to a bundle, with an engine if asked."""
+"""recblr-export: from a trained model to a bundle, with a TensorRT plan if asked."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from recblr.cli.common import require_extra, version_option
 from recblr.cli.groups import GroupedCommand, option_group
-from recblr.cli.options import data_options, model_data_settings, print_notes
+from recblr.cli.options import data_options
 from recblr.cli.parameters import FilePath
 from recblr.errors import ConfigError
-from recblr.export.report import summary, verification_summary
-from recblr.export.tensorrt.settings import DEFAULT_OPT_ROWS, DEFAULT_OPT_TOKENS, EngineSettings
+from recblr.export.report import verification_summary
+from recblr.export.tensorrt.settings import DEFAULT_OPT_ROWS, DEFAULT_OPT_TOKENS, PlanSettings
 from recblr.runtime.backends.base import Limits
 from recblr.runtime.bundle.precisions import PRECISIONS
 from recblr.runtime.gpu.trt_module import TARGETS
 
-if TYPE_CHECKING:
-    from recblr.checkpoint import Checkpoint
-    from recblr.data import Targets
-
 _IN, _OUT = FilePath(), FilePath(writes=True)
 
-_ENGINE_OPTIONS = (
+_PLAN_OPTIONS = (
     "precision",
     "max_rows",
     "opt_rows",
@@ -45,7 +40,12 @@ _ENGINE_OPTIONS = (
 @option_group(
     "What to write",
     click.option("-o", "--output", type=_OUT, help="Folder to write; replaces a bundle."),
-    click.option("--target", type=click.Choice(["onnx", *TARGETS]), default="onnx", help="Engine beside model.onnx."),
+    click.option(
+        "--target",
+        type=click.Choice(["onnx", *TARGETS]),
+        default="onnx",
+        help="tensorrt and tensorrt-rtx add an engine (plan) to the ONNX file.",
+    ),
     click.option("--max-k", type=int, default=100, help="The most results per user that it will give."),
     click.option(
         "--triton-repository",
@@ -55,7 +55,7 @@ _ENGINE_OPTIONS = (
 )
 @option_group(
     "Models of the authors' implementation",
-    click.option("--history-length", type=int, help="MAX_ITEM_LIST_LENGTH, where the file does not tell."),
+    click.option("--history-length", type=int, help="MAX_ITEM_LIST_LENGTH, where the file does not have it."),
     click.option(
         "--item-ids",
         type=_IN,
@@ -63,7 +63,7 @@ _ENGINE_OPTIONS = (
     ),
 )
 @option_group(
-    "The engine, with --target tensorrt or tensorrt-rtx",
+    "The TensorRT engine (plan), with --target tensorrt or tensorrt-rtx",
     click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", help="Of products and recurrences."),
     click.option("--max-rows", type=int, default=Limits.rows, help="The most users in one run."),
     click.option("--opt-rows", type=int, default=DEFAULT_OPT_ROWS, help="Users in one run to optimise for."),
@@ -78,7 +78,7 @@ _ENGINE_OPTIONS = (
         help="TensorRT-RTX: GPU to build for, such as 8.9; may be given again. [default: its own choice]",
     ),
     click.option("--timing-cache", type=_OUT, help="TensorRT: file of measurements, read if it exists, and written."),
-    click.option("--embed-plugin", is_flag=True, help="Put the plugin library into the engine, too."),
+    click.option("--embed-plugin", is_flag=True, help="Put the plugin library into the plan, too."),
     click.option(
         "--workspace",
         type=int,
@@ -116,7 +116,7 @@ def main(
 
     CHECKPOINT is a model.pt of recblr-train, or weights of the authors' implementation, as RecBole, Lightning,
     torch.save or safetensors writes them. The exported graph is run in ONNX Runtime and compared with PyTorch before
-    anything is written; an engine is, too, where there is a GPU to run it.
+    anything is written; a TensorRT engine (plan) is, too, where there is a GPU to run it.
     """
     if verify is not None:
         _verify(context, verify)
@@ -125,43 +125,22 @@ def main(
         raise click.UsageError("Missing argument 'CHECKPOINT'.", context)
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.", context)
-    settings = _engine_settings(context, target, given)
-    if triton_repository is not None:
-        _check_triton(settings, output, triton_repository)
-    if evaluation_data and given["precision"] == "fp32":
-        raise ConfigError("evaluation-data is for --precision fp16 and bf16, as fp32 costs nothing: leave it out")
+    plan = _plan_settings(context, target, given)
     require_extra("recblr-export", "export", "torch", "onnx", "onnxscript", "onnxruntime")
-    start = time.perf_counter()
-    if settings is not None:
-        from recblr.export.tensorrt.requirements import require_tensorrt
+    from recblr.export.export_run import ExportRun
 
-        require_tensorrt(settings)  # before PyTorch is imported, which takes seconds
-    from recblr.checkpoint import load_checkpoint
-    from recblr.export.bundle import export_bundle
-    from recblr.export.item_ids import read_item_ids
-    from recblr.export.tensorrt.progress import engine_progress
-    from recblr.export.tensorrt.writer import EngineRequest
-    from recblr.export.triton.engine import engine_builder
-    from recblr.export.triton.repository import check_directory, write_repository
-
-    if triton_repository is not None:
-        check_directory(triton_repository)
-    ids = None if item_ids is None else read_item_ids(item_ids)
-    model = load_checkpoint(checkpoint, history_length=history_length, item_ids=ids)
-    if settings is None:
-        manifest = export_bundle(model, output, max_k)
-    else:
-        targets = _targets(model, evaluation_data, given) if evaluation_data else None
-        with engine_progress() as progress:
-            manifest = export_bundle(model, output, max_k, EngineRequest(settings, progress, targets))
-    if triton_repository is not None:
-        if settings is None:
-            write_repository(output, triton_repository)
-        else:
-            with engine_progress() as progress:
-                write_repository(output, triton_repository, engine_builder(settings, progress))
-        click.echo(f"{triton_repository}: model repository for Triton; its README.md says how to serve it")
-    click.echo(summary(output, manifest, time.perf_counter() - start))
+    run = ExportRun(
+        checkpoint=checkpoint,
+        output=output,
+        max_k=max_k,
+        history_length=history_length,
+        item_ids=item_ids,
+        triton_repository=triton_repository,
+        plan=plan,
+        evaluation_data=evaluation_data,
+        data_options=given,
+    )
+    run.execute()
 
 
 def _verify(context: click.Context, bundle: Path) -> None:
@@ -177,39 +156,13 @@ def _verify(context: click.Context, bundle: Path) -> None:
     click.echo(verification_summary(bundle, what, report))
 
 
-def _check_triton(settings: EngineSettings | None, output: Path, triton_repository: Path) -> None:
-    if settings is not None and settings.target == "tensorrt-rtx":
-        raise ConfigError(
-            "--triton-repository is for --target onnx or tensorrt: Triton's TensorRT backend does not open engines of "
-            "TensorRT-RTX; choose one of those, or leave it out"
-        )
-    paths = output.resolve(), triton_repository.resolve()
-    if paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0]):
-        raise ConfigError(
-            f"--triton-repository is {triton_repository} and --output {output}: give folders of which neither lies in "
-            "the other, as each is replaced as a whole"
-        )
-    if settings is not None:
-        settings.triton_profile()  # raises where Triton could not batch for it
-
-
-def _engine_settings(context: click.Context, target: str, given: dict[str, Any]) -> EngineSettings | None:
+def _plan_settings(context: click.Context, target: str, given: dict[str, Any]) -> PlanSettings | None:
     if target == "onnx":
-        for name in _ENGINE_OPTIONS:
+        for name in _PLAN_OPTIONS:
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 option = next(p.opts[0] for p in context.command.params if p.name == name)
                 raise ConfigError(
-                    f"{option} is for engines only: give --target tensorrt or tensorrt-rtx, or leave it out"
+                    f"{option} is for TensorRT only: give --target tensorrt or tensorrt-rtx, or leave it out"
                 )
         return None
-    return EngineSettings(target=target, **{name: given[name] for name in _ENGINE_OPTIONS})  # type: ignore[arg-type]
-
-
-def _targets(model: Checkpoint, data: tuple[str, ...], given: dict[str, Any]) -> Targets:
-    from recblr.evaluation import translate_targets
-    from recblr.preparation import DataSettings, prepare
-
-    trained = model.data.get("settings", DataSettings().to_dict())
-    prepared = prepare(data, DataSettings.from_dict(model_data_settings(trained, given)))
-    print_notes(prepared.report.notes)
-    return translate_targets(prepared.split.test, prepared.interactions, model.vocabulary)
+    return PlanSettings(target=target, **{name: given[name] for name in _PLAN_OPTIONS})  # type: ignore[arg-type]

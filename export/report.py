@@ -1,4 +1,4 @@
-"""What an export and a check tell a person."""
+"""The summaries that recblr-export prints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from recblr.runtime.gpu.trt_module import title
 
 
 def summary(output: Path, manifest: dict[str, Any], seconds: float) -> str:
-    """Of a bundle, by its manifest: what was built, proven and not run."""
+    """The summary of an exported bundle.
+
+    Args:
+        output: the bundle.
+        manifest: its fields.
+        seconds: that the export took.
+    """
     size = sum(entry["bytes"] for entry in manifest["files"].values())
     lines = [
         f"{output}: {size / 1e6:.1f} MB, {manifest['n_items']:,} items, up to {manifest['max_k']:,} results, "
@@ -20,12 +26,18 @@ def summary(output: Path, manifest: dict[str, Any], seconds: float) -> str:
     ]
     if manifest.get("engine") is not None:
         section = EngineSection.from_dict(manifest["engine"])
-        lines += _engine_lines(output, section, manifest["files"][section.file]["bytes"])
+        lines += _plan_lines(output, section, manifest["files"][section.file]["bytes"])
     return "\n".join([*lines, f"exported in {seconds:.1f} s"])
 
 
 def verification_summary(bundle: Path, what: str, report: dict[str, Any]) -> str:
-    """Of `recblr.export.checks.verify.verify_bundle`."""
+    """The summary of a check.
+
+    Args:
+        bundle: that was checked.
+        what: was compared, and with what.
+        report: the differences, as `recblr.export.checks.verify.verify_bundle` gives both.
+    """
     cases = ", ".join(report["cases"])
     return f"{bundle}: every file is as its manifest says\n{what}: {_differences(report)} ({cases})"
 
@@ -37,7 +49,7 @@ def _differences(report: dict[str, Any]) -> str:
     )
 
 
-def _engine_lines(output: Path, section: EngineSection, size: int) -> list[str]:
+def _plan_lines(output: Path, section: EngineSection, size: int) -> list[str]:
     built_for = ", ".join(section.compute_capabilities) or "its own choice"
     memory = "" if section.memory_bytes is None else f"; at most {section.memory_bytes / 1e6:.0f} MB of GPU memory"
     profile = section.profile
@@ -54,16 +66,16 @@ def _engine_lines(output: Path, section: EngineSection, size: int) -> list[str]:
             f"{evaluation['top_10_overlap']:.2%} of the ten best are the same ({evaluation['measured']})"
         )
     if section.status == NOT_RUN:
-        lines.append(f"engine: {NOT_RUN} (no GPU here): recblr-export --verify {output} where it will serve")
+        lines.append(f"plan: {NOT_RUN} (no GPU here): recblr-export --verify {output} where it will serve")
     else:
-        lines.append(f"engine: run on {section.verification['gpu']}, {_differences(section.verification)}")
+        lines.append(f"plan: run on {section.verification['gpu']}, {_differences(section.verification)}")
     return lines
 
 
 def _proof(section: EngineSection) -> str:
     network = section.proof["network"]
     low = tensorrt_type(section.precision)
-    opened = "the network's types" if section.proof["inspector"] is None else "the network's types and the engine's"
+    opened = "the network's types" if section.proof["inspector"] is None else "the network's types and the plan's"
     return (
         f"{section.precision} by {opened}: {network['plugins'][low]} sequence operations, {network['products'][low]} "
         f"products; in fp32 {network['layer_norms']['FLOAT']} LayerNorms, states, scores"

@@ -1,1 +1,1 @@
-"""Is what was exported equal to the model, and what does a lower precision cost?"""
+"""Comparisons of an export with the model, and measurements of what a lower precision costs."""

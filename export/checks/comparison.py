@@ -1,4 +1,4 @@
-"""Do two ways to run a bundle's graph give the same? Random histories, and measures of the difference."""
+"""Comparison of two ways to run a bundle's graph, on random histories."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class _Result(NamedTuple):
 
 
 class Reference(Protocol):
-    """What a backend is compared with.
+    """What a backend is compared with: it gives the right scores and states.
 
     Attributes:
         name: for messages.
         n_items: V.
-        initial_state: [S].
+        initial_state: float32 [S] of a new user.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Reference(Protocol):
 
 
 class _Case(NamedTuple):
-    """What the backend is given, and what the reference is given for the same answer."""
+    """A batch for the backend, and the batch for which the reference gives the same answer."""
 
     name: str
     backend: Batch
@@ -79,7 +79,7 @@ class _Case(NamedTuple):
 
 @dataclass(frozen=True)
 class _Difference:
-    """Of one case; absolute differences, and the limits that apply to them."""
+    """The absolute differences in one case, and the limits that apply to them."""
 
     score: float
     state: float
@@ -116,7 +116,7 @@ def compare(
 
     Args:
         backend: of the same model.
-        reference: is right.
+        reference: gives the right scores and states.
         backend_name: for messages.
         tolerance: the largest difference allowed, as a share of the largest absolute value of its kind.
         limits: the most that the backend takes at once; None for no largest case.

@@ -1,4 +1,4 @@
-"""Does a bundle's ONNX file, run as the runtime runs it, give what PyTorch gives?"""
+"""Comparison of a bundle's ONNX file, run in all ways that the runtime has on a CPU, with PyTorch."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class PyTorchReference:
 
     @torch.inference_mode()
     def answer(self, batch: Batch) -> tuple[ScoresArray, StatesArray]:
-        """See `recblr.export.checks.comparison.Reference.answer`."""
+        """Every item's score float32 [B, V+1], -inf for item 0 and what is excluded; the new states float32 [B, S]."""
         items, offsets, state_in, exclude = map(torch.from_numpy, batch)
         queries, states = self._inference.model.query(items, offsets, state_in)
         return self._inference.rankable(queries, exclude).numpy(), states.numpy()
 
 
 def check_parity(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, str | None]) -> dict[str, Any]:
-    """Compare what computes a bundle on a CPU with PyTorch, on random histories.
+    """Compare each way to run a bundle on a CPU with PyTorch, on random histories.
 
     ONNX Runtime is checked with the file's local functions and, where the native library has operators for it, with
     those; the native library's own kernels, with the file's weights, where they can compute it.
@@ -86,7 +86,7 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[st
 
 
 def _open(way: str, model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, str | None]) -> Backend | None:
-    """What computes the bundle in this way; None if nothing will."""
+    """The backend that runs the bundle in this way; None if this installation or model has none."""
     if way == "kernels":
         try:
             kernels = read_model(onnx_path, weights, model.config.layers, ranks=True)

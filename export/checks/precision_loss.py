@@ -14,7 +14,7 @@ from recblr.data import Targets
 from recblr.errors import DataError
 from recblr.evaluation import metrics_of_ranks
 from recblr.export.onnx.graph_file import read_graph
-from recblr.export.tensorrt.precision import emulated_graph
+from recblr.export.onnx.precision import emulated_graph
 from recblr.runtime import Backend, Limits
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from recblr.runtime.bundle.opening import Bundle, StateArray
@@ -34,7 +34,7 @@ class _Rankings(NamedTuple):
 
 
 def emulated_loss(bundle: Bundle, precision: Precision, targets: Targets) -> dict[str, Any]:
-    """The loss on this machine's CPU: values are rounded where the engine's are low, and products added in fp32.
+    """The precision loss, emulated on the CPU: values are rounded where a plan's are low, and products added in fp32.
 
     Args:
         bundle: its folder gets a file for the time that this takes.
@@ -45,18 +45,18 @@ def emulated_loss(bundle: Bundle, precision: Precision, targets: Targets) -> dic
     """
     rows = max(1, min(_CPU_LIMITS.rows, _MOST_SCORES // bundle.manifest.n_items))
     limits = Limits(rows=rows, tokens=_CPU_LIMITS.tokens)
-    with tempfile.NamedTemporaryFile(dir=bundle.path, suffix=".onnx") as file:  # beside an embedding that both read
+    with tempfile.NamedTemporaryFile(dir=bundle.path, suffix=".onnx") as file:  # as its embedding may be in that folder
         file.write(emulated_graph(read_graph(bundle.model_path), precision).SerializeToString())
         file.flush()
         low, full = OnnxRuntimeBackend(Path(file.name)), OnnxRuntimeBackend(bundle.model_path)
         report = precision_loss(low, full, targets, bundle.initial_state, limits)
-    return {"measured": f"{precision} emulated in ONNX Runtime on the CPU, not the engine", **report}
+    return {"measured": f"{precision} emulated in ONNX Runtime on the CPU, not the plan", **report}
 
 
 def precision_loss(
     backend: Backend, reference: Backend, targets: Targets, initial_state: StateArray, limits: Limits
 ) -> dict[str, Any]:
-    """Rank every user's next item with both, nothing excluded.
+    """Measure the ranking quality that a reduced precision loses: rank all items for every user, in it and in fp32.
 
     Args:
         backend: in reduced precision; ranks at least `CUTOFF` items, or all.

@@ -1,4 +1,4 @@
-"""Is an engine right? Against PyTorch at export; against the bundle's own ONNX file on the machine that serves."""
+"""Checks of a TensorRT plan: against PyTorch at export, against the bundle's ONNX file on the machine that serves."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from recblr.runtime.gpu.trt_module import title
 if TYPE_CHECKING:
     from recblr.runtime.gpu.backend import TensorRTBackend
 
-# The largest difference allowed of an engine, as a share of the largest value of its kind. A GPU adds in another order
-# than a CPU; fp16 has 11 significant bits, bf16 8, and each of several layers rounds a few times.
-ENGINE_TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 1e-1}
+# The largest difference allowed of a plan's results, as a share of the largest value of its kind. A GPU adds in another
+# order than a CPU; fp16 has 11 significant bits, bf16 8, and each of several layers rounds a few times.
+PLAN_TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 1e-1}
 
 
 class OnnxReference:
@@ -33,14 +33,12 @@ class OnnxReference:
 
     name = "model.onnx in ONNX Runtime"
 
-    def __init__(
-        self, model: onnx.ModelProto, n_items: int, initial_state: np.ndarray, folder: Path | None = None
-    ) -> None:
-        """Make the scores of all items an output, besides.
+    def __init__(self, model: onnx.ModelProto, n_items: int, initial_state: np.ndarray, folder: Path) -> None:
+        """Add the scores of all items to the graph's outputs.
 
         Args:
             model: the graph of a bundle; left as it is.
-            folder: of an embedding that lies beside it.
+            folder: of the bundle, with the embedding's file if the graph does not hold the embedding.
 
         Raises:
             ExportError: ONNX Runtime cannot load it.
@@ -55,7 +53,7 @@ class OnnxReference:
         graph.graph.output.append(onnx.helper.make_tensor_value_info(top_k.input[0], onnx.TensorProto.FLOAT, shape))
         options = onnxruntime.SessionOptions()
         try:
-            if folder is not None and external_initializer(graph) is not None:
+            if external_initializer(graph) is not None:
                 use_external_data(options, folder)
             self._session = onnxruntime.InferenceSession(
                 graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -64,23 +62,23 @@ class OnnxReference:
             raise ExportError(f"ONNX Runtime cannot load the graph ({short_reason(error)})") from error
 
     def answer(self, batch: Batch) -> tuple[ScoresArray, StatesArray]:
-        """See `recblr.export.checks.comparison.Reference.answer`."""
+        """Every item's score float32 [B, V+1], -inf for item 0 and what is excluded; the new states float32 [B, S]."""
         scores, states = self._session.run(self._outputs, batch._asdict())
         return scores, states
 
 
 def bundle_reference(bundle: Bundle) -> OnnxReference:
-    """The reference that a bundle carries."""
+    """A bundle's own ONNX file, as the reference of a comparison."""
     graph = read_graph(bundle.model_path)
     return OnnxReference(graph, bundle.manifest.n_items, bundle.initial_state, bundle.path)
 
 
-def open_engine(bundle: Bundle) -> TensorRTBackend:
-    """The bundle's engine on the current GPU.
+def open_plan(bundle: Bundle) -> TensorRTBackend:
+    """The bundle's plan on the current GPU.
 
     Raises:
-        BundleError: no engine, or TensorRT refuses it.
-        ConfigError: no GPU, or not enough of its memory.
+        BundleError: TensorRT refuses the plan.
+        ConfigError: no plan, no GPU, or not enough of its memory.
         MissingExtraError: TensorRT or cuda-bindings is not installed.
     """
     _section(bundle)
@@ -89,8 +87,8 @@ def open_engine(bundle: Bundle) -> TensorRTBackend:
     return TensorRTBackend(bundle)
 
 
-def compare_engine(bundle: Bundle, backend: TensorRTBackend, reference: Reference) -> dict[str, Any]:
-    """Compare the bundle's engine, which runs on a GPU, with what is right.
+def compare_plan(bundle: Bundle, backend: TensorRTBackend, reference: Reference) -> dict[str, Any]:
+    """Compare the bundle's plan, which `backend` runs on a GPU, with a reference.
 
     Returns:
         JSON-ready: what `recblr.export.checks.comparison.compare` returns, "reference", "gpu", and "memory_bytes" for
@@ -100,7 +98,7 @@ def compare_engine(bundle: Bundle, backend: TensorRTBackend, reference: Referenc
         ExportError: it differs beyond the tolerance of its precision.
     """
     section = _section(bundle)
-    tolerance = ENGINE_TOLERANCES[section.precision]
+    tolerance = PLAN_TOLERANCES[section.precision]
     report = compare(backend, reference, title(section.target), tolerance, section.profile.limits)
     gpu = current_gpu()
     return {
@@ -114,7 +112,7 @@ def compare_engine(bundle: Bundle, backend: TensorRTBackend, reference: Referenc
 def verify_bundle(path: Path) -> tuple[str, dict[str, Any]]:
     """Repeat a bundle's check on this machine, without PyTorch's model.
 
-    The engine is compared with the bundle's own model.onnx in ONNX Runtime, or, in a bundle without one, the native
+    The plan is compared with the bundle's own model.onnx in ONNX Runtime, or, in a bundle without one, the native
     library's kernels are. Where those cannot compute it, ONNX Runtime is compared with itself: histories in pieces,
     resumed from states, against whole ones.
 
@@ -122,7 +120,7 @@ def verify_bundle(path: Path) -> tuple[str, dict[str, Any]]:
         What was compared with what, and the report.
 
     Raises:
-        BundleError, ConfigError, ExportError, MissingExtraError: as `open_bundle`, `open_engine`, `compare_engine`.
+        BundleError, ConfigError, ExportError, MissingExtraError: as `open_bundle`, `open_plan`, `compare_plan`.
     """
     bundle = open_bundle(path)
     reference = bundle_reference(bundle)
@@ -131,15 +129,15 @@ def verify_bundle(path: Path) -> tuple[str, dict[str, Any]]:
             kernels = NativeBackend(native_model(bundle, ranks=True), bundle.manifest.max_k)
         except ValueError:
             report = compare(OnnxRuntimeBackend(bundle.model_path), reference, "ONNX Runtime", TOLERANCE)
-            return "ONNX Runtime, histories in pieces against whole ones (the bundle holds no engine)", report
+            return "ONNX Runtime, histories in pieces against whole ones (the bundle holds no plan)", report
         report = compare(kernels, reference, kernels.description, TOLERANCE)
-        return f"{kernels.description}, against {reference.name} (the bundle holds no engine)", report
-    report = compare_engine(bundle, open_engine(bundle), reference)
+        return f"{kernels.description}, against {reference.name} (the bundle holds no plan)", report
+    report = compare_plan(bundle, open_plan(bundle), reference)
     return f"{title(bundle.engine.target)} on {report['gpu']} against {reference.name}", report
 
 
 def _section(bundle: Bundle) -> EngineSection:
     section = bundle.engine
     if section is None:
-        raise ConfigError(f"{bundle.path} holds no engine: export it with --target tensorrt or tensorrt-rtx")
+        raise ConfigError(f"{bundle.path} holds no TensorRT plan: export it with --target tensorrt or tensorrt-rtx")
     return section

@@ -1,1 +1,1 @@
-"""The model as an ONNX graph for every engine."""
+"""The model as an ONNX graph for every runtime."""

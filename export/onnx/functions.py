@@ -1,8 +1,8 @@
 """The two sequence operations in standard ONNX operators, as local functions that a model file carries.
 
-An engine without kernels for `recblr::CausalConv1d` and `recblr::GatedScan`, such as ONNX Runtime, runs these instead.
+A runtime without kernels for `recblr::CausalConv1d` and `recblr::GatedScan`, such as ONNX Runtime, runs these instead.
 They hold for any number of tokens and rows, empty rows included; offsets may be int32 or int64. All indices are
-derived from the offsets alone, so that an engine that joins equal expressions computes them once for all layers.
+derived from the offsets alone, so that a runtime that joins equal expressions computes them once for all layers.
 
 The recurrence runs as a `Scan` over time, all rows at once. With rows padded to the longest, T, that is T steps on
 [B, H]: good for short rows and for rows of like length. In other batches memory would grow as B T, not as N, and few
@@ -148,7 +148,7 @@ def _padded(name: str, *, products: bool, every_step: bool) -> str:
 
     Args:
         name: of the function.
-        products: besides, p_t = a_t p_{t-1}, in the same way: input p0, outputs p, last_p.
+        products: compute p_t = a_t p_{t-1} as well, in the same way: input p0, outputs p, last_p.
         every_step: give h (and p) at every position; otherwise the last only.
     """
     states = ["h", "p"] if products else ["h"]
@@ -241,10 +241,10 @@ def _chunked(name: str, *, every_step: bool) -> str:
 """
 
 
-# The tokens of the longest row, a scalar of at least 1, and whether to pad. It is apart from its use because engines
-# join equal expressions of the graph itself, but not those within an If.
-_PLAN = f"""{_HEADER}
-Plan (offsets) => (longest, pad) {{
+# The tokens of the longest row, a scalar of at least 1, and whether to pad. It is apart from its use because
+# runtimes join equal expressions of the graph itself, but not those within an If.
+_LAYOUT = f"""{_HEADER}
+Layout (offsets) => (longest, pad) {{
     {_CONSTANTS}
     {_ROWS}
     longest_or_zero = ReduceMax <keepdims: int = 0> (lengths)
@@ -263,9 +263,9 @@ Plan (offsets) => (longest, pad) {{
 
 
 # h_t = a_t h_{t-1} + b_t at every token, and the last; at the last alone. Padded, or in chunks.
-# Places are told from what the If gives, though that is known before: in OpenVINO's CPU plugin (2026.4), what reads a
-# result of an If reads other memory whenever the result grows, unless shapes that depend on the If's results come
-# between.
+# Places are computed from the If's result, though they are known before: in OpenVINO's CPU plugin (2026.4), a node that
+# reads a result of an If reads other memory whenever the result grows, unless shapes that depend on the If's results
+# come between.
 _RECURRENCES = [
     f"""{_HEADER}
 Recurrence (a, b, offsets, longest, pad, h0) => (h, last_h) {{
@@ -302,8 +302,8 @@ RecurrenceLast (a, b, offsets, longest, pad, h0) => (last_h) {{
 
 
 # With t = tanh(u / 2), -expm1(u) = 2 t / (t - 1): no cancellation near u = 0, no overflow far from it.
-# Sigmoid as 1 / (1 + exp(-x)): engines' own is exact to an absolute error only, and a small r would be lost.
-# The condition is a constant of each node, so that engines drop the other branch when they load the file.
+# Sigmoid as 1 / (1 + exp(-x)): runtimes' own is exact to an absolute error only, and a small r would be lost.
+# The condition is a constant of each node, so that runtimes drop the other branch when they load the file.
 _GATED_SCAN = f"""{_HEADER}
 {GATED_SCAN} <{LAST_ONLY}> (x, gates, z, decay, offsets_in, h0) => (y, last_h) {{
     offsets = Cast <to: int = 7> (offsets_in)
@@ -329,7 +329,7 @@ _GATED_SCAN = f"""{_HEADER}
     b = Mul (beta, x)
     z_gate = Sigmoid (z)
     gate = Mul (z, z_gate)
-    longest, pad = {DOMAIN}.Plan (offsets)
+    longest, pad = {DOMAIN}.Layout (offsets)
     last_only = Constant <value_int: int = @{LAST_ONLY}> ()
     is_last_only = Cast <to: int = 9> (last_only)
     y, last_h = If <
@@ -351,7 +351,7 @@ def local_functions() -> list[FunctionProto]:
 
     With last_only = 1, GatedScan never forms h at every position.
     """
-    texts = [_TOKEN_ROWS, _PADDED_PLACES, _CAUSAL_CONV1D, _PLAN]
+    texts = [_TOKEN_ROWS, _PADDED_PLACES, _CAUSAL_CONV1D, _LAYOUT]
     for every_step, suffix in ((True, ""), (False, "Last")):
         texts += [
             _padded(f"Padded{suffix}", products=False, every_step=every_step),
@@ -363,7 +363,7 @@ def local_functions() -> list[FunctionProto]:
 
 
 def _without_unused(function: FunctionProto) -> FunctionProto:
-    """The function less the nodes of whose outputs nothing is made, in place.
+    """Remove from a function, in place, the nodes whose outputs nothing reads.
 
     The texts share more than each needs, and ONNX Runtime 1.16 to 1.18 computes wrong numbers around such nodes in
     batches after a session's first.
@@ -380,7 +380,7 @@ def _without_unused(function: FunctionProto) -> FunctionProto:
 
 
 def _inputs(node: NodeProto) -> Iterator[str]:
-    """What a node reads, in graphs within it, too."""
+    """The names that a node reads, those read by graphs within it included."""
     yield from node.input
     for attribute in node.attribute:
         yield from (output.name for output in attribute.g.output)

@@ -9,21 +9,21 @@ from contextlib import contextmanager
 
 import onnx
 import torch
+from onnxscript import ir
 from torch import Tensor, nn
 
 import recblr
 from recblr import ops
 from recblr.array_types import Exclude, Items, Offsets, Queries, Scores, States
+from recblr.config import LARGEST_ONNX_FILE
 from recblr.errors import ConfigError, ExportError
-from recblr.export.onnx.external_weights import refer_to_embedding
 from recblr.export.onnx.functions import IR_VERSION, OPSET, local_functions
-from recblr.export.onnx.graph_file import external_initializer
+from recblr.export.onnx.graph_file import INPUT_NAMES, OUTPUT_NAMES, external_initializer
 from recblr.export.onnx.symbolic_ops import SymbolicOps
 from recblr.model import RecBLR
+from recblr.runtime.bundle.opening import MODEL_DATA_FILE
 
-INPUT_NAMES = ("items", "offsets", "state_in", "exclude")
-OUTPUT_NAMES = ("top_items", "top_scores", "state_out")
-LARGEST_MAX_K = 3840  # TensorRT's TopK takes no more, and one file serves every engine
+LARGEST_MAX_K = 3840  # TensorRT's TopK takes no more, and one file serves every runtime
 FINGERPRINT_KEY = "recblr.fingerprint"
 
 _DESCRIPTION = """\
@@ -33,7 +33,7 @@ exclude: pairs of (row, item) that are not ranked.
 top_items, top_scores: best first; -inf where a row has no more items to rank.
 state_out: goes with the row's next items as state_in; its last entries are the row's query vector."""
 
-# What the exporter says of packages and optimisations that do not matter here.
+# They log what the exporter finds about packages and optimisations that do not matter here.
 _CHATTY_LOGGERS = (
     "torch.onnx._internal.exporter._registration",
     "onnxscript.optimizer._constant_folding",
@@ -59,7 +59,7 @@ class InferenceModel(nn.Module):
     def forward(
         self, items: Items, offsets: Offsets, state_in: States, exclude: Exclude
     ) -> tuple[Tensor, Tensor, States]:
-        """As `recblr.runtime.Backend.run`.
+        """Feed each row's items to its state and rank the catalogue, as `recblr.runtime.Backend.run` does.
 
         Args:
             items: int32 [N] 1..V.
@@ -81,7 +81,7 @@ class InferenceModel(nn.Module):
 
 
 def build_graph(model: RecBLR, max_k: int, fingerprint: str) -> onnx.ModelProto:
-    """The model as an ONNX file for every engine.
+    """The model as an ONNX file for every runtime.
 
     Args:
         model: on the CPU; it is put into evaluation mode.
@@ -90,12 +90,12 @@ def build_graph(model: RecBLR, max_k: int, fingerprint: str) -> onnx.ModelProto:
 
     Returns:
         A graph with the inputs and outputs of `InferenceModel.forward`, any N, B >= 1 and M; its nodes of domain
-        "recblr" have a local function each. Of a large model it holds all weights but the items' embedding, see
-        `recblr.export.onnx.external_weights`.
+        "recblr" have a local function each. Of a large model it holds all weights but the items' embedding, which
+        `recblr.export.onnx.graph_file.write_graph` writes to a file of its own.
 
     Raises:
         ConfigError: `max_k` out of range.
-        ExportError: the model's settings do not allow it, see `RecBLRConfig.export_obstacle`.
+        ExportError: the model's settings do not allow it, as `RecBLRConfig.export_obstacle` says.
     """
     if isinstance(max_k, bool) or not isinstance(max_k, int) or not 1 <= max_k <= LARGEST_MAX_K:
         raise ConfigError(f"max-k is {max_k!r}: give a whole number from 1 to {LARGEST_MAX_K}")
@@ -165,14 +165,36 @@ def _trace(inference: InferenceModel) -> onnx.ModelProto:
         )
     if program is None:
         raise ExportError("PyTorch's exporter returned nothing: install another version of torch")
-    refer_to_embedding(program.model, "model.embedding.weight", inference.model)
+    _refer_to_embedding(program.model, "model.embedding.weight", inference.model)
     proto: onnx.ModelProto = program.model_proto
     return proto
 
 
+def _refer_to_embedding(graph: ir.Model, name: str, model: RecBLR) -> None:
+    """Let a large model's graph name the embedding's file instead of holding the embedding; leave a smaller one alone.
+
+    Args:
+        graph: as PyTorch's exporter gives it.
+        name: of the embedding in it.
+        model: that was exported.
+
+    Raises:
+        ExportError: the exporter gives the embedding another name.
+    """
+    if sum(weight.nbytes for weight in model.parameters()) <= LARGEST_ONNX_FILE:  # of model.onnx
+        return
+    value = graph.graph.initializers.get(name)
+    if value is None:
+        raise ExportError(f"PyTorch's exporter gave the graph no initializer {name}: install another version of torch")
+    weight = model.embedding.weight
+    value.const_value = ir.ExternalTensor(
+        MODEL_DATA_FILE, 0, weight.nbytes, ir.DataType.FLOAT, shape=ir.Shape(weight.shape), name=name
+    )
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep from the terminal what the exporter says to its developers."""
+    """Keep the exporter's notes to its developers from the terminal."""
     loggers = [logging.getLogger(name) for name in _CHATTY_LOGGERS]
     levels = [logger.level for logger in loggers]
     try:
@@ -187,7 +209,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _strip_origins(proto: onnx.ModelProto) -> None:
-    """Take out where in which source file each node came from: it names folders of this machine."""
+    """Remove the source files that the exporter notes for each node: they name folders of this machine."""
     graph = proto.graph
     del proto.metadata_props[:]
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):

@@ -26,7 +26,7 @@ class SymbolicOps:
     def causal_conv1d(
         self, x: Inner, weight: ConvWeight, bias: Channels, offsets: Offsets, tail: ConvTail
     ) -> tuple[Inner, ConvTail]:
-        """See `recblr.ops.SequenceOps.causal_conv1d`."""
+        """Causal convolution and SiLU as one node: y [N, H] in x's dtype, the new tail [B, K-1, H] in tail's."""
         if weight.shape[1] == 1:
             # Not weight.T, which the exporter would keep in place of the [H, 1] that the native library reads.
             return F.silu((x[:, :, None] * weight).squeeze(2) + bias), tail
@@ -49,7 +49,7 @@ class SymbolicOps:
         h0: Hidden,
         last_only: bool = False,
     ) -> tuple[Inner | Hidden, Hidden]:
-        """See `recblr.ops.SequenceOps.gated_scan`."""
+        """Gated recurrence as one node: y [N, H], or [B, H] if `last_only`, in x's dtype; last_h [B, H] in h0's."""
         y, last_h = torch.onnx.ops.symbolic_multi_out(
             f"{DOMAIN}::{GATED_SCAN}",
             (x, gates, z, decay, offsets, h0),

@@ -1,1 +1,1 @@
-"""TensorRT engines beside the graph."""
+"""TensorRT plans of the graph."""

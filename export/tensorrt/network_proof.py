@@ -1,6 +1,6 @@
-"""That a parsed network has the types that were asked for, from the network itself.
+"""Proof that a parsed network has the types that were asked for, from the network itself.
 
-Importing this module needs `recblr.runtime.gpu.trt_module.load_tensorrt` to have been called.
+Importing this module needs TensorRT to be loaded, as a `PlanBuilder` does.
 """
 
 from __future__ import annotations
@@ -18,15 +18,12 @@ if TYPE_CHECKING:
 else:
     trt = tensorrt_in_use()
 
-_BUNDLE_NAMES = ("items", "offsets", "exclude", "top_items", "state_in", "state_out", "top_scores")
 _FLOATS = ("state_in", "state_out", "top_scores")  # the others are integers
-# Inputs of the plugins, x first: how many of them are low, by how many there are.
+# How many of a plugin's first inputs are low, by the number of its inputs.
 _N_LOW = {5: 1, 6: 3}
 
 
-def prove_precision(
-    network: trt.INetworkDefinition, precision: Precision, names: Iterable[str] = _BUNDLE_NAMES
-) -> dict[str, Any]:
+def prove_precision(network: trt.INetworkDefinition, precision: Precision, names: Iterable[str]) -> dict[str, Any]:
     """Count layers by type, and check them.
 
     Checked are: the plugins' x, gates, z and y and all products but the catalogue's in the precision asked for; the
@@ -36,7 +33,7 @@ def prove_precision(
     Args:
         network: parsed, strongly typed.
         precision: "fp32", "fp16" or "bf16".
-        names: of the graph's inputs and outputs; those of a bundle's, if not given.
+        names: of the graph's inputs and outputs.
 
     Returns:
         JSON-ready: {"plugins", "products", "layer_norms", "top_k": {type: count}, "inputs", "outputs": {name: type}}.

@@ -1,13 +1,13 @@
-"""What an engine is built for: target, precision, sizes. Checked here, before anything slow begins."""
+"""What a TensorRT plan is built for: target, precision, sizes. Checked here, before anything slow begins."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from recblr.config import LARGEST_TENSOR
 from recblr.errors import ConfigError
 from recblr.runtime.backends.base import Limits
 from recblr.runtime.bundle.plan_section import Extent, Profile
@@ -24,8 +24,8 @@ _COMPUTE_CAPABILITY = re.compile(r"\d{1,2}\.\d")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineSettings:
-    """How an engine is built.
+class PlanSettings:
+    """How a plan is built.
 
     Attributes:
         target: "tensorrt" or "tensorrt-rtx".
@@ -35,8 +35,8 @@ class EngineSettings:
         max_exclusions: M.
         compute_capabilities: of the GPUs to build for, such as "8.9"; none: the builder's choice.
         timing_cache: file that is read if it exists, and written; TensorRT-RTX has none.
-        embed_plugin: put the plugin library into the engine.
-        workspace: MiB of GPU memory that a layer may use while it runs; None: as TensorRT likes.
+        embed_plugin: put the plugin library into the plan.
+        workspace: MiB of GPU memory that a layer may use while it runs; None: all of it.
 
     Raises:
         ConfigError: a setting out of its range, or not of the target.
@@ -80,7 +80,7 @@ class EngineSettings:
 
     @property
     def profile(self) -> Profile:
-        """The sizes that the engine takes: from none, or one row, to the maxima."""
+        """The sizes that the plan takes: from none, or one row, to the maxima."""
 
         def extent(minimum: int, optimum: int, maximum: int) -> Extent:
             return Extent(minimum, min(optimum, maximum), maximum)
@@ -91,27 +91,29 @@ class EngineSettings:
             exclusions=extent(0, _OPT_EXCLUSIONS, self.max_exclusions),
         )
 
-    def triton_profile(self) -> Profile:
-        """The sizes that an engine for Triton takes: at least one token and one exclusion, as Triton sends them.
 
-        Raises:
-            ConfigError: fewer tokens or exclusions than rows, or too many for so many rows.
-        """
-        profile = self.profile
-        rows = self.max_rows
-        for extent, option in ((profile.tokens, "max-tokens"), (profile.exclusions, "max-exclusions")):
-            if extent.maximum < rows:
-                raise ConfigError(
-                    f"{option} is {extent.maximum}: Triton sends at least one per row, and max-rows is {rows}; give at "
-                    "least that"
-                )
-            if extent.maximum * rows > LARGEST_TENSOR:
-                raise ConfigError(
-                    f"max-rows is {rows} and {option} {extent.maximum}: the graph for Triton has a number for each "
-                    f"pair of them, and TensorRT's largest tensor {LARGEST_TENSOR}; give fewer of one"
-                )
-        return Profile(
-            rows=profile.rows,
-            tokens=dataclasses.replace(profile.tokens, minimum=1),
-            exclusions=dataclasses.replace(profile.exclusions, minimum=1),
-        )
+def compute_capability_kinds(trt: ModuleType, capabilities: tuple[str, ...]) -> list[Any]:
+    """TensorRT-RTX's values for compute capabilities such as "8.9".
+
+    Args:
+        trt: the module of TensorRT-RTX; of TensorRT, which has no such values, where there are no capabilities.
+        capabilities: of the GPUs to build for.
+
+    Raises:
+        ConfigError: it builds for others only.
+    """
+    if not capabilities:
+        return []
+    kinds = trt.ComputeCapability.__members__
+    for capability in capabilities:
+        if _kind_name(capability) not in kinds:
+            known = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in kinds if name.startswith("SM"))
+            raise ConfigError(
+                f"compute-capability is {capability}, TensorRT-RTX {trt.__version__} builds for {known}: give one of "
+                "those, or use --target tensorrt on a machine with the GPU"
+            )
+    return [kinds[_kind_name(capability)] for capability in capabilities]
+
+
+def _kind_name(capability: str) -> str:
+    return f"SM{capability.replace('.', '')}"

@@ -1,66 +1,45 @@
-"""The engine of a bundle: built, written beside the graph, and run where there is a GPU."""
+"""The TensorRT plan of a bundle: built, written to the bundle, and run where there is a GPU."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recblr.data import Targets
 from recblr.export.checks.comparison import Reference
 from recblr.export.checks.precision_loss import emulated_loss, precision_loss
-from recblr.export.checks.verify import compare_engine, open_engine
+from recblr.export.checks.verify import compare_plan, open_plan
 from recblr.export.onnx.graph_file import read_graph
-from recblr.export.tensorrt.requirements import require_tensorrt
-from recblr.export.tensorrt.settings import EngineSettings
+from recblr.export.tensorrt.plan_builder import PlanBuilder
+from recblr.export.tensorrt.settings import PlanSettings
 from recblr.plugins import LIBRARY_NAME
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from recblr.runtime.bundle.opening import MODEL_FILE, Bundle, open_bundle
 from recblr.runtime.bundle.plan_section import ENGINE_FILE, NOT_RUN, VERIFIED, EngineSection
 from recblr.runtime.gpu.device import current_gpu
 
-if TYPE_CHECKING:
-    from recblr.export.tensorrt.builder import Progress
 
-
-@dataclass(frozen=True)
-class EngineRequest:
-    """An engine that an export is to build.
-
-    Attributes:
-        settings: what it is built for.
-        progress: told how far TensorRT is.
-        evaluation: users on whom a reduced precision is compared with fp32, in the model's indices; None for none.
-    """
-
-    settings: EngineSettings
-    progress: Progress | None = None
-    evaluation: Targets | None = None
-
-
-def write_engine(folder: Path, max_k: int, request: EngineRequest) -> EngineSection:
-    """Build the engine of a bundle's graph, and write it and the plugin library to the bundle's folder.
+def write_plan(folder: Path, max_k: int, builder: PlanBuilder) -> EngineSection:
+    """Build the plan of a bundle's graph, and write it and the plugin library to the bundle's folder.
 
     Args:
         folder: of the bundle, with its graph.
         max_k: of the graph.
+        builder: for the plan's settings.
 
     Returns:
-        What the manifest says of it; it was not run yet.
+        What the manifest says of the plan; it was not run yet.
 
     Raises:
-        ConfigError, ExportError, BundleError, OutputError: as `recblr.export.tensorrt.builder.build_engine`.
+        ConfigError, ExportError, OutputError: as `PlanBuilder.build`.
     """
-    settings = request.settings
-    library = require_tensorrt(settings)
-    from recblr.export.tensorrt.builder import build_engine
-
+    settings = builder.settings
     path = folder / MODEL_FILE
-    built = build_engine(read_graph(path), settings, library, request.progress, model_path=path)
+    built = builder.build(read_graph(path), path)
     (folder / ENGINE_FILE).write_bytes(built.plan)
-    shutil.copyfile(library, folder / LIBRARY_NAME)
+    shutil.copyfile(builder.library, folder / LIBRARY_NAME)
     gpu = current_gpu()
     return EngineSection(
         file=ENGINE_FILE,
@@ -83,34 +62,38 @@ def write_engine(folder: Path, max_k: int, request: EngineRequest) -> EngineSect
     )
 
 
-def run_engine(folder: Path, section: EngineSection, reference: Reference, request: EngineRequest) -> EngineSection:
-    """Compare the written engine with the reference, where there is a GPU, and measure what its precision costs.
+def run_plan(folder: Path, section: EngineSection, reference: Reference, targets: Targets | None) -> EngineSection:
+    """Compare the written plan with the reference, where there is a GPU, and measure what its precision costs.
 
     Args:
         folder: of the bundle, complete with its manifest.
-        section: what the manifest says so far.
-        reference: is right.
+        section: the plan's entry in the manifest so far.
+        reference: gives the right scores and states.
+        targets: users on whom a reduced precision is compared with fp32, in the model's indices; None for none.
+
+    Returns:
+        The entry with what was found.
 
     Raises:
-        ExportError: the engine differs from the reference.
+        ExportError: the plan's results differ from the reference's.
         BundleError, ConfigError, MissingExtraError: it cannot be opened.
     """
+    if section.precision == "fp32":
+        targets = None
     if current_gpu() is None:
-        evaluation: dict[str, Any] = {}
-        if request.evaluation is not None and section.precision != "fp32":
-            evaluation = emulated_loss(open_bundle(folder), request.settings.precision, request.evaluation)
+        evaluation = {} if targets is None else emulated_loss(open_bundle(folder), section.precision, targets)
         return dataclasses.replace(section, evaluation=evaluation)
-    return _run_on_gpu(open_bundle(folder), section, reference, request)
+    return _run_on_gpu(open_bundle(folder), section, reference, targets)
 
 
-def _run_on_gpu(bundle: Bundle, section: EngineSection, reference: Reference, request: EngineRequest) -> EngineSection:
-    backend = open_engine(bundle)
-    report = compare_engine(bundle, backend, reference)
+def _run_on_gpu(bundle: Bundle, section: EngineSection, reference: Reference, targets: Targets | None) -> EngineSection:
+    backend = open_plan(bundle)
+    report = compare_plan(bundle, backend, reference)
     evaluation: dict[str, Any] = {}
-    if request.evaluation is not None and section.precision != "fp32":
+    if targets is not None:
         full = OnnxRuntimeBackend(bundle.model_path)
-        loss = precision_loss(backend, full, request.evaluation, bundle.initial_state, section.profile.limits)
-        evaluation = {"measured": f"the engine on {report['gpu']}, against fp32 in ONNX Runtime", **loss}
+        loss = precision_loss(backend, full, targets, bundle.initial_state, section.profile.limits)
+        evaluation = {"measured": f"the plan on {report['gpu']}, against fp32 in ONNX Runtime", **loss}
     return dataclasses.replace(
         section,
         proof={**section.proof, "inspector": backend.inspect()},
@@ -120,7 +103,7 @@ def _run_on_gpu(bundle: Bundle, section: EngineSection, reference: Reference, re
     )
 
 
-def _built_for(settings: EngineSettings) -> list[str]:
+def _built_for(settings: PlanSettings) -> list[str]:
     gpu = current_gpu()
     if settings.target == "tensorrt" and gpu is not None:
         return [gpu.compute_capability]

@@ -1,1 +1,1 @@
-"""Model repositories of Triton Inference Server."""
+"""Model repositories for Triton Inference Server."""

@@ -1,6 +1,6 @@
 """The graph as Triton Inference Server batches for it: requests of any length, merged without padding.
 
-Triton concatenates the ragged inputs of the requests in a batch and tells each row's length; rows get their numbers
+Triton concatenates the ragged inputs of the requests in a batch and gives each row's length; rows get their numbers
 only then, and an empty list must not reach it (its copying of a ragged input ends at the first request that has none).
 So this graph, unlike a bundle's, takes lists padded with item 0:
 
@@ -23,7 +23,7 @@ import onnx.parser
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from recblr.errors import ExportError
-from recblr.export.onnx.graph import INPUT_NAMES, OUTPUT_NAMES
+from recblr.export.onnx.graph_file import INPUT_NAMES, OUTPUT_NAMES
 
 TRITON_INPUT_NAMES = ("items", "item_counts", "exclude_items", "exclude_counts", "state_in")
 
@@ -157,7 +157,7 @@ def triton_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     constants = _constants(n_items, dim, state_size)
     queries = _nodes(_QUERIES, {"query_": query})
     at = next(i for i, node in enumerate(graph.node) if node == scoring)
-    _say_that_rows_are_pairs(graph, scoring)
+    _double_rows(graph, scoring)
     nodes = [*_nodes(_BEFORE), *graph.node[:at], *queries, *graph.node[at:], *_nodes(_AFTER)]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -179,8 +179,8 @@ def triton_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     return variant
 
 
-def _say_that_rows_are_pairs(graph: GraphProto, scoring: NodeProto) -> None:
-    """In the shapes of all that does not follow from the scores."""
+def _double_rows(graph: GraphProto, scoring: NodeProto) -> None:
+    """Make "rows" "2 * rows" in the declared shapes of all values that do not follow from the scores."""
     of_scores = set(scoring.output)
     for node in graph.node:
         if of_scores & set(node.input):

@@ -164,10 +164,11 @@ def main(
     In an open loop requests arrive at random times that do not wait for answers, and latency counts from the time a
     request should have been sent. Ctrl-C ends early, with what was measured until then.
     """
-    from recblr.files import check_writable, write_json
+    from recblr.files import check_not_input, check_writable, write_json
     from recblr.runtime import Batching, load
     from recblr.runtime.benchmark.plan import Plan, Result, run
     from recblr.runtime.benchmark.report import json_report, print_table
+    from recblr.runtime.bundle.opening import MANIFEST_FILE
 
     for path in (json_file, plot):
         if path is not None:
@@ -191,6 +192,11 @@ def main(
     batching = Batching(**{name: given[name] for name in BATCHING_NAMES}) if given["batching"] else None
     loaded = load(engine, threads, device, native_ops, batching, backend)
     click.get_current_context().call_on_close(loaded.close)
+    # What the command class knows of are the paths of options, not the other files of a bundle.
+    inputs = [loaded.bundle.path / name for name in (*loaded.bundle.manifest.files, MANIFEST_FILE)]
+    for path in (json_file, plot):
+        if path is not None:
+            check_not_input(path, inputs)
     plan = dataclasses.replace(plan, k=chosen_k(given["k"], loaded.n_items))
     loaded.recommend([], plan.k)  # a wrong k shows at once
     about = plan.n_measurements * (plan.seconds + plan.warm_up)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
+import onnx
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from recblr.checkpoint import Checkpoint
 from recblr.cli import train
@@ -19,6 +23,7 @@ from recblr.config import RecBLRConfig
 from recblr.data import synthetic_interactions, write_interactions
 from recblr.export import cli
 from recblr.export.bundle import export_bundle
+from recblr.export.onnx.graph import build_graph
 from recblr.model import RecBLR
 from recblr.plugins import find_library
 from recblr.runtime.bundle.precisions import Precision
@@ -42,6 +47,27 @@ def _make_model(seed: int = 0, **settings: object) -> RecBLR:
 def make_model() -> MakeModel:
     """Makes a model, in which nothing is zero or near its initial value; settings as in `RecBLRConfig`."""
     return _make_model
+
+
+_graphs: dict[tuple[str, int], bytes] = {}  # by a model's fingerprint and the results per row
+
+
+def _share_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shared(model: RecBLR, max_k: int, fingerprint: str) -> onnx.ModelProto:
+        if (fingerprint, max_k) not in _graphs:
+            _graphs[fingerprint, max_k] = build_graph(model, max_k, fingerprint).SerializeToString()
+        return onnx.ModelProto.FromString(_graphs[fingerprint, max_k])
+
+    monkeypatch.setattr("recblr.export.bundle.build_graph", shared)
+
+
+@pytest.fixture
+def shared_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports of a model in these tests share one graph for each number of results.
+
+    PyTorch's exporter takes seconds, and gives the same graph each time, as a test of graphs shows.
+    """
+    _share_graphs(monkeypatch)
 
 
 CheckpointOf: TypeAlias = Callable[[int], Checkpoint]
@@ -77,7 +103,9 @@ def bundle_of(checkpoint_of: CheckpointOf, tmp_path_factory: pytest.TempPathFact
     @cache
     def export(conv_width: int) -> Path:
         path = tmp_path_factory.mktemp("exported") / "bundle"
-        export_bundle(checkpoint_of(conv_width), path, max_k=20)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            _share_graphs(monkeypatch)
+            export_bundle(checkpoint_of(conv_width), path, max_k=20)
         return path
 
     return export
@@ -97,7 +125,7 @@ class Exported:
     printed: str
 
 
-MakeEngineBundle: TypeAlias = Callable[[Precision], Exported]
+MakePlanBundle: TypeAlias = Callable[[Precision], Exported]
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +148,7 @@ def trained_path(interactions_path: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def plugin_library() -> Path:
-    """The native library, where an engine can be built: it and TensorRT-RTX are here."""
+    """The native library, where a plan can be built: it and TensorRT-RTX are here."""
     # Looked for, not imported: imported before recblr, it lacks the name of its library.
     if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
         pytest.skip("TensorRT-RTX is not installed: pip install 'recblr[tensorrt-rtx]'")
@@ -128,6 +156,45 @@ def plugin_library() -> Path:
     if found is None:
         pytest.skip("librecblr_plugins.so was not built: no C++ compiler at installation")
     return found
+
+
+@pytest.fixture(scope="session")
+def run_export() -> Callable[..., Result]:
+    """Runs recblr-export with the arguments given."""
+    return lambda *arguments: CliRunner().invoke(cli.main, list(map(str, arguments)))
+
+
+@pytest.fixture(scope="session")
+def refusal(run_export: Callable[..., Result]) -> Callable[..., str]:
+    """Runs recblr-export with arguments that it refuses: gives the error, one line, and checks that the status is 1."""
+
+    def refused(*arguments: object) -> str:
+        result = run_export(*arguments)
+        assert result.exit_code == 1, result.output
+        assert result.stdout == ""
+        assert result.stderr.startswith("Error: ")
+        assert result.stderr.count("\n") == 1
+        return result.stderr
+
+    return refused
+
+
+@pytest.fixture(scope="session")
+def export_process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs recblr-export in a process of its own, which sees no GPU: gives the process at its end."""
+
+    def run(*arguments: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [Path(sys.executable).with_name("recblr-export"), *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **variables},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
 
 
 def _hide_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,10 +212,10 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def engine_bundle(
+def plan_bundle(
     plugin_library: Path, trained_path: Path, interactions_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> MakeEngineBundle:
-    """Gives the bundle of `trained_path` with an engine for TensorRT-RTX; not to be changed.
+) -> MakePlanBundle:
+    """Gives the bundle of `trained_path` with a plan for TensorRT-RTX; not to be changed.
 
     Of each precision one is made, as on a machine without a GPU, with 12 results; fp16 and bf16 with evaluation data.
     """
@@ -160,6 +227,7 @@ def engine_bundle(
         options += [] if precision == "fp32" else ["--evaluation-data", interactions_path]
         with pytest.MonkeyPatch.context() as monkeypatch:
             _hide_gpu(monkeypatch)
+            _share_graphs(monkeypatch)
             result = CliRunner().invoke(cli.main, [str(trained_path), "-o", str(path), *map(str, options)])
         assert result.exit_code == 0, result.output
         return Exported(path, result.stdout)

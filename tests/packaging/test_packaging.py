@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("recblr/model.py", "recblr/runtime/engine.py", "recblr/export/cli.py", "recblr/plugins/_library.py")
 LIBRARY = "recblr/plugins/librecblr_plugins.so"
 CMAKE_FOLDER = ROOT / "build" / "wheel" / "cmake"  # of `make wheel`
+TEMPLATES = [f"recblr/export/triton/templates/{path.name}" for path in (ROOT / "export/triton/templates").iterdir()]
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +81,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_four_rooms_and_no_sources_of_the_library(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    assert {*ROOMS, LIBRARY, "recblr/py.typed"} <= set(names)
+    assert {*ROOMS, LIBRARY, "recblr/py.typed", *TEMPLATES} <= set(names)
     assert [name for name in names if name.endswith((".cpp", ".cu", "CMakeLists.txt"))] == []
     assert {name.split("/")[0] for name in names} == {"recblr", re.sub(r"-cp.*|-py.*", ".dist-info", wheel.name)}
 
@@ -194,7 +195,8 @@ def test_the_sdist_holds_each_file_once(tmp_path):
     with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
         members = archive.getmembers()
     names = [member.name.partition("/")[2] for member in members]
-    assert {"recblr/model.py", "runtime/engine.py", "export/cli.py", "plugins/_library.py"} <= set(names)
+    files = {"recblr/model.py", "runtime/engine.py", "export/cli.py", "plugins/_library.py"}
+    assert {*files, *(template.removeprefix("recblr/") for template in TEMPLATES)} <= set(names)
     assert [name for name in names if name.startswith(("recblr/plugins", "recblr/runtime", "recblr/export"))] == []
     assert len(names) == len(set(names))
 

@@ -1,4 +1,4 @@
-"""What fp16 and bf16 cost in ranking quality: --evaluation-data, and the measure itself."""
+"""What fp16 and bf16 cost in ranking quality: the manifest's figures, and the measure itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from click.testing import CliRunner, Result
 
 from recblr.checkpoint import load_checkpoint
 from recblr.data import Sequences, Targets
@@ -19,30 +18,16 @@ from recblr.errors import ConfigError, DataError
 from recblr.evaluation import evaluate, translate_targets
 from recblr.export.bundle import export_bundle
 from recblr.export.checks.precision_loss import emulated_loss, precision_loss
-from recblr.export.cli import main
-from recblr.export.tensorrt.precision import emulated_graph
-from recblr.export.tensorrt.settings import EngineSettings
-from recblr.export.tensorrt.writer import EngineRequest
+from recblr.export.onnx.precision import emulated_graph
+from recblr.export.tensorrt.plan_builder import PlanBuilder
+from recblr.export.tensorrt.settings import PlanSettings
 from recblr.preparation import DataSettings, prepare
 from recblr.runtime import Limits, open_bundle
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from recblr.runtime.bundle.precisions import Precision
 
 # Precision -> .path of the bundle, .printed by recblr-export.
-MakeEngineBundle: TypeAlias = Callable[[Precision], Any]
-
-
-def _run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, list(map(str, arguments)))
-
-
-def _one_line(result: Result) -> str:
-    """The error, after checking that it is one line and the status 1."""
-    assert result.exit_code == 1, result.output
-    assert result.stdout == ""
-    assert result.stderr.startswith("Error: ")
-    assert result.stderr.count("\n") == 1
-    return result.stderr
+MakePlanBundle: TypeAlias = Callable[[Precision], Any]
 
 
 def _evaluation(bundle: Path) -> dict[str, Any]:
@@ -91,17 +76,17 @@ def _ndcg(best: list[list[int]], targets: np.ndarray) -> float:
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_evaluation_data(
-    engine_bundle: MakeEngineBundle, trained_path: Path, interactions_path: Path, precision: Precision
+    plan_bundle: MakePlanBundle, trained_path: Path, interactions_path: Path, precision: Precision
 ) -> None:
     """The manifest's figures against counting by hand, user by user."""
-    bundle = engine_bundle(precision).path
+    bundle = plan_bundle(precision).path
     evaluation = _evaluation(bundle)
     targets = _targets(trained_path, interactions_path)
     graph, initial_state = onnx.load(bundle / "model.onnx"), open_bundle(bundle).initial_state
     low = _best(emulated_graph(graph, precision), targets, initial_state)
     full = _best(graph, targets, initial_state)
 
-    assert evaluation["measured"] == f"{precision} emulated in ONNX Runtime on the CPU, not the engine"
+    assert evaluation["measured"] == f"{precision} emulated in ONNX Runtime on the CPU, not the plan"
     assert evaluation["users"] == len(targets.targets) > 100
     # Batched otherwise, sums differ in the last bits: a near tie of one user in a thousand may fall the other way.
     assert evaluation["top_10_overlap"] == pytest.approx(_overlap(low, full), abs=2e-3)
@@ -111,77 +96,32 @@ def test_evaluation_data(
 
 
 def test_fp32_is_what_recblr_evaluate_measures(
-    engine_bundle: MakeEngineBundle, trained_path: Path, interactions_path: Path
+    plan_bundle: MakePlanBundle, trained_path: Path, interactions_path: Path
 ) -> None:
     measured = evaluate(load_checkpoint(trained_path).model, _targets(trained_path, interactions_path))
-    evaluation = _evaluation(engine_bundle("fp16").path)
+    evaluation = _evaluation(plan_bundle("fp16").path)
     assert evaluation["ndcg@10_fp32"] == pytest.approx(measured.metrics["ndcg@10"], abs=2e-3)
     assert measured.metrics["ndcg@10"] > 0.2  # the model has learnt something that can be lost
 
 
-def test_a_trained_model_loses_little(engine_bundle: MakeEngineBundle) -> None:
-    fp16, bf16 = (_evaluation(engine_bundle(precision).path) for precision in ("fp16", "bf16"))
+def test_a_trained_model_loses_little(plan_bundle: MakePlanBundle) -> None:
+    fp16, bf16 = (_evaluation(plan_bundle(precision).path) for precision in ("fp16", "bf16"))
     assert 1 >= fp16["top_10_overlap"] >= bf16["top_10_overlap"] > 0.95
     assert abs(fp16["ndcg@10_loss"]) <= abs(bf16["ndcg@10_loss"]) < 0.02
 
 
-def test_it_is_printed(engine_bundle: MakeEngineBundle) -> None:
-    exported = engine_bundle("bf16")
-    evaluation = _evaluation(exported.path)
-    assert (
-        f"NDCG@10 {evaluation['ndcg@10']:.4f}, in fp32 {evaluation['ndcg@10_fp32']:.4f}; "
-        f"{evaluation['top_10_overlap']:.2%} of the ten best are the same "
-        "(bf16 emulated in ONNX Runtime on the CPU, not the engine)"
-    ) in exported.printed
-
-
-def test_without_evaluation_data_nothing_is_claimed(engine_bundle: MakeEngineBundle) -> None:
-    exported = engine_bundle("fp32")
+def test_without_evaluation_data_nothing_is_claimed(plan_bundle: MakePlanBundle) -> None:
+    exported = plan_bundle("fp32")
     assert _evaluation(exported.path) == {}
     assert "NDCG" not in exported.printed
 
 
-@pytest.mark.parametrize("options", [("--target", "tensorrt-rtx"), ()], ids=["fp32", "no engine"])
-def test_refused_where_there_is_nothing_to_lose(
-    trained_path: Path, interactions_path: Path, tmp_path: Path, options: tuple[str, ...]
-) -> None:
-    command = (trained_path, "-o", tmp_path / "bundle", "--evaluation-data", interactions_path, *options)
-    assert "evaluation-data is for --precision fp16 and bf16" in _one_line(_run(*command))
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.usefixtures("plugin_library")
-def test_fewer_results_than_are_ranked(trained_path: Path, interactions_path: Path, tmp_path: Path) -> None:
-    options = ("--target", "tensorrt-rtx", "--precision", "fp16", "--max-k", 9)
-    command = (trained_path, "-o", tmp_path / "bundle", "--evaluation-data", interactions_path, *options)
-    assert "max-k is 9: with evaluation data 10 items are ranked, give at least 10" in _one_line(_run(*command))
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.usefixtures("plugin_library")
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (("--item-column", "film"), "has no column 'film'"),
-        (("--min-user-interactions", 1000), "min-user-interactions"),
-        (("--validation-time", 1), "needs both --validation-time and --test-time"),
-    ],
-)
-def test_options_of_the_data_are_used(
-    trained_path: Path, interactions_path: Path, tmp_path: Path, options: tuple[object, ...], reason: str
-) -> None:
-    command = (trained_path, "-o", tmp_path / "bundle", "--target", "tensorrt-rtx", "--precision", "bf16")
-    error = _one_line(_run(*command, "--evaluation-data", interactions_path, *options))
-    assert reason in error
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.usefixtures("plugin_library")
-def test_no_engine_of_so_few_results_by_the_function(trained_path: Path, tmp_path: Path) -> None:
+def test_no_plan_of_so_few_results(trained_path: Path, tmp_path: Path) -> None:
     targets = _rows(Sequences(np.array([1], np.int32), np.array([0, 1])), [2])
-    request = EngineRequest(EngineSettings(target="tensorrt-rtx", precision="fp16"), evaluation=targets)
+    builder = PlanBuilder(PlanSettings(target="tensorrt-rtx", precision="fp16"))
     with pytest.raises(ConfigError, match="max-k is 5: with evaluation data"):
-        export_bundle(load_checkpoint(trained_path), tmp_path / "bundle", 5, request)
+        export_bundle(load_checkpoint(trained_path), tmp_path / "bundle", 5, builder, targets)
 
 
 class TestMeasure:
@@ -260,7 +200,7 @@ class TestMeasure:
         assert 0.9 < report["top_10_overlap"] < 1
         assert report["top_10_overlap"] == pytest.approx(_overlap(low, full), abs=1e-3)
         assert report["ndcg@10"] == pytest.approx(_ndcg(low, targets.targets), abs=1e-3)
-        assert report["measured"] == "bf16 emulated in ONNX Runtime on the CPU, not the engine"
+        assert report["measured"] == "bf16 emulated in ONNX Runtime on the CPU, not the plan"
 
     def test_no_users(self, bundle: Path) -> None:
         nobody = _rows(Sequences(np.empty(0, np.int32), np.zeros(1, np.int64)), [])

@@ -240,9 +240,13 @@ def test_layers_beyond_what_a_file_holds_are_refused(checkpoint: Checkpoint, mon
         build_graph(checkpoint.model, 10, "sha256:0")
 
 
-def test_exporting_is_silent(
-    checkpoint: Checkpoint, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+def test_exporting_again_gives_the_same_graph_in_silence(
+    checkpoint: Checkpoint, bundle: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
-    build_graph(checkpoint.model, 10, "sha256:0")
+    """So that tests of what follows may share one graph."""
+    capfd.readouterr()
+    recwarn.clear()
+    graph = build_graph(checkpoint.model, 20, checkpoint.fingerprint())
     assert capfd.readouterr() == ("", "")
     assert not [str(warning.message) for warning in recwarn]
+    assert graph.SerializeToString(deterministic=True) == (bundle / "model.onnx").read_bytes()

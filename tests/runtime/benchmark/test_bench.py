@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -462,6 +463,25 @@ def test_lengths_from_a_data_file(text_toy: Any, tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_said_in_one_line(toy: Any, options: list[str], message: str) -> None:
     assert message in refusal(invoke("--engine", toy.path, *options))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "items.json", "manifest.json"])
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_the_bundle_is_not_written_over(toy: Any, tmp_path: Path, option: str, name: str) -> None:
+    copied = shutil.copytree(toy.path, tmp_path / "bundle")
+    before = (copied / name).read_bytes()
+    message = refusal(invoke("--engine", copied / "model.onnx", option, copied / name, *QUICK))
+    assert f"writing {copied / name} would destroy the input" in message
+    assert (copied / name).read_bytes() == before
+
+
+def test_the_data_are_not_written_over(toy: Any, tmp_path: Path) -> None:
+    data = tmp_path / "data.csv"
+    data.write_text("user_id,item_id,timestamp\n1,10,1\n1,20,2\n")
+    before = data.read_bytes()
+    message = refusal(invoke("--engine", toy.path, "--data", data, "--json", data, *QUICK))
+    assert f"writing {data} would destroy the input {data}" in message
+    assert data.read_bytes() == before
 
 
 def test_k_is_checked_before_anything_is_measured(toy: Any) -> None:

@@ -57,8 +57,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     from recblr.checkpoint import Checkpoint
     from recblr.config import RecBLRConfig
     from recblr.export.bundle import export_bundle
-    from recblr.export.tensorrt.settings import EngineSettings
-    from recblr.export.tensorrt.writer import EngineRequest
+    from recblr.export.tensorrt.plan_builder import PlanBuilder
+    from recblr.export.tensorrt.settings import PlanSettings
     from recblr.model import RecBLR
     from recblr.vocabulary import ItemVocabulary
 
@@ -69,9 +69,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
             if not name.endswith("decay"):
                 weight.copy_(0.3 * torch.randn(weight.shape, generator=generator) + name.endswith("norm.weight"))
     checkpoint = Checkpoint(model=model, vocabulary=ItemVocabulary(list(range(V)), [1] * V), data={}, metrics={})
-    settings = EngineSettings(target=target, max_rows=LIMITS[0], max_tokens=LIMITS[1], max_exclusions=LIMITS[2])
+    settings = PlanSettings(target=target, max_rows=LIMITS[0], max_tokens=LIMITS[1], max_exclusions=LIMITS[2])
     path = tmp_path_factory.mktemp("engine") / "bundle"
-    export_bundle(checkpoint, path, max_k=MAX_K, engine=EngineRequest(settings))
+    export_bundle(checkpoint, path, max_k=MAX_K, plan_builder=PlanBuilder(settings))
     return open_bundle(path)
 
 

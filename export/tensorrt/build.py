@@ -1,7 +1,7 @@
-"""From a bundle's graph to an engine, with TensorRT or TensorRT-RTX.
+"""From a bundle's graph to a plan, with TensorRT or TensorRT-RTX.
 
-Importing this module needs `recblr.runtime.gpu.trt_module.load_tensorrt` to have been called. Flags are named, never
-numbered: their numbers differ between versions.
+Importing this module needs TensorRT to be loaded, as a `PlanBuilder` does. Flags are named, never numbered: their
+numbers differ between versions.
 """
 
 from __future__ import annotations
@@ -17,24 +17,22 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from recblr.errors import ConfigError, ExportError, short_reason
-from recblr.export.tensorrt.compute_capabilities import compute_capability_kinds
+from recblr.export.onnx.precision import tensorrt_graph
 from recblr.export.tensorrt.network_proof import prove_precision
-from recblr.export.tensorrt.precision import engine_graph
-from recblr.export.tensorrt.profile_shapes import check_tensor_sizes, input_shapes
-from recblr.export.tensorrt.settings import EngineSettings
-from recblr.export.triton.tensor_spec import TensorSpec
+from recblr.export.tensorrt.settings import PlanSettings, compute_capability_kinds
+from recblr.export.tensorrt.tensors import TensorSpec, check_tensor_sizes, input_shapes
 from recblr.files import check_writable, replacing
 from recblr.runtime.bundle.plan_section import Profile
 from recblr.runtime.gpu.trt_module import tensorrt_in_use, title
-from recblr.runtime.gpu.trt_plugins import MessageLog, missing_plugins, register_plugins
+from recblr.runtime.gpu.trt_plugins import MessageLog
 
 if TYPE_CHECKING:
     import tensorrt as trt
 else:
     trt = tensorrt_in_use()
 
-# Told a phase of the build, the phase that it is part of or "", its steps, and how many of them are done; all of them
-# when it ends.
+# Called with a phase of the build, the phase that it is part of or "", the number of its steps, and how many of them
+# are done; all of them when it ends.
 Progress = Callable[[str, str, int, int], None]
 
 _NUMPY_TYPES = {"INT32": "int32", "FLOAT": "float32"}  # `prove_precision` allows no others at a network's ends
@@ -47,17 +45,17 @@ _NO_DRIVER = re.compile(r"cudaError(?:_t)? (?:35|100)\b|CUDA driver version is i
 
 
 @dataclass(frozen=True)
-class BuiltEngine:
-    """An engine, serialized, and what is known of it.
+class BuiltPlan:
+    """A plan, and what TensorRT reports about it.
 
     Attributes:
-        plan: the engine.
+        plan: its bytes.
         version: of TensorRT.
-        seconds: what the build took.
+        seconds: that the build took.
         memory_bytes: of the GPU, for activations of the largest profile, by the builder's account, if it gave one.
         weight_bytes: the same for weights.
         proof: layers and tensors by type, as `prove_precision` counts them.
-        tensors: the network's inputs and outputs, which are the engine's.
+        tensors: the network's inputs and outputs, which are the plan's.
     """
 
     plan: bytes
@@ -69,27 +67,26 @@ class BuiltEngine:
     tensors: tuple[TensorSpec, ...]
 
 
-def build_engine(
+def build_plan(
     model: onnx.ModelProto,
-    settings: EngineSettings,
-    library: Path | None,
+    settings: PlanSettings,
+    library: Path,
     progress: Progress | None = None,
     profile: Profile | None = None,
     model_path: Path | None = None,
-) -> BuiltEngine:
+) -> BuiltPlan:
     """Parse the graph in the precision asked for, prove its types, and build.
 
     Args:
         model: the fp32 graph of a bundle, or its variant for Triton.
         settings: of the target that was loaded.
-        library: with the plugins; None where they are registered already.
-        progress: told how far the build is, from any thread.
-        profile: sizes that the engine takes; None for those of `settings`.
-        model_path: the bundle's ONNX file, where an embedding that is not in `model` lies beside it.
+        library: the plugin library, which is registered already.
+        progress: called while the plan is built, from any thread.
+        profile: sizes that the plan takes; None for those of `settings`.
+        model_path: the bundle's ONNX file, if `model` names another file of its folder for its embedding.
 
     Raises:
-        ExportError: TensorRT cannot parse or build; the message says why, as far as TensorRT told.
-        BundleError: the plugin library is missing or refused.
+        ExportError: TensorRT cannot parse or build; the message gives TensorRT's reason, if it gave one.
         ConfigError: a setting that this version of TensorRT does not have, or a timing cache that cannot be read or
             is another's.
         OutputError: the timing cache cannot be written.
@@ -100,17 +97,10 @@ def build_engine(
         profile = settings.profile
     check_tensor_sizes(model, profile)
     log = MessageLog()
-    if library is not None:
-        register_plugins(library, log)
-    if missing := missing_plugins():
-        raise ExportError(
-            f"{title(settings.target)} knows no {', '.join(missing)}: the plugin library is missing; "
-            "install a C++ compiler and reinstall recblr, or name a built one in RECBLR_PLUGINS_LIBRARY"
-        )
     started = time.perf_counter()
     builder = trt.Builder(log)
     network = builder.create_network(_strongly_typed())
-    parser = _parse(engine_graph(model, settings.precision), model_path, network, log)
+    parser = _parse(tensorrt_graph(model, settings.precision), model_path, network, log)
     proof = prove_precision(network, settings.precision, [v.name for v in (*model.graph.input, *model.graph.output)])
     tensors = _tensors(network)
     config = builder.create_builder_config()
@@ -126,7 +116,7 @@ def build_engine(
         raise ExportError(_why_not_built(log, settings))
     if settings.timing_cache is not None:
         _write_timing_cache(config, settings.timing_cache)
-    return BuiltEngine(
+    return BuiltPlan(
         plan=bytes(plan),
         version=str(trt.__version__),
         seconds=time.perf_counter() - started,
@@ -164,14 +154,12 @@ def _why_not_parsed(parser: trt.OnnxParser, log: MessageLog) -> str:
     return f" in {operation} {error.node_name()} ({reason}): try another version"
 
 
-def _configure(config: trt.IBuilderConfig, settings: EngineSettings, library: Path | None) -> None:
+def _configure(config: trt.IBuilderConfig, settings: PlanSettings, library: Path) -> None:
     config.clear_flag(trt.BuilderFlag.TF32)  # fp32 means fp32
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or the engine inspector says no types
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or the engine inspector shows no types
     if settings.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace * 2**20)
     if settings.embed_plugin:
-        if library is None:
-            raise ConfigError("the plugin library to embed is not known: name it in RECBLR_PLUGINS_LIBRARY")
         config.plugins_to_serialize = [str(library)]
     if settings.compute_capabilities:
         _set_compute_capabilities(config, settings.compute_capabilities)
@@ -196,10 +184,10 @@ def _read_timing_cache(path: Path) -> bytes:
 def _set_compute_capabilities(config: Any, capabilities: tuple[str, ...]) -> None:
     # Any: only TensorRT-RTX has this, which has no stubs.
     config.num_compute_capabilities = len(capabilities)
-    for index, kind in enumerate(compute_capability_kinds(capabilities)):
+    for index, kind in enumerate(compute_capability_kinds(trt, capabilities)):
         if not config.set_compute_capability(kind, index):
             raise ConfigError(
-                f"TensorRT-RTX refuses compute-capability {capabilities[index]} beside the others: leave it out"
+                f"TensorRT-RTX refuses compute-capability {capabilities[index]} together with the others: leave it out"
             )
 
 
@@ -223,9 +211,9 @@ def _tensor(tensor: trt.ITensor, is_input: bool) -> TensorSpec:
     return TensorSpec(tensor.name, _NUMPY_TYPES[tensor.dtype.name], tuple(shape), is_input)
 
 
-def _why_not_built(log: MessageLog, settings: EngineSettings) -> str:
+def _why_not_built(log: MessageLog, settings: PlanSettings) -> str:
     said = " ".join(log.problems)
-    head = f"{title(settings.target)} {trt.__version__} did not build the engine"
+    head = f"{title(settings.target)} {trt.__version__} did not build the plan"
     if _NO_DRIVER.search(said):
         return f"{head}, it found no GPU with a CUDA driver: build where the GPU is, or use --target tensorrt-rtx"
     if "workspace" in said and settings.workspace is not None:
@@ -251,7 +239,7 @@ def _logged(pattern: re.Pattern[str], log: MessageLog) -> int | None:
 
 
 class _ProgressMonitor(trt.IProgressMonitor):
-    """Passes on how far TensorRT is. What is raised must not pass through TensorRT: it is kept, and the build ended."""
+    """Reports the build's phases. An exception must not pass through TensorRT: it is kept, and the build is ended."""
 
     def __init__(self, progress: Progress | None) -> None:
         trt.IProgressMonitor.__init__(self)
@@ -261,23 +249,23 @@ class _ProgressMonitor(trt.IProgressMonitor):
         self._interruption: BaseException | None = None
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-        """Called by TensorRT."""
+        """Called by TensorRT when a phase begins."""
         with self._lock:
             self._phases[phase_name] = (parent_phase or "", num_steps)
-        self._tell(phase_name, 0)
+        self._report(phase_name, 0)
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        """Called by TensorRT; False ends the build."""
-        self._tell(phase_name, step + 1)
+        """Called by TensorRT after each step of a phase; the answer False ends the build."""
+        self._report(phase_name, step + 1)
         return self._interruption is None
 
     def phase_finish(self, phase_name: str) -> None:
-        """Called by TensorRT."""
+        """Called by TensorRT when a phase ends."""
         with self._lock:
             _, steps = self._phases.get(phase_name, ("", 0))
-        self._tell(phase_name, steps)
+        self._report(phase_name, steps)
 
-    def _tell(self, phase: str, done: int) -> None:
+    def _report(self, phase: str, done: int) -> None:
         try:
             with self._lock:
                 parent, steps = self._phases.get(phase, ("", 0))
@@ -287,6 +275,6 @@ class _ProgressMonitor(trt.IProgressMonitor):
             self._interruption = error
 
     def raise_interruption(self) -> None:
-        """Raise what ended the build, if anything did."""
+        """Raise the exception that ended the build, if one did."""
         if self._interruption is not None:
             raise self._interruption

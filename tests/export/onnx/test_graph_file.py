@@ -21,10 +21,12 @@ from recblr.errors import BundleError
 from recblr.export import cli
 from recblr.export.bundle import export_bundle
 from recblr.export.checks.precision_loss import emulated_loss
-from recblr.export.onnx import external_weights
+from recblr.export.onnx import graph as graph_module
 from recblr.export.onnx.graph import build_graph
-from recblr.export.tensorrt.settings import EngineSettings
-from recblr.export.tensorrt.writer import EngineRequest, write_engine
+from recblr.export.tensorrt.plan_builder import PlanBuilder
+from recblr.export.tensorrt.settings import PlanSettings
+from recblr.export.tensorrt.writer import write_plan
+from recblr.export.triton.plan import triton_plan_builder
 from recblr.export.triton.repository import write_repository
 from recblr.runtime import Backend, load, open_bundle
 from recblr.runtime.backends.catalogue import Catalogue
@@ -38,7 +40,7 @@ from recblr.runtime.bundle.precisions import PRECISIONS, Precision
 def lowered() -> Iterator[None]:
     """All weights of the model of these tests are more than a file holds."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(external_weights, "LARGEST_ONNX_FILE", 1000)
+        monkeypatch.setattr(graph_module, "LARGEST_ONNX_FILE", 1000)
         yield
 
 
@@ -95,7 +97,7 @@ def test_a_model_that_one_file_holds_has_one(
     checkpoint: Checkpoint, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = sum(weight.nbytes for weight in checkpoint.model.parameters())
-    monkeypatch.setattr(external_weights, "LARGEST_ONNX_FILE", size)
+    monkeypatch.setattr(graph_module, "LARGEST_ONNX_FILE", size)
     graph = build_graph(checkpoint.model, 20, checkpoint.fingerprint())
     assert graph.SerializeToString(deterministic=True) == (bundle / "model.onnx").read_bytes()
 
@@ -129,12 +131,12 @@ def test_verify(large: Path) -> None:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_tensorrt(bundle: Path, large: Path, plugin_library: Path, tmp_path: Path, precision: Precision) -> None:
-    """Its parser finds the embedding; but for how long it took, it says the same of both engines."""
-    settings = EngineSettings(target="tensorrt-rtx", precision=precision)
+    """Its parser finds the embedding; but for how long it took, it says the same of both plans."""
+    settings = PlanSettings(target="tensorrt-rtx", precision=precision)
     sections = []
     for path in (bundle, large):
         copied = Path(shutil.copytree(path, tmp_path / path.parent.name))
-        section = write_engine(copied, 20, EngineRequest(settings))
+        section = write_plan(copied, 20, PlanBuilder(settings))
         assert (copied / section.file).stat().st_size > 10_000
         sections.append(dataclasses.replace(section, build_seconds=0))
     assert sections[0] == sections[1]
@@ -174,10 +176,9 @@ def test_triton(bundle: Path, large: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("plugin_library")
-def test_triton_with_an_engine(large: Path, tmp_path: Path) -> None:
-    from recblr.export.triton.engine import engine_builder
+def test_triton_with_a_plan(large: Path, tmp_path: Path) -> None:
 
-    write_repository(large, tmp_path / "models", engine_builder(EngineSettings(target="tensorrt-rtx")))
+    write_repository(large, tmp_path / "models", triton_plan_builder(PlanBuilder(PlanSettings(target="tensorrt-rtx"))))
     assert {path.name for path in (tmp_path / "models/recblr/1").iterdir()} == {"model.plan"}
 
 

@@ -1,6 +1,6 @@
-"""The graph of an engine in reduced precision, derived from a bundle's fp32 graph.
+"""The graph of a TensorRT plan in reduced precision, derived from a bundle's fp32 graph.
 
-Engines are strongly typed: every tensor has the type that the graph says. In fp16 or bf16 (low) are
+Plans are strongly typed: every tensor has the type that the graph says. In fp16 or bf16 (low) are
 
 - weights, inputs and outputs of the dense products, and what lies between two of them: SiLU, splits;
 - x, gates, z and y of `recblr::CausalConv1d` and `recblr::GatedScan`.
@@ -32,7 +32,7 @@ _LOW_INPUTS = {CAUSAL_CONV1D: (0,), GATED_SCAN: (0, 1, 2)}
 _LOW_OUTPUTS = {CAUSAL_CONV1D: (0,), GATED_SCAN: (0,)}
 
 
-def engine_graph(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
+def tensorrt_graph(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
     """The graph that TensorRT parses: in `precision`, and without the local functions.
 
     TensorRT's parser prefers a local function to a plugin of the same name; without it the nodes become plugins.
@@ -52,9 +52,9 @@ def engine_graph(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProt
 
 
 def emulated_graph(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
-    """The fp32 graph, local functions included, with every value rounded that is low in `engine_graph`.
+    """The fp32 graph, local functions included, with every value rounded that is low in `tensorrt_graph`.
 
-    It gives on any ONNX runtime what an engine would that multiplies low numbers, adds in fp32 and rounds results.
+    It gives on any ONNX runtime what a plan would that multiplies low numbers, adds in fp32 and rounds results.
 
     Raises:
         ExportError: a weight that fp16 cannot hold.
@@ -164,7 +164,7 @@ class _Lowering:
         return self._made[key]
 
     def _mark(self, node: NodeProto, place: int) -> None:
-        """Make an output low; emulated, what reads it reads its rounded value."""
+        """Note that an output of a node is low; in the emulation, add the nodes that round it."""
         name = node.output[place]
         self._low.add(name)
         if self._emulated and node.op_type != "Split":  # whose parts are rounded as the whole is
