@@ -38,7 +38,7 @@ from recblr.model import RecBLR
 from recblr.plugins.cpus import usable_cpu_numbers, usable_cpus
 from recblr.preparation import DataSettings, prepare
 from recblr.runtime import Backend, Batcher, Batching, Engine, load
-from recblr.runtime.batching.batcher import CPU_CALLERS_PER_WORKER, CPU_PREFERRED
+from recblr.runtime.batching.settings import CPU_CALLERS_PER_WORKER, CPU_PREFERRED
 from recblr.vocabulary import ItemVocabulary
 
 N_ITEMS = 3416

@@ -25,15 +25,15 @@ from recblr.export.onnx.graph import build_graph, initializer_names
 from recblr.export.tensorrt.requirements import require_tensorrt
 from recblr.export.tensorrt.writer import EngineRequest, run_engine, write_engine
 from recblr.files import replacing_directory, write_text
-from recblr.runtime.bundle.opening import (
+from recblr.runtime.bundle.manifest import (
     INITIAL_STATE_FILE,
     ITEMS_FILE,
     MODEL_FILE,
     Manifest,
     file_entry,
-    is_bundle,
     write_manifest,
 )
+from recblr.runtime.bundle.opening import is_bundle
 
 DEFAULT_MAX_K = 100
 
@@ -104,12 +104,12 @@ def export_bundle(
             parity=parity,
             metrics=checkpoint.metrics,
             data=checkpoint.data,
-            engine=None if section is None else section.to_dict(),
+            plan=None if section is None else section.to_dict(),
         )
         write_manifest(folder, manifest)
         if engine is not None and section is not None:
             section = run_engine(folder, section, PyTorchReference(model, max_k), engine)
-            manifest = dataclasses.replace(manifest, engine=section.to_dict())
+            manifest = dataclasses.replace(manifest, plan=section.to_dict())
             write_manifest(folder, manifest)
     return dict(vars(manifest))
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Generator, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -18,12 +18,12 @@ from recblr.array_types import (
 )
 from recblr.errors import BundleError, ConfigError, RequestError
 from recblr.item_ids import IdType
-from recblr.runtime.backends.base import Backend, LeasingBackend, Limits
-from recblr.runtime.backends.catalogue import FEWEST_INDEXED, Catalogue
-from recblr.runtime.backends.catalogue_backend import CatalogueBackend
+from recblr.runtime.backends.base import Backend
+from recblr.runtime.backends.catalogue import FEWEST_INDEXED, Catalogue, CatalogueBackend
 from recblr.runtime.batching.batcher import Batcher
 from recblr.runtime.batching.worker import run_rows
 from recblr.runtime.bundle.opening import Bundle
+from recblr.runtime.gpu.state_pool import DeviceStates, LeasingBackend
 from recblr.runtime.inputs import (
     Exclude,
     Only,
@@ -35,6 +35,7 @@ from recblr.runtime.inputs import (
     encode_rows,
     prepare_states,
 )
+from recblr.runtime.limits import Limits
 from recblr.runtime.ranking import Ranking, rank_found, rank_popular
 from recblr.runtime.request import (
     CatalogueRun,
@@ -45,9 +46,6 @@ from recblr.runtime.request import (
     pairs,
     ragged,
 )
-
-if TYPE_CHECKING:
-    from recblr.runtime.gpu.state_pool import DeviceStates
 
 _Result: TypeAlias = tuple[TopItemsArray, TopScoresArray, StatesArray]
 _T = TypeVar("_T")

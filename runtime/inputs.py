@@ -9,11 +9,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from recblr.array_types import ItemId, ItemsArray, StatesArray
+from recblr.array_types import ItemId, ItemsArray, StateArray, StatesArray
 from recblr.errors import RequestError, shown
 from recblr.item_ids import is_sequence
 from recblr.runtime.allow_list import AllowList
-from recblr.runtime.bundle.opening import StateArray
 from recblr.vocabulary import ItemVocabulary
 
 ItemIds: TypeAlias = Sequence[ItemId] | np.ndarray

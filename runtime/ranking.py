@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float32
 
-from recblr.array_types import ItemId, TopItemsArray, TopScoresArray
+from recblr.array_types import ItemId, RankedScoresArray, TopItemsArray, TopScoresArray
 from recblr.errors import RequestError
 from recblr.runtime.bundle.opening import Bundle
 from recblr.runtime.request import EngineRequest
 from recblr.vocabulary import ItemVocabulary
-
-ScoresArray: TypeAlias = Float32[np.ndarray, "n"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,14 +18,14 @@ class Ranking:
     """The best items for one row.
 
     Attributes:
-        items: n <= k item ids, best first; fewer than k where exclusions and allow-list leave no more.
-        scores: float32 [n], descending; equal ones in the order of the model's indices.
+        items: the item ids, best first: k of them, fewer where exclusions and allow-list leave no more.
+        scores: float32, one for each item, descending; equal ones in the order of the model's indices.
         unknown: how many of the row's item ids the model does not know; they were skipped.
         popular: nothing is known of the user, so these are the most popular items, and scores their counts.
     """
 
     items: list[ItemId]
-    scores: ScoresArray
+    scores: RankedScoresArray
     unknown: int
     popular: bool
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
-from recblr.runtime.backends.base import Limits
+from recblr.runtime.limits import Limits
 
 if TYPE_CHECKING:
     from recblr.runtime.gpu.slots import Lease

@@ -11,7 +11,7 @@ from recblr.config import LARGEST_ONNX_FILE
 from recblr.errors import ExportError
 from recblr.export.onnx.graph_file import external_initializer
 from recblr.model import RecBLR
-from recblr.runtime.bundle.opening import MODEL_DATA_FILE, MODEL_FILE
+from recblr.runtime.bundle.manifest import MODEL_DATA_FILE, MODEL_FILE
 
 _PIECE = 2**26
 

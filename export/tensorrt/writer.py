@@ -17,9 +17,10 @@ from recblr.export.tensorrt.requirements import require_tensorrt
 from recblr.export.tensorrt.settings import EngineSettings
 from recblr.plugins import LIBRARY_NAME
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from recblr.runtime.bundle.opening import MODEL_FILE, Bundle, open_bundle
-from recblr.runtime.bundle.plan_section import ENGINE_FILE, NOT_RUN, VERIFIED, EngineSection
-from recblr.runtime.gpu.device import current_gpu
+from recblr.runtime.bundle.manifest import MODEL_FILE
+from recblr.runtime.bundle.opening import Bundle, open_bundle
+from recblr.runtime.bundle.plan_section import NOT_RUN, PLAN_FILE, VERIFIED, PlanSection
+from recblr.runtime.gpu.cuda import current_gpu
 
 if TYPE_CHECKING:
     from recblr.export.tensorrt.builder import Progress
@@ -40,7 +41,7 @@ class EngineRequest:
     evaluation: Targets | None = None
 
 
-def write_engine(folder: Path, max_k: int, request: EngineRequest) -> EngineSection:
+def write_engine(folder: Path, max_k: int, request: EngineRequest) -> PlanSection:
     """Build the engine of a bundle's graph, and write it and the plugin library to the bundle's folder.
 
     Args:
@@ -59,11 +60,11 @@ def write_engine(folder: Path, max_k: int, request: EngineRequest) -> EngineSect
 
     path = folder / MODEL_FILE
     built = build_engine(read_graph(path), settings, library, request.progress, model_path=path)
-    (folder / ENGINE_FILE).write_bytes(built.plan)
+    (folder / PLAN_FILE).write_bytes(built.plan)
     shutil.copyfile(library, folder / LIBRARY_NAME)
     gpu = current_gpu()
-    return EngineSection(
-        file=ENGINE_FILE,
+    return PlanSection(
+        file=PLAN_FILE,
         target=settings.target,
         version=built.version,
         precision=settings.precision,
@@ -83,7 +84,7 @@ def write_engine(folder: Path, max_k: int, request: EngineRequest) -> EngineSect
     )
 
 
-def run_engine(folder: Path, section: EngineSection, reference: Reference, request: EngineRequest) -> EngineSection:
+def run_engine(folder: Path, section: PlanSection, reference: Reference, request: EngineRequest) -> PlanSection:
     """Compare the written engine with the reference, where there is a GPU, and measure what its precision costs.
 
     Args:
@@ -103,7 +104,7 @@ def run_engine(folder: Path, section: EngineSection, reference: Reference, reque
     return _run_on_gpu(open_bundle(folder), section, reference, request)
 
 
-def _run_on_gpu(bundle: Bundle, section: EngineSection, reference: Reference, request: EngineRequest) -> EngineSection:
+def _run_on_gpu(bundle: Bundle, section: PlanSection, reference: Reference, request: EngineRequest) -> PlanSection:
     backend = open_engine(bundle)
     report = compare_engine(bundle, backend, reference)
     evaluation: dict[str, Any] = {}

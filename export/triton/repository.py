@@ -29,7 +29,8 @@ from recblr.export.triton.graph import triton_graph
 from recblr.export.triton.templates import CONFIG, ENGINE_NOTES, IMPLICIT_STATE, ONNX_NOTES, README, WARMUP
 from recblr.export.triton.tensor_spec import TensorSpec
 from recblr.files import check_replaceable, replacing_directory, write_text
-from recblr.runtime.bundle.opening import ITEMS_FILE, MODEL_DATA_FILE, MODEL_FILE, Bundle, open_bundle
+from recblr.runtime.bundle.manifest import ITEMS_FILE, MODEL_DATA_FILE, MODEL_FILE
+from recblr.runtime.bundle.opening import Bundle, open_bundle
 
 MODEL_NAME = "recblr"
 _KIND = "model repository of recblr-export"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args, runtime_checkable
 
-if TYPE_CHECKING:  # so that naming `Limits` needs no NumPy
+if TYPE_CHECKING:  # so that the commands' options, which name backends, need no NumPy
     from recblr.array_types import (
         ExcludeArray,
         ItemsArray,
@@ -15,28 +14,9 @@ if TYPE_CHECKING:  # so that naming `Limits` needs no NumPy
         TopItemsArray,
         TopScoresArray,
     )
-    from recblr.runtime.gpu.slots import Lease
-    from recblr.runtime.gpu.state_pool import DeviceStates
 
-EngineName: TypeAlias = Literal["auto", "native", "onnxruntime", "tensorrt"]
-ENGINES: tuple[EngineName, ...] = get_args(EngineName)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The most that one run of a graph is given; larger requests are split, and their results do not change.
-
-    Attributes:
-        rows: B.
-        tokens: N; a longer row is fed in pieces, through its state.
-        exclusions: M, of several rows together; the list of one row is never split.
-    """
-
-    # Enough to keep every core busy, while memory stays bounded: the widest activation of the paper's model,
-    # [N, 2H] with H = 128, is 64 MiB.
-    rows: int = 256
-    tokens: int = 65_536
-    exclusions: int = 65_536
+BackendName: TypeAlias = Literal["auto", "native", "onnxruntime", "tensorrt"]
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 
 
 class Backend(Protocol):
@@ -107,25 +87,3 @@ def advance(backend: Backend, items: ItemsArray, offsets: OffsetsArray, state_in
         return backend.advance(items, offsets, state_in)
     no_pairs = offsets[:0].reshape(0, 2)
     return backend.run(items, offsets, state_in, no_pairs)[2]
-
-
-@runtime_checkable
-class LeasingBackend(Protocol):
-    """A backend that also keeps states on the GPU; see `recblr.runtime.gpu.backend.TensorRTBackend`."""
-
-    def device_states(self, max_bytes: int) -> DeviceStates:
-        """A pool for them."""
-        ...
-
-    def run_leased(
-        self,
-        items: ItemsArray,
-        offsets: OffsetsArray,
-        states: DeviceStates,
-        lease: Lease,
-        exclude: ExcludeArray,
-        *,
-        fetch: bool = False,
-    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-        """As `Backend.run`, on states that stay there."""
-        ...

@@ -1,22 +1,30 @@
-"""A bundle's catalogue: ranking any number of items, or an allow-list of them, for users' query vectors."""
+"""A bundle's catalogue: ranks any number of items, or an allow-list of them, for users' query vectors.
+
+Where the catalogue is large, `CatalogueBackend` ranks with it in place of the graph.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float32
 
-from recblr.array_types import ExcludeArray, ItemsArray, TopItemsArray, TopScoresArray
+from recblr.array_types import (
+    EmbeddingArray,
+    ExcludeArray,
+    ItemsArray,
+    OffsetsArray,
+    QueriesArray,
+    StatesArray,
+    TopItemsArray,
+    TopScoresArray,
+)
 from recblr.errors import RequestError
 from recblr.plugins import top_items as native
 from recblr.plugins.item_index import ItemIndex
-from recblr.runtime.bundle.onnx_weights import map_item_embedding
+from recblr.runtime.backends.base import Backend, advance
+from recblr.runtime.bundle.onnx_file import map_item_embedding
 from recblr.runtime.bundle.opening import Bundle
-
-QueriesArray: TypeAlias = Float32[np.ndarray, "B D"]
-EmbeddingArray: TypeAlias = Float32[np.ndarray, "V+1 D"]
 
 # Of fewer items an index gains nothing.
 FEWEST_INDEXED = 8_192
@@ -97,6 +105,52 @@ class Catalogue:
         except ValueError as error:
             raise RequestError(str(error)) from error
         return native.run(request) if self._is_native else _rank_with_numpy(request)
+
+
+class CatalogueBackend:
+    """A `recblr.runtime.Backend` in front of another, whose graph it does not let rank.
+
+    The graph's own ranking holds B x V scores at once; this one needs memory for B x k.
+
+    Attributes:
+        catalogue: what ranks.
+    """
+
+    def __init__(self, backend: Backend, catalogue: Catalogue, max_k: int) -> None:
+        """Join what computes states and what ranks.
+
+        Args:
+            backend: runs the bundle's graph.
+            catalogue: of the same bundle.
+            max_k: results per row.
+        """
+        self._backend = backend
+        self.catalogue = catalogue
+        self._max_k = max_k
+
+    @property
+    def description(self) -> str:
+        """What runs the graph, for people."""
+        return f"{self._backend.description}, ranking in bounded memory"
+
+    def run(
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
+    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
+        """See `recblr.runtime.Backend.run`."""
+        return self.run_best(items, offsets, state_in, exclude, self._max_k)
+
+    def run_best(
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
+    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
+        """See `recblr.runtime.backends.base.BestBackend.run_best`."""
+        states = self.advance(items, offsets, state_in)
+        queries = states[:, -self.catalogue.dim :]
+        top_items, top_scores = self.catalogue.top_items(queries, min(k, self._max_k), exclude)
+        return top_items, top_scores, states
+
+    def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
+        """See `recblr.runtime.backends.base.StatesBackend.advance`."""
+        return advance(self._backend, items, offsets, state_in)
 
 
 def _rank_with_numpy(request: native.TopItemsRequest) -> tuple[TopItemsArray, TopScoresArray]:

@@ -17,7 +17,7 @@ from recblr.array_types import (
 )
 from recblr.plugins import model as native
 from recblr.runtime.backends.threads import check_threads, on_cpu
-from recblr.runtime.bundle.onnx_weights import map_weights
+from recblr.runtime.bundle.onnx_file import map_weights
 from recblr.runtime.bundle.opening import Bundle
 
 _NORM_EPSILON = 1e-12  # of the graph's layer norms

@@ -24,8 +24,7 @@ from recblr.errors import BundleError, ConfigError, short_reason
 from recblr.plugins import PluginLibraryError, load_library
 from recblr.runtime.backends.threads import check_threads, on_cpu
 from recblr.runtime.bundle.external_data import external_files
-from recblr.runtime.bundle.onnx_functions import without_functions
-from recblr.runtime.bundle.onnx_ranking import without_ranking
+from recblr.runtime.bundle.onnx_file import without_functions, without_ranking
 
 Device: TypeAlias = Literal["cpu", "cuda"]
 Ops: TypeAlias = Literal["native", "functions"]

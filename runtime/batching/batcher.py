@@ -16,26 +16,15 @@ import numpy as np
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
 from recblr.errors import ConfigError, ForkError, RecblrError, RequestError, short_reason
-from recblr.runtime.backends.base import Backend, Limits
+from recblr.runtime.backends.base import Backend
 from recblr.runtime.batching.callers import Outcome
 from recblr.runtime.batching.metrics import BatcherMetrics
 from recblr.runtime.batching.queue import BatchQueue
 from recblr.runtime.batching.request import Request, Result, checked_offsets
 from recblr.runtime.batching.results import Answer
+from recblr.runtime.batching.settings import BATCH_LIMITS
 from recblr.runtime.batching.worker import BatchRunner, explained, run_rows
-
-# On the native library's kernels, four rows share a reading of the items; in ONNX Runtime the cost of a step falls
-# until about 32 rows, that of an item of a history until about 128 items. Batches many times that size pay for
-# Python's part, too: it takes the workers' turns, and their caches.
-BATCH_LIMITS = Limits(rows=64, tokens=2560)
-
-# Of the same: with so many rows or items a batch is hardly dearer per row than a full one. On a GPU, and where a large
-# catalogue is ranked, only a full one is.
-CPU_PREFERRED = Limits(rows=32, tokens=96)
-
-# For each worker, on the CPU: to wake a thread and wait for Python's lock takes longer than a step, and the system
-# shares the CPUs among threads. Where a large catalogue is ranked, to merge rows saves more.
-CPU_CALLERS_PER_WORKER = 8
+from recblr.runtime.limits import Limits
 
 # What a batcher that nobody closed may take to answer the rest, when it is collected or the process ends.
 _EXIT_SECONDS = 10.0

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Iterable
 
 from recblr.errors import ClosedError, DeadlineError, OverloadedError
-from recblr.runtime.backends.base import Limits
 from recblr.runtime.batching.callers import Callers, Outcome
 from recblr.runtime.batching.lane import Lane
 from recblr.runtime.batching.metrics import BatcherCounts, BatcherMetrics
 from recblr.runtime.batching.request import Part, Request, Result
 from recblr.runtime.batching.results import Answer, BatchResults
+from recblr.runtime.limits import Limits
 
 # Fewer items are not shared among workers: a run of its own would cost more than their waiting.
 _FEWEST_SHARED_TOKENS = 128

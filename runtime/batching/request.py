@@ -19,7 +19,7 @@ from recblr.array_types import (
     TopScoresArray,
 )
 from recblr.errors import RequestError
-from recblr.runtime.backends.base import Limits
+from recblr.runtime.limits import Limits
 
 Result: TypeAlias = tuple[TopItemsArray, TopScoresArray, StatesArray]
 AnyFuture: TypeAlias = Future[Result] | asyncio.Future[Result]

@@ -8,10 +8,11 @@ import numpy as np
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
 from recblr.errors import BackendError, RecblrError, short_reason
-from recblr.runtime.backends.base import Backend, Limits, advance, run_best
+from recblr.runtime.backends.base import Backend, advance, run_best
 from recblr.runtime.batching.queue import BatchQueue
 from recblr.runtime.batching.request import Part, Result
 from recblr.runtime.batching.results import BatchResults
+from recblr.runtime.limits import Limits
 
 
 class BatchRunner:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from recblr.runtime.loading import Batching
+from recblr.runtime.batching.settings import Batching
 
 _DEFAULT = Batching()
 

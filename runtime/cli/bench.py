@@ -11,7 +11,7 @@ import click
 from recblr.cli.common import require_extra, version_option
 from recblr.cli.groups import GroupedCommand, option_group
 from recblr.errors import ConfigError
-from recblr.runtime.backends.base import EngineName
+from recblr.runtime.backends.base import BackendName
 from recblr.runtime.cli.batching_options import BATCHING_OPTIONS
 from recblr.runtime.cli.batching_options import NAMES as BATCHING_NAMES
 from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION
@@ -147,7 +147,7 @@ _NUMBERS = _listed(_positive, "numbers above 0")
 def main(
     engine: str,
     threads: int | None,
-    backend: EngineName,
+    backend: BackendName,
     device: Literal["cpu", "cuda"],
     native_ops: bool | None,
     json_file: Path | None,

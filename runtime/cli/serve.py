@@ -12,10 +12,10 @@ import click
 
 from recblr.cli.common import Command, require_extra, version_option
 from recblr.errors import RecblrError
-from recblr.runtime.backends.base import EngineName
+from recblr.runtime.backends.base import BackendName
+from recblr.runtime.batching.settings import Batching
 from recblr.runtime.cli.batching_options import batching_options
 from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION
-from recblr.runtime.loading import Batching
 
 _GRACE_SECONDS = 30
 _SWITCH_SECONDS = 0.0005
@@ -42,7 +42,7 @@ def main(
     port: int,
     threads: int,
     device: Literal["cpu", "cuda"],
-    backend: EngineName,
+    backend: BackendName,
     **batching: Any,
 ) -> None:
     """Serve a bundle's recommendations over HTTP.
@@ -59,7 +59,7 @@ def main(
     # What computes gives Python's lock away; to have it back soon, it must not wait for the 5 ms that are the default.
     sys.setswitchinterval(_SWITCH_SECONDS)
     listener = _bind(host, port)  # before the engine loads, so that a wrong port shows at once
-    with listener, load(engine, threads, device, batching=Batching(**batching), engine=backend) as loaded:
+    with listener, load(engine, threads, device, batching=Batching(**batching), backend=backend) as loaded:
         url = _url(listener)
         # What is loaded stays: else the collector walks it in the midst of requests, for a tenth of a second or more.
         gc.collect()

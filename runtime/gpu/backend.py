@@ -23,7 +23,7 @@ from recblr.array_types import (
 from recblr.errors import BackendError, BundleError, ConfigError, MissingExtraError, RequestError, short_reason
 from recblr.plugins import PluginLibrary
 from recblr.runtime.bundle.opening import Bundle
-from recblr.runtime.bundle.plan_section import EngineSection
+from recblr.runtime.bundle.plan_section import PlanSection
 from recblr.runtime.fork_guard import ForkGuard
 from recblr.runtime.gpu.array_request import DeviceRequest, Outputs
 from recblr.runtime.gpu.arrays import (
@@ -40,9 +40,9 @@ from recblr.runtime.gpu.cuda import (
     Event,
     OutOfDeviceMemoryError,
     current_device,
+    current_gpu,
     use_device,
 )
-from recblr.runtime.gpu.device import current_gpu
 from recblr.runtime.gpu.graphs import Sizes, check_buckets, default_buckets
 from recblr.runtime.gpu.runner import (
     OUTPUTS,
@@ -65,7 +65,7 @@ _log = logging.getLogger(__name__)
 
 
 class OpenedEngine(Protocol):
-    """What is used of `recblr.runtime.gpu.trt_engine.TensorRTEngine`."""
+    """What is used of `recblr.runtime.gpu.trt_plan.TensorRTEngine`."""
 
     @property
     def memory_bytes(self) -> int:
@@ -116,7 +116,7 @@ class TensorRTBackend:
             ConfigError: no GPU, or not enough of its memory; `contexts` below 1, or `graphs` beyond the limits.
             MissingExtraError: TensorRT or cuda-bindings is not installed.
         """
-        section = bundle.engine
+        section = bundle.plan
         if section is None:
             raise BundleError(f"{bundle.path} holds no TensorRT engine: export it with --target tensorrt")
         if isinstance(contexts, bool) or not isinstance(contexts, int) or contexts < 1:
@@ -368,7 +368,7 @@ def check_sizes(limit: int, size: int, what: str, option: str) -> None:
         )
 
 
-def _open(bundle: Bundle, section: EngineSection) -> OpenedEngine:
+def _open(bundle: Bundle, section: PlanSection) -> OpenedEngine:
     load_tensorrt(section.target)
     if current_gpu() is None:
         raise ConfigError(
@@ -376,7 +376,7 @@ def _open(bundle: Bundle, section: EngineSection) -> OpenedEngine:
             "NVIDIA driver and cuda-bindings"
         )
     try:
-        from recblr.runtime.gpu.trt_engine import TensorRTEngine
+        from recblr.runtime.gpu.trt_plan import TensorRTEngine
     except ImportError as error:
         raise MissingExtraError(
             f"TensorRT cannot be used ({short_reason(error)}): pip install 'recblr[{section.target}]'"
@@ -384,7 +384,7 @@ def _open(bundle: Bundle, section: EngineSection) -> OpenedEngine:
     return TensorRTEngine(bundle, section)
 
 
-def _buckets(graphs: bool | Sequence[tuple[int, int, int]], section: EngineSection) -> list[Sizes]:
+def _buckets(graphs: bool | Sequence[tuple[int, int, int]], section: PlanSection) -> list[Sizes]:
     limits = section.profile.limits
     if isinstance(graphs, bool):
         return default_buckets(limits) if graphs else []

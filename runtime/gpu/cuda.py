@@ -1,4 +1,4 @@
-"""Thin owners of what CUDA gives out: device memory, pinned memory, streams, events.
+"""The current GPU, and thin owners of what CUDA gives out: device memory, pinned memory, streams, events.
 
 Handles are freed with their objects. cuda-bindings is imported by the first call.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -48,6 +48,32 @@ def check(result: tuple[Any, ...]) -> Any:
     if error != errors.cudaSuccess:
         raise BackendError(f"CUDA fails with {error.name}: check the GPU and its driver with nvidia-smi")
     return values[0] if values else None
+
+
+class Gpu(NamedTuple):
+    """The current GPU: its name, and its compute capability such as "8.9"."""
+
+    name: str
+    compute_capability: str
+
+
+def current_gpu() -> Gpu | None:
+    """The GPU that this process would use; None without a GPU, its driver, or cuda-bindings."""
+    try:
+        api = cuda()
+    except ImportError:
+        return None
+    success = api.cudaError_t.cudaSuccess
+    error, count = api.cudaGetDeviceCount()
+    if error != success or not count:
+        return None
+    error, device = api.cudaGetDevice()
+    if error != success:
+        return None
+    error, properties = api.cudaGetDeviceProperties(device)
+    if error != success:
+        return None
+    return Gpu(properties.name.decode(), f"{properties.major}.{properties.minor}")
 
 
 def current_device() -> int:

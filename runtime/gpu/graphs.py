@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray
-from recblr.runtime.backends.base import Limits
 from recblr.runtime.gpu.cuda import check, cuda
+from recblr.runtime.limits import Limits
 
 FILLER_ITEM = 1  # any that exists; what it does stays in the spare row
 _NO_ITEM = 0

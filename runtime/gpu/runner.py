@@ -18,7 +18,6 @@ import numpy as np
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
 from recblr.errors import BackendError, RecblrError
-from recblr.runtime.backends.base import Limits
 from recblr.runtime.gpu.cuda import (
     DeviceMemory,
     Event,
@@ -30,6 +29,7 @@ from recblr.runtime.gpu.cuda import (
 )
 from recblr.runtime.gpu.graphs import CudaGraph, Sizes, capture_all, choose_bucket, fill
 from recblr.runtime.gpu.slots import SlotsArray
+from recblr.runtime.limits import Limits
 
 INPUTS = ("items", "offsets", "state_in", "exclude")
 OUTPUTS = ("top_items", "top_scores", "state_out")

@@ -7,12 +7,21 @@ import ctypes
 import logging
 import threading
 from collections.abc import Hashable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from recblr.array_types import (
+    ExcludeArray,
+    ItemsArray,
+    OffsetsArray,
+    StateArray,
+    StatesArray,
+    TopItemsArray,
+    TopScoresArray,
+)
 from recblr.errors import BackendError, ConfigError
 from recblr.plugins import PluginLibrary, PluginLibraryError, abi, load_library
-from recblr.runtime.bundle.opening import StateArray
 from recblr.runtime.gpu.cuda import (
     DeviceMemory,
     Event,
@@ -239,3 +248,37 @@ class DeviceStates:
         copy_to_device(slots.address, kept, stream.handle)
         self._mover.gather(old.address, n_old, slots.address, len(kept), new.address, stream.handle)
         stream.synchronize()
+
+
+@runtime_checkable
+class LeasingBackend(Protocol):
+    """A backend that can also run on states that stay on the GPU, as `TensorRTBackend` can."""
+
+    def device_states(self, max_bytes: int) -> DeviceStates:
+        """A pool of users' states, in at most so many bytes of the GPU's memory."""
+        ...
+
+    def run_leased(
+        self,
+        items: ItemsArray,
+        offsets: OffsetsArray,
+        states: DeviceStates,
+        lease: Lease,
+        exclude: ExcludeArray,
+        *,
+        fetch: bool = False,
+    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
+        """Run on the leased states [B, S], and write the new ones to their slots.
+
+        Args:
+            items: int32 [N]
+            offsets: int32 [B + 1]
+            states: the pool that the lease is of.
+            lease: of B users; unknown ones start from the initial state.
+            exclude: int32 [M, 2]
+            fetch: return the new states, too.
+
+        Returns:
+            int32 [B, k], float32 [B, k], and float32 [B, S], or [0, S] where the states are not fetched.
+        """
+        ...

@@ -14,10 +14,11 @@ from recblr.array_types import ItemId
 from recblr.errors import ConfigError, RequestError, shown
 from recblr.item_ids import as_list, exact_id, is_sequence
 from recblr.runtime.allow_list import AllowList
+from recblr.runtime.batching.settings import Batching
 from recblr.runtime.engine import Engine
 from recblr.runtime.fork_guard import ForkGuard
 from recblr.runtime.inputs import Allowed, Exclude, ItemIds, Only, check_k, encode_allowed, encode_rows
-from recblr.runtime.loading import Batching, load
+from recblr.runtime.loading import load
 from recblr.runtime.ranking import Ranking
 from recblr.runtime.users.states import CacheDevice, HeldStates, UserStates, user_states
 from recblr.runtime.users.stores import Append, Event, EventId, Store, UserId, open_store

@@ -21,7 +21,7 @@ from recblr.export import cli
 from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.plugins import find_library
-from recblr.runtime.bundle.precisions import Precision
+from recblr.runtime.bundle.plan_section import Precision
 from recblr.vocabulary import ItemVocabulary
 
 MakeModel: TypeAlias = Callable[..., RecBLR]

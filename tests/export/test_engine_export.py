@@ -21,8 +21,8 @@ from recblr.errors import BundleError
 from recblr.export.cli import main
 from recblr.export.tensorrt.precision import engine_graph
 from recblr.runtime import is_bundle, load, open_bundle
-from recblr.runtime.bundle.opening import file_entry, manifest_checksum
-from recblr.runtime.bundle.precisions import PRECISIONS, Precision, tensorrt_type
+from recblr.runtime.bundle.manifest import file_entry, manifest_checksum
+from recblr.runtime.bundle.plan_section import PRECISIONS, Precision, tensorrt_type
 from recblr.runtime.gpu.trt_module import load_tensorrt
 
 # Precision -> .path of the bundle, .printed by recblr-export.
@@ -59,7 +59,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 def _rewrite_engine(bundle: Path, engine: object, **changes: object) -> None:
     """Another engine section in the manifest, under a right checksum."""
-    manifest = {**_manifest(bundle), "engine": engine, **changes}
+    manifest = {**_manifest(bundle), "plan": engine, **changes}
     manifest["checksum"] = manifest_checksum(manifest)
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
@@ -74,8 +74,8 @@ def copied_bundle(engine_bundle: MakeEngineBundle, tmp_path: Path) -> Path:
 def test_what_the_manifest_says(engine_bundle: MakeEngineBundle, plugin_library: Path, precision: Precision) -> None:
     bundle = engine_bundle(precision).path
     manifest = _manifest(bundle)
-    engine = manifest["engine"]
-    assert engine["file"] == "model.engine"
+    engine = manifest["plan"]
+    assert engine["file"] == "model.plan"
     assert (engine["target"], engine["precision"]) == ("tensorrt-rtx", precision)
     assert version("tensorrt-rtx-cu13-bindings").startswith(engine["version"])
     assert engine["profile"] == {
@@ -99,7 +99,7 @@ def test_what_the_manifest_says(engine_bundle: MakeEngineBundle, plugin_library:
     assert set(manifest["files"]) == {path.name for path in bundle.iterdir()} - {"manifest.json"}
     assert manifest["files"] == {name: file_entry(bundle / name) for name in manifest["files"]}
     assert (bundle / "librecblr_plugins.so").read_bytes() == plugin_library.read_bytes()
-    assert open_bundle(bundle).engine.to_dict() == engine
+    assert open_bundle(bundle).plan.to_dict() == engine
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -108,8 +108,8 @@ def test_what_is_printed(engine_bundle: MakeEngineBundle, precision: Precision) 
     size, parity, engine, profile, proof, *evaluation, status, seconds = exported.printed.splitlines()
     assert size.startswith(f"{exported.path}: ")
     assert parity.startswith("On the CPU, against PyTorch: ")
-    installed = _manifest(exported.path)["engine"]["version"]
-    assert engine.startswith(f"model.engine: TensorRT-RTX {installed}, {precision}, ")
+    installed = _manifest(exported.path)["plan"]["version"]
+    assert engine.startswith(f"model.plan: TensorRT-RTX {installed}, {precision}, ")
     assert profile.startswith("it takes 1 to 256 rows (best at 16), 0 to 65,536 new items (best at 1,024) and ")
     products = 12 if precision == "fp32" else 11
     assert f"4 sequence operations, {products} products; in fp32 5 LayerNorms" in proof
@@ -119,9 +119,7 @@ def test_what_is_printed(engine_bundle: MakeEngineBundle, precision: Precision) 
 
 
 def test_engines_of_lower_precision_are_smaller(engine_bundle: MakeEngineBundle) -> None:
-    weights = {
-        precision: _manifest(engine_bundle(precision).path)["engine"]["weight_bytes"] for precision in PRECISIONS
-    }
+    weights = {precision: _manifest(engine_bundle(precision).path)["plan"]["weight_bytes"] for precision in PRECISIONS}
     assert weights["fp16"] < weights["fp32"]
     assert weights["bf16"] < weights["fp32"]
 
@@ -149,7 +147,7 @@ def test_the_same_onnx_as_without_an_engine(
     assert _run(trained_path, "-o", tmp_path / "plain", "--max-k", 12).exit_code == 0
     bundle = engine_bundle("fp16").path
     assert (bundle / "model.onnx").read_bytes() == (tmp_path / "plain" / "model.onnx").read_bytes()
-    assert open_bundle(tmp_path / "plain").engine is None
+    assert open_bundle(tmp_path / "plain").plan is None
     history = open_bundle(bundle).vocabulary.ids[:3]
     answers = [load(path, threads=1).recommend([history], k=5)[0].items for path in (bundle, tmp_path / "plain")]
     assert len(answers[0]) == 5
@@ -162,7 +160,7 @@ def test_limits_and_an_embedded_plugin(
 ) -> None:
     result = _export(trained_path, tmp_path / "bundle", *LIMITS, "--max-k", 12, "--embed-plugin")
     assert result.exit_code == 0, result.output
-    section = open_bundle(tmp_path / "bundle").engine
+    section = open_bundle(tmp_path / "bundle").plan
     assert section is not None
     assert section.to_dict()["profile"] == {
         "rows": {"minimum": 1, "optimum": 2, "maximum": 8},
@@ -173,10 +171,10 @@ def test_limits_and_an_embedded_plugin(
     assert "1 to 8 rows (best at 2), 0 to 500 new items (best at 500) and 0 to 70 exclusions" in result.stdout
 
     plain = open_bundle(engine_bundle("fp32").path)
-    assert section.memory_bytes < plain.engine.memory_bytes
+    assert section.memory_bytes < plain.plan.memory_bytes
     assert section.plugin_embedded
     with_plugin, without = (
-        bundle.manifest.files["model.engine"]["bytes"] for bundle in (open_bundle(tmp_path / "bundle"), plain)
+        bundle.manifest.files["model.plan"]["bytes"] for bundle in (open_bundle(tmp_path / "bundle"), plain)
     )
     assert with_plugin - without > 0.9 * plugin_library.stat().st_size
 
@@ -186,7 +184,7 @@ def test_compute_capabilities(trained_path: Path, tmp_path: Path) -> None:
     two = ("--compute-capability", "8.9", "--compute-capability", "8.6")
     result = _export(trained_path, tmp_path / "bundle", *two, *LIMITS)
     assert result.exit_code == 0, result.output
-    section = open_bundle(tmp_path / "bundle").engine
+    section = open_bundle(tmp_path / "bundle").plan
     assert section is not None
     assert section.compute_capabilities == ["8.9", "8.6"]
     assert "(compute capabilities: 8.9, 8.6)" in result.stdout
@@ -357,18 +355,18 @@ def test_another_file_named_as_plugin_library(tmp_path: Path, content: bytes | N
 
 def test_bundles_from_before_there_were_engines(engine_bundle: MakeEngineBundle, copied_bundle: Path) -> None:
     manifest = _manifest(copied_bundle)
-    del manifest["engine"]
+    del manifest["plan"]
     manifest["checksum"] = manifest_checksum(manifest)
     (copied_bundle / "manifest.json").write_text(json.dumps(manifest))
     bundle = open_bundle(copied_bundle)
-    assert bundle.engine is None
+    assert bundle.plan is None
     assert bundle.manifest.max_k == 12
 
 
 def test_fields_of_a_later_version_are_no_error(copied_bundle: Path) -> None:
-    engine = _manifest(copied_bundle)["engine"]
+    engine = _manifest(copied_bundle)["plan"]
     _rewrite_engine(copied_bundle, {**engine, "weather": "fine"})
-    assert open_bundle(copied_bundle).engine.to_dict() == engine
+    assert open_bundle(copied_bundle).plan.to_dict() == engine
 
 
 _MALFORMED: dict[str, list[object]] = {
@@ -394,7 +392,7 @@ _MALFORMED: dict[str, list[object]] = {
 
 @pytest.mark.parametrize("field", _MALFORMED)
 def test_an_engine_section_that_is_malformed(copied_bundle: Path, field: str) -> None:
-    engine = _manifest(copied_bundle)["engine"]
+    engine = _manifest(copied_bundle)["plan"]
     assert set(engine) == set(_MALFORMED)
     values = [*_MALFORMED[field], *([] if field in ("gpu", "memory_bytes", "weight_bytes") else ["missing"])]
     for value in values:
@@ -402,7 +400,7 @@ def test_an_engine_section_that_is_malformed(copied_bundle: Path, field: str) ->
         if value == "missing":
             del changed[field]
         _rewrite_engine(copied_bundle, changed)
-        message = rf"manifest\.json: engine\.{field} is missing or malformed \(.*\): copy the bundle again"
+        message = rf"manifest\.json: plan\.{field} is missing or malformed \(.*\): copy the bundle again"
         with pytest.raises(BundleError, match=message) as caught:
             open_bundle(copied_bundle)
         assert "\n" not in str(caught.value)
@@ -425,29 +423,29 @@ def test_a_profile_that_is_malformed(engine_bundle: MakeEngineBundle, tmp_path: 
     """The manifest alone: it is read before the files."""
     manifest = engine_bundle("fp32").path / "manifest.json"
     shutil.copy(manifest, tmp_path)
-    engine = _manifest(tmp_path)["engine"]
+    engine = _manifest(tmp_path)["plan"]
     _rewrite_engine(tmp_path, {**engine, "profile": {**engine["profile"], kind: sizes}})
-    with pytest.raises(BundleError, match=r"engine\.profile is missing or malformed"):
+    with pytest.raises(BundleError, match=r"plan\.profile is missing or malformed"):
         open_bundle(tmp_path)
 
 
-@pytest.mark.parametrize("section", ["model.engine", [], 1, True])
+@pytest.mark.parametrize("section", ["model.plan", [], 1, True])
 def test_an_engine_section_that_is_none(copied_bundle: Path, section: object) -> None:
     _rewrite_engine(copied_bundle, section)
-    with pytest.raises(BundleError, match=r"engine is missing or malformed"):
+    with pytest.raises(BundleError, match=r"plan is missing or malformed"):
         open_bundle(copied_bundle)
 
 
-@pytest.mark.parametrize("name", ["model.engine", "librecblr_plugins.so"])
+@pytest.mark.parametrize("name", ["model.plan", "librecblr_plugins.so"])
 def test_files_of_the_engine_are_listed(copied_bundle: Path, name: str) -> None:
     manifest = _manifest(copied_bundle)
     files = {other: entry for other, entry in manifest["files"].items() if other != name}
-    _rewrite_engine(copied_bundle, manifest["engine"], files=files)
+    _rewrite_engine(copied_bundle, manifest["plan"], files=files)
     with pytest.raises(BundleError, match=rf"manifest\.json does not list {name}"):
         open_bundle(copied_bundle)
 
 
-@pytest.mark.parametrize("name", ["model.engine", "librecblr_plugins.so"])
+@pytest.mark.parametrize("name", ["model.plan", "librecblr_plugins.so"])
 @pytest.mark.parametrize("damage", ["missing", "altered", "longer"])
 def test_files_of_the_engine_that_are_damaged(copied_bundle: Path, name: str, damage: str) -> None:
     """Found by all who open the bundle, those who need the ONNX file alone, too."""

@@ -26,7 +26,7 @@ from recblr.export.tensorrt.writer import EngineRequest
 from recblr.preparation import DataSettings, prepare
 from recblr.runtime import Limits, open_bundle
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from recblr.runtime.bundle.precisions import Precision
+from recblr.runtime.bundle.plan_section import Precision
 
 # Precision -> .path of the bundle, .printed by recblr-export.
 MakeEngineBundle: TypeAlias = Callable[[Precision], Any]
@@ -46,7 +46,7 @@ def _one_line(result: Result) -> str:
 
 
 def _evaluation(bundle: Path) -> dict[str, Any]:
-    section: dict[str, Any] = json.loads((bundle / "manifest.json").read_text())["engine"]
+    section: dict[str, Any] = json.loads((bundle / "manifest.json").read_text())["plan"]
     evaluation: dict[str, Any] = section["evaluation"]
     return evaluation
 

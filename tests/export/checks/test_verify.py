@@ -24,8 +24,8 @@ from recblr.export.checks.parity import PyTorchReference
 from recblr.export.cli import main
 from recblr.runtime import Limits, open_bundle
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from recblr.runtime.bundle.opening import file_entry, manifest_checksum
-from recblr.runtime.bundle.precisions import Precision
+from recblr.runtime.bundle.manifest import file_entry, manifest_checksum
+from recblr.runtime.bundle.plan_section import Precision
 
 # Precision -> .path of the bundle, .printed by recblr-export.
 MakeEngineBundle: TypeAlias = Callable[[Precision], Any]
@@ -175,7 +175,7 @@ def test_an_engine_without_a_gpu_as_a_command(engine_bundle: MakeEngineBundle) -
 
 
 @pytest.mark.usefixtures("no_gpu")
-@pytest.mark.parametrize("name", ["model.engine", "librecblr_plugins.so"])
+@pytest.mark.parametrize("name", ["model.plan", "librecblr_plugins.so"])
 def test_an_engine_that_was_altered(engine_bundle: MakeEngineBundle, tmp_path: Path, name: str) -> None:
     """Said before it is asked whether there is a GPU."""
     copied = Path(shutil.copytree(engine_bundle("fp32").path, tmp_path / "copied"))

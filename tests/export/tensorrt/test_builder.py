@@ -18,8 +18,7 @@ from recblr.errors import ConfigError, ExportError, OutputError
 from recblr.export.tensorrt.precision import emulated_graph, engine_graph
 from recblr.export.tensorrt.settings import EngineSettings
 from recblr.plugins import find_library
-from recblr.runtime.bundle.plan_section import EngineSection
-from recblr.runtime.bundle.precisions import PRECISIONS, Precision, tensorrt_type
+from recblr.runtime.bundle.plan_section import PRECISIONS, PlanSection, Precision, tensorrt_type
 from recblr.runtime.gpu.trt_module import load_tensorrt
 
 # Looked for, not imported: imported before recblr, it lacks the name of its library.
@@ -367,4 +366,4 @@ def test_emulation_rounds(bundle: Path) -> None:
 
 def test_engine_section_without_a_field() -> None:
     with pytest.raises(ConfigError, match=r"engine\.file is missing"):
-        EngineSection.from_dict({})
+        PlanSection.from_dict({})

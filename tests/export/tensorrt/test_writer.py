@@ -20,7 +20,7 @@ from recblr.export.tensorrt.settings import EngineSettings
 from recblr.export.tensorrt.writer import EngineRequest
 from recblr.runtime import Bundle, open_bundle
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from recblr.runtime.gpu.device import Gpu
+from recblr.runtime.gpu.cuda import Gpu
 
 pytestmark = pytest.mark.usefixtures("plugin_library")
 
@@ -47,8 +47,8 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> type[_Engine]:
         pass
 
     def open_engine(bundle: Bundle) -> Engine:
-        assert bundle.engine is not None
-        assert bundle.engine.status == "built, not run"
+        assert bundle.plan is not None
+        assert bundle.plan.status == "built, not run"
         return Engine(bundle.model_path)
 
     monkeypatch.setattr("recblr.export.tensorrt.writer.open_engine", open_engine)
@@ -69,9 +69,9 @@ def test_a_verified_engine(engine: type[_Engine], checkpoint: Checkpoint, tmp_pa
         np.arange(2), Sequences(np.array([1, 2, 3], np.int32), np.array([0, 2, 3])), np.array([4, 5], np.int32)
     )
     manifest = export_bundle(checkpoint, tmp_path / "bundle", 20, _request(targets))
-    section = open_bundle(tmp_path / "bundle").engine
+    section = open_bundle(tmp_path / "bundle").plan
     assert section is not None
-    assert section.to_dict() == manifest["engine"]
+    assert section.to_dict() == manifest["plan"]
     assert (section.status, section.gpu) == ("verified", "Made-up 4000")
     assert section.proof["inspector"] == {"layers": 7, "types": ["Float", "Half"]}
     assert section.verification["reference"] == "PyTorch"

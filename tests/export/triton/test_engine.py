@@ -26,8 +26,7 @@ from recblr.export.triton.engine import engine_builder
 from recblr.export.triton.graph import triton_graph
 from recblr.export.triton.repository import write_repository
 from recblr.plugins import find_library
-from recblr.runtime.bundle.plan_section import Extent, Profile
-from recblr.runtime.bundle.precisions import PRECISIONS, Precision
+from recblr.runtime.bundle.plan_section import PRECISIONS, Extent, Precision, Profile
 from recblr.runtime.gpu import trt_module as tensorrt_library
 from recblr.runtime.gpu.trt_module import load_tensorrt
 

@@ -9,7 +9,7 @@ from recblr.errors import BundleError, RequestError
 from recblr.plugins import top_items as native
 from recblr.runtime import open_bundle
 from recblr.runtime.backends.catalogue import Catalogue
-from recblr.runtime.bundle.onnx_weights import map_item_embedding
+from recblr.runtime.bundle.onnx_file import map_item_embedding
 
 RANKERS = ["native", "numpy"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recblr.runtime.bundle.onnx_functions import without_functions
+from recblr.runtime.bundle.onnx_file import without_functions
 
 onnx = pytest.importorskip("onnx")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from recblr.runtime.bundle.onnx_ranking import without_ranking
+from recblr.runtime.bundle.onnx_file import without_ranking
 
 onnx = pytest.importorskip("onnx")
 

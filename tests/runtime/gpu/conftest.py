@@ -27,7 +27,7 @@ import pytest
 
 from recblr.plugins import PluginLibrary, abi
 from recblr.runtime import Bundle, open_bundle
-from recblr.runtime.bundle.plan_section import EngineSection, Extent, Profile
+from recblr.runtime.bundle.plan_section import Extent, PlanSection, Profile
 from recblr.runtime.gpu.backend import TensorRTBackend
 from recblr.runtime.gpu.cuda import ALIGNMENT
 
@@ -356,17 +356,17 @@ class FakeContext:
 
 
 class FakeEngine:
-    """Stands in for `recblr.runtime.gpu.trt_engine.TensorRTEngine`."""
+    """Stands in for `recblr.runtime.gpu.trt_plan.TensorRTEngine`."""
 
     memory_bytes = 0
 
     def __init__(self, fake: FakeCuda, bundle: Bundle) -> None:
-        assert bundle.engine is not None
+        assert bundle.plan is not None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(bundle.model_path), options)
-        self._fake, self._profile = fake, bundle.engine.profile
+        self._fake, self._profile = fake, bundle.plan.profile
 
     def create_context(self) -> FakeContext:
         return FakeContext(self._fake, self._session, self._profile)
@@ -455,8 +455,8 @@ def open_fake(fake_cuda: FakeCuda, toy: Any) -> Callable[..., TensorRTBackend]:
 
 
 def _with_engine(bundle: Bundle, rows: int, tokens: int, exclusions: int) -> Bundle:
-    section = EngineSection(
-        file="model.engine",
+    section = PlanSection(
+        file="model.plan",
         target="tensorrt-rtx",
         version="0.0",
         precision="fp32",
@@ -474,7 +474,7 @@ def _with_engine(bundle: Bundle, rows: int, tokens: int, exclusions: int) -> Bun
         verification={},
         evaluation={},
     )
-    return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, engine=section.to_dict()))
+    return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, plan=section.to_dict()))
 
 
 class _DeferredMoves:

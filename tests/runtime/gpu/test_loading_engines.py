@@ -11,7 +11,8 @@ import pytest
 
 from recblr.errors import BundleError, ConfigError, RecblrError
 from recblr.runtime import load
-from recblr.runtime.bundle.opening import file_entry, open_bundle, write_manifest
+from recblr.runtime.bundle.manifest import file_entry, write_manifest
+from recblr.runtime.bundle.opening import open_bundle
 from recblr.runtime.gpu import backend as backend_module
 
 
@@ -19,7 +20,7 @@ from recblr.runtime.gpu import backend as backend_module
 def with_engine(new_toy: Any, add_engine: Callable[..., Any], fake_cuda: Any) -> Path:
     """A bundle on the disk whose manifest names an engine, which is not one."""
     bundle = add_engine(open_bundle(new_toy.path), 8, 64, 48)
-    for name in (bundle.engine.file, bundle.engine.plugin_library):
+    for name in (bundle.plan.file, bundle.plan.plugin_library):
         (new_toy.path / name).write_bytes(b"no engine")
         bundle.manifest.files[name] = file_entry(new_toy.path / name)
     write_manifest(new_toy.path, bundle.manifest)
@@ -54,25 +55,25 @@ def test_the_engine_where_there_is_one_and_a_gpu(
 def test_onnx_runtime_where_it_is_asked_for_or_there_is_no_engine(
     with_engine: Path, opened: list[Any], toy: Any
 ) -> None:
-    assert load(with_engine, engine="onnxruntime").description.startswith("ONNX Runtime")
+    assert load(with_engine, backend="onnxruntime").description.startswith("ONNX Runtime")
     assert load(toy.path).description.startswith("ONNX Runtime")
     assert opened == []
     with pytest.raises(BundleError, match="holds no TensorRT engine"):
-        load(toy.path, engine="tensorrt")
-    with pytest.raises(ConfigError, match="engine is 'cpu'"):
-        load(toy.path, engine="cpu")  # type: ignore[arg-type]
+        load(toy.path, backend="tensorrt")
+    with pytest.raises(ConfigError, match="backend is 'cpu'"):
+        load(toy.path, backend="cpu")  # type: ignore[arg-type]
 
 
 def test_an_engine_that_does_not_open(with_engine: Path, caplog: pytest.LogCaptureFixture) -> None:
     engine = load(with_engine, threads=1)  # TensorRT refuses it, or is not installed
     assert engine.description.startswith("ONNX Runtime")
-    assert "TensorRT engine is not used" in caplog.text
+    assert "TensorRT plan is not used" in caplog.text
     with pytest.raises(RecblrError, match=r"TensorRT"):
-        load(with_engine, engine="tensorrt")
+        load(with_engine, backend="tensorrt")
 
 
 def test_without_a_gpu(with_engine: Path, fake_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fake_cuda, "cudaGetDeviceCount", lambda: (fake_cuda.cudaError_t.cudaErrorLaunchFailure, 0))
     assert load(with_engine, threads=1).description.startswith("ONNX Runtime")
     with pytest.raises(RecblrError, match="no GPU here|TensorRT"):
-        load(with_engine, engine="tensorrt")
+        load(with_engine, backend="tensorrt")

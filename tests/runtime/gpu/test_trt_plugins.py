@@ -17,7 +17,7 @@ import pytest
 
 from recblr.errors import BundleError, RequestError
 from recblr.plugins import find_library
-from recblr.runtime.bundle.plan_section import NOT_RUN, EngineSection, Extent, Profile
+from recblr.runtime.bundle.plan_section import NOT_RUN, Extent, PlanSection, Profile
 from recblr.runtime.gpu.trt_module import load_tensorrt
 
 # Looked for, not imported: imported before recblr, TensorRT-RTX lacks the name of its library.
@@ -155,8 +155,8 @@ register(sys.argv[1])
 class TestBeforeAnEngineRuns:
     """The checks of plain data. That TensorRT itself refuses other engines takes a GPU to see."""
 
-    SECTION = EngineSection(
-        file="model.engine",
+    SECTION = PlanSection(
+        file="model.plan",
         target="tensorrt-rtx",
         version="1.7.1.116",
         precision="fp32",
@@ -180,7 +180,7 @@ class TestBeforeAnEngineRuns:
         pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed")
 
     def test_an_engine_of_another_version(self) -> None:
-        from recblr.runtime.gpu.trt_engine import check_version
+        from recblr.runtime.gpu.trt_plan import check_version
 
         check_version(self.SECTION, "1.7.1.116")
         with pytest.raises(BundleError) as caught:

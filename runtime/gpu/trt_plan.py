@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recblr.errors import BundleError, ConfigError
 from recblr.runtime.bundle.opening import Bundle
-from recblr.runtime.bundle.plan_section import EngineSection
+from recblr.runtime.bundle.plan_section import PlanSection
 from recblr.runtime.gpu.runner import ExecutionContext
 from recblr.runtime.gpu.trt_module import tensorrt_in_use, title
 from recblr.runtime.gpu.trt_plugins import MessageLog, register_plugins
@@ -24,7 +24,7 @@ else:
 class TensorRTEngine:
     """Deserialized on the current GPU."""
 
-    def __init__(self, bundle: Bundle, section: EngineSection) -> None:
+    def __init__(self, bundle: Bundle, section: PlanSection) -> None:
         """Open it.
 
         Raises:
@@ -87,7 +87,7 @@ class TensorRTEngine:
         return {"layers": len(layers), "types": sorted(types)}
 
 
-def check_version(section: EngineSection, installed: str) -> None:
+def check_version(section: PlanSection, installed: str) -> None:
     """Engines are opened by the version that built them.
 
     Raises:
