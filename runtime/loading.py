@@ -1,4 +1,4 @@
-"""From a path to an engine that answers."""
+"""Loads a bundle into an engine."""
 
 from __future__ import annotations
 

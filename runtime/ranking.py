@@ -1,4 +1,4 @@
-"""What an engine answers for a row: item ids and scores."""
+"""The ranking of a row: item ids and scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from recblr.array_types import ItemId, RankedScoresArray, TopItemsArray, TopScoresArray
 from recblr.errors import RequestError
 from recblr.runtime.bundle.opening import Bundle
-from recblr.runtime.request import EngineRequest
+from recblr.runtime.request import Request
 from recblr.vocabulary import ItemVocabulary
 
 
@@ -30,10 +30,8 @@ class Ranking:
     popular: bool
 
 
-def rank_found(
-    bundle: Bundle, request: EngineRequest, row: int, items: TopItemsArray, scores: TopScoresArray
-) -> Ranking:
-    """Of what was found for a row: at least k items, or filled up with scores of -inf.
+def rank_found(bundle: Bundle, request: Request, row: int, items: TopItemsArray, scores: TopScoresArray) -> Ranking:
+    """The ranking of a row from `items` and `scores`: k or more, filled up with scores of -inf where there are fewer.
 
     Raises:
         RequestError: the scores are not numbers.
@@ -50,8 +48,8 @@ def rank_found(
     return Ranking(bundle.vocabulary.decode(items), scores, request.unknown[row], popular=False)
 
 
-def rank_popular(vocabulary: ItemVocabulary, request: EngineRequest, row: int) -> Ranking:
-    """Of the popular items that a row may have."""
+def rank_popular(vocabulary: ItemVocabulary, request: Request, row: int) -> Ranking:
+    """The ranking of a row of which nothing is known: the most popular items that it may have."""
     excluded, allowed = request.exclusions[row], request.allowed_of(row)
     candidates = vocabulary.popular()
     if allowed is not None:

@@ -1,4 +1,4 @@
-"""What an engine asks of the library that runs its graph."""
+"""The protocol of backends, which run a bundle's model for an engine."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 
 
 class Backend(Protocol):
-    """Runs a bundle's graph. Calls from several threads at once must be safe."""
+    """Runs a bundle's model. Calls from several threads at once must be safe."""
 
     @property
     def description(self) -> str:
-        """What runs it and how, on one line for people."""
+        """What runs the model and how, on one line for people."""
         ...
 
     def run(
@@ -39,42 +39,42 @@ class Backend(Protocol):
             exclude: int32 [M, 2] pairs of (row, item) that must not be ranked; M may be 0.
 
         Returns:
-            int32 [B, max_k] the items, best first, equal ones by index; float32 [B, max_k] their scores, -inf
-            where the row has no more items to rank; float32 [B, S] the new states.
+            int32 [B, max_k] the items, best first, equal ones by index; float32 [B, max_k] their scores; float32
+            [B, S] the new states. A row with fewer than max_k items to rank is filled up with scores of -inf.
         """
         ...
 
 
 @runtime_checkable
 class StatesBackend(Protocol):
-    """A backend that can leave out the ranking, and what it costs."""
+    """A backend that can compute new states without the ranking, which saves time."""
 
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
-        """The new states that `Backend.run` gives, and no more."""
+        """The new states [B, S] that `Backend.run` gives for these rows."""
         ...
 
 
 @runtime_checkable
 class BestBackend(Protocol):
-    """A backend to which fewer results than it gives at most are cheaper."""
+    """A backend that saves time where fewer than its max_k results are asked for."""
 
     def run_best(
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-        """As `Backend.run`, with its first k results per row, or all where there are fewer; k >= 1."""
+        """As `Backend.run`, with its first k >= 1 results per row, or all max_k where k is larger."""
         ...
 
 
 @cache
 def _is_best_backend(kind: type) -> bool:
-    """Of the type, once: a protocol's check of an object takes microseconds."""
+    """Whether a type is a `BestBackend`; kept, as a protocol's check of each object takes microseconds."""
     return issubclass(kind, BestBackend)
 
 
 def run_best(
     backend: Backend, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
 ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-    """The first k results of `Backend.run`, with any backend; see `BestBackend.run_best`."""
+    """Run any backend for the first k results per row: [B, k] items and scores, or as many as it gives; the states."""
     if _is_best_backend(type(backend)):
         return cast("BestBackend", backend).run_best(items, offsets, state_in, exclude, k)
     top_items, top_scores, states = backend.run(items, offsets, state_in, exclude)
@@ -82,7 +82,7 @@ def run_best(
 
 
 def advance(backend: Backend, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
-    """The new states, with any backend; what it ranks beside them is thrown away where it cannot leave it out."""
+    """The new states [B, S] of any backend; where it cannot leave out the ranking, that is thrown away."""
     if isinstance(backend, StatesBackend):
         return backend.advance(items, offsets, state_in)
     no_pairs = offsets[:0].reshape(0, 2)

@@ -33,7 +33,11 @@ _BLOCK_SCORES = 2**20  # scores that the NumPy ranking holds at once
 
 
 class Catalogue:
-    """The items' embedding, and exact rankings by it. Any number of threads may use it at once."""
+    """The items' embedding, and exact rankings by it. Any number of threads may use it at once.
+
+    Attributes:
+        embedding: float32 [V + 1, D]; row 0 is no item.
+    """
 
     def __init__(self, embedding: EmbeddingArray, threads: int | None = None, indexed: bool = False) -> None:
         """Rank by an embedding.
@@ -54,8 +58,8 @@ class Catalogue:
         """The catalogue of a verified bundle; the embedding stays in its file, and processes share its memory.
 
         Args:
-            bundle: whose catalogue.
-            threads, indexed: see `Catalogue`.
+            bundle: verified.
+            threads, indexed: as for `Catalogue`.
 
         Raises:
             BundleError: its graph holds no embedding that can be mapped.
@@ -65,12 +69,12 @@ class Catalogue:
 
     @property
     def n_items(self) -> int:
-        """V."""
+        """V, how many items it has."""
         return len(self.embedding) - 1
 
     @property
     def dim(self) -> int:
-        """D."""
+        """D, the width of the embedding."""
         return int(self.embedding.shape[1])
 
     def top_items(
@@ -87,15 +91,14 @@ class Catalogue:
 
         Args:
             queries: float32 [B, D], as the last D entries of states are.
-            k: results per row; may exceed V.
+            k: results per row; may exceed V. A row with fewer items to rank is filled up with item 0 and -inf.
             exclude: int32 [M, 2] pairs of (row, item) that are not ranked, in any order.
             only: the items that may be ranked: int32 [n] for all rows, or a list or tuple of B such arrays, one per
                 row. None for all items.
 
         Returns:
             int32 [B, k] the items, best first, equal scores by the smaller item; float32 [B, k] their scores. NaN
-            ranks before all other scores, -inf is not ranked. A row with fewer items is filled up with item 0 and
-            -inf.
+            ranks before all other scores, -inf is not ranked.
 
         Raises:
             RequestError: arrays of another type or shape, or numbers out of range.
@@ -108,53 +111,54 @@ class Catalogue:
 
 
 class CatalogueBackend:
-    """A `recblr.runtime.Backend` in front of another, whose graph it does not let rank.
+    """A `recblr.runtime.Backend` for large catalogues: another computes the states, and the catalogue ranks.
 
-    The graph's own ranking holds B x V scores at once; this one needs memory for B x k.
+    The ranking in a graph holds B x V scores at once; this one needs memory for B x k.
 
     Attributes:
-        catalogue: what ranks.
+        backend: computes the states.
+        catalogue: ranks.
     """
 
     def __init__(self, backend: Backend, catalogue: Catalogue, max_k: int) -> None:
-        """Join what computes states and what ranks.
+        """Join a backend and a catalogue of the same bundle.
 
         Args:
-            backend: runs the bundle's graph.
-            catalogue: of the same bundle.
-            max_k: results per row.
+            backend: computes the states.
+            catalogue: ranks.
+            max_k: the most results per row.
         """
-        self._backend = backend
+        self.backend = backend
         self.catalogue = catalogue
         self._max_k = max_k
 
     @property
     def description(self) -> str:
-        """What runs the graph, for people."""
-        return f"{self._backend.description}, ranking in bounded memory"
+        """What runs the model and how, on one line for people."""
+        return f"{self.backend.description}, ranking in bounded memory"
 
     def run(
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-        """See `recblr.runtime.Backend.run`."""
+        """Compute the states, and rank the catalogue for `max_k` results per row."""
         return self.run_best(items, offsets, state_in, exclude, self._max_k)
 
     def run_best(
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-        """See `recblr.runtime.backends.base.BestBackend.run_best`."""
+        """Compute the states, and rank the catalogue for k results per row, at most `max_k`."""
         states = self.advance(items, offsets, state_in)
         queries = states[:, -self.catalogue.dim :]
         top_items, top_scores = self.catalogue.top_items(queries, min(k, self._max_k), exclude)
         return top_items, top_scores, states
 
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
-        """See `recblr.runtime.backends.base.StatesBackend.advance`."""
-        return advance(self._backend, items, offsets, state_in)
+        """Compute the states alone."""
+        return advance(self.backend, items, offsets, state_in)
 
 
 def _rank_with_numpy(request: native.TopItemsRequest) -> tuple[TopItemsArray, TopScoresArray]:
-    """`recblr.plugins.top_items.run` where there is no native library."""
+    """Rank with NumPy, as `recblr.plugins.top_items.run` does, where there is no native library."""
     n_rows = len(request.queries)
     items = np.zeros((n_rows, request.k), np.int32)
     scores = np.full((n_rows, request.k), -np.inf, np.float32)

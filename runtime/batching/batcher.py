@@ -18,10 +18,9 @@ from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArr
 from recblr.errors import ConfigError, ForkError, RecblrError, RequestError, short_reason
 from recblr.runtime.backends.base import Backend
 from recblr.runtime.batching.callers import Outcome
+from recblr.runtime.batching.job import Answer, Job, Result, checked_offsets
 from recblr.runtime.batching.metrics import BatcherMetrics
 from recblr.runtime.batching.queue import BatchQueue
-from recblr.runtime.batching.request import Request, Result, checked_offsets
-from recblr.runtime.batching.results import Answer
 from recblr.runtime.batching.settings import BATCH_LIMITS
 from recblr.runtime.batching.worker import BatchRunner, explained, run_rows
 from recblr.runtime.limits import Limits
@@ -146,8 +145,13 @@ class Batcher:
         return self._backend
 
     @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """The workers' threads."""
+        return tuple(self._workers)
+
+    @property
     def description(self) -> str:
-        """What runs the graph, for people."""
+        """What runs the model and how, and that requests are merged, on one line for people."""
         return f"{self._backend.description}, batching"
 
     def submit(
@@ -185,7 +189,7 @@ class Batcher:
         """
         self._check_process()
         future = self._future(items, offsets, state_in, exclude, k)
-        self._queue.put(future.request, self._seconds(timeout))
+        self._queue.put(future.job, self._seconds(timeout))
         return future
 
     def _future(
@@ -198,7 +202,7 @@ class Batcher:
         places: list[int] | None = None,
     ) -> _WithdrawingFuture:
         future = _WithdrawingFuture(self._queue)
-        future.request = Request(items, offsets, state_in, exclude, future, k=k, places=places)
+        future.job = Job(items, offsets, state_in, exclude, future, k=k, places=places)
         return future
 
     async def arun(
@@ -210,30 +214,30 @@ class Batcher:
         timeout: float | None = None,
         k: int | None = None,
     ) -> Result:
-        """`run` for asyncio; no thread waits. Cancelling the task withdraws the rows. See `submit`."""
+        """`run` for asyncio: no thread waits, and cancelling the task withdraws the rows."""
         self._check_process()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        request = Request(items, offsets, state_in, exclude, future, loop, k)
-        self._queue.put(request, self._seconds(timeout))
+        job = Job(items, offsets, state_in, exclude, future, loop, k)
+        self._queue.put(job, self._seconds(timeout))
         try:
             return await future
         finally:
-            if not request.done:  # cancelled
-                self._queue.withdraw(request)
+            if not job.done:  # cancelled
+                self._queue.withdraw(job)
 
     def run(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray) -> Result:
-        """See `recblr.runtime.Backend.run`, and `submit` for the errors."""
+        """Have the rows run in a batch, and wait; arguments, results and errors are those of `submit`."""
         return self._wait(items, offsets, state_in, exclude, None)
 
     def run_best(
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
     ) -> Result:
-        """See `recblr.runtime.backends.base.BestBackend.run_best`, and `submit` for the errors."""
+        """As `run`, with the first k results per row, or all where there are fewer."""
         return self._wait(items, offsets, state_in, exclude, k)
 
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
-        """See `recblr.runtime.backends.base.StatesBackend.advance`, and `submit` for the errors."""
+        """As `run`, for the new states alone."""
         return self._wait(items, offsets, state_in, np.empty((0, 2), np.int32), 0)[2]
 
     def _wait(
@@ -250,7 +254,7 @@ class Batcher:
             if result is not None:
                 return result
         future = self._future(items, offsets, state_in, exclude, k, places)
-        self._queue.put(future.request, self._timeout)
+        self._queue.put(future.job, self._timeout)
         try:
             return future.result()
         finally:
@@ -273,8 +277,8 @@ class Batcher:
             if n_rows > 1:  # which may be too large for the memory: workers repeat it in halves
                 outcome = "again"
                 return None
-            told = explained(error)
-            raise told from told.__cause__
+            explanation = explained(error)
+            raise explanation from explanation.__cause__
         finally:
             self._queue.leave(n_rows, n_tokens, outcome)
 
@@ -316,9 +320,9 @@ class Batcher:
 
 
 class _WithdrawingFuture(Future[Result]):
-    """A future whose cancelling frees the request's place."""
+    """A future whose cancelling frees its job's place in the queue."""
 
-    request: Request
+    job: Job
 
     def __init__(self, queue: BatchQueue) -> None:
         super().__init__()
@@ -326,7 +330,7 @@ class _WithdrawingFuture(Future[Result]):
 
     def cancel(self) -> bool:
         cancelled = super().cancel()
-        if cancelled and self._queue.withdraw(self.request):
+        if cancelled and self._queue.withdraw(self.job):
             self.set_running_or_notify_cancel()  # tells `concurrent.futures.wait`
         return cancelled
 
@@ -348,13 +352,13 @@ def _deliver(answers: Iterable[Answer]) -> None:
     """Hand answers to their callers; an event loop is woken once for all of its."""
     of_loops: dict[asyncio.AbstractEventLoop, list[Answer]] = {}
     for answer in answers:
-        if answer.request.loop is None:
+        if answer.job.loop is None:
             _settle(answer)
         else:
-            of_loops.setdefault(answer.request.loop, []).append(answer)
-    for loop, its in of_loops.items():
+            of_loops.setdefault(answer.job.loop, []).append(answer)
+    for loop, its_answers in of_loops.items():
         try:
-            loop.call_soon_threadsafe(_settle_all, its)
+            loop.call_soon_threadsafe(_settle_all, its_answers)
         except RuntimeError:  # the loop is closed, and nobody waits
             continue
 
@@ -379,7 +383,7 @@ def _settle(answer: Answer) -> None:
 
 
 def _work(queue: BatchQueue, backend: Backend, limits: Limits, cpu: int | None) -> None:
-    """A worker's life."""
+    """Run batches until the queue is closed and empty: what a worker's thread does."""
     runner = BatchRunner(queue, backend, limits)
     try:
         if cpu is not None:

@@ -153,8 +153,8 @@ def _parse_manifest(content: Any, folder: Path) -> Manifest:
     for name, value in values.items():
         if name in _OPTIONAL and value is None:
             continue
-        fits = _is_count(value) if name in _COUNTS else isinstance(value, str if name in _TEXTS else dict)
-        if not fits:
+        is_valid = _is_count(value) if name in _COUNTS else isinstance(value, str if name in _TEXTS else dict)
+        if not is_valid:
             raise BundleError(f"{path}: {name} is missing or malformed ({value!r:.60}): {COPY_AGAIN}")
     manifest = Manifest(**values)
     _check_manifest(manifest, path)

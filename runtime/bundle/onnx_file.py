@@ -50,7 +50,7 @@ def map_item_embedding(path: Path, n_items: int, dim: int) -> np.ndarray:
         dim: D.
 
     Returns:
-        float32 [V + 1, D], read-only, backed by the file or one beside it; not necessarily aligned.
+        float32 [V + 1, D], read-only, backed by the file or one next to it; not necessarily aligned.
 
     Raises:
         BundleError: the file cannot be read, or holds no such table of this shape.
@@ -77,7 +77,7 @@ def map_weights(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
         names: of float32 initializers.
 
     Returns:
-        float32 arrays, read-only, backed by the file or one beside it; not necessarily aligned.
+        float32 arrays, read-only, backed by the file or one next to it; not necessarily aligned.
 
     Raises:
         ValueError: the file cannot be read, or lacks one of them as float32 in one piece.

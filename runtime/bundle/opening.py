@@ -1,4 +1,4 @@
-"""Bundles: the folder that export writes and the runtime opens, verified before anything in it is used.
+"""Opens bundles, the folders that export writes. All is verified before anything in a bundle is used.
 
 bundle/
   manifest.json      what the model is, its limits, where it came from; a size and a hash for every other file
@@ -43,10 +43,10 @@ class Bundle:
     """A verified bundle.
 
     Attributes:
-        path: its folder.
-        manifest: what it says of itself.
+        path: the bundle's folder.
+        manifest: what the bundle says of itself.
         vocabulary: item ids and popularity.
-        initial_state: [S], read-only.
+        initial_state: float32 [S], the state of a user of whom nothing is known; read-only.
     """
 
     path: Path
@@ -56,7 +56,7 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
-        """The ONNX file."""
+        """The path of the ONNX file."""
         return self.path / MODEL_FILE
 
     @property

@@ -107,6 +107,10 @@ class Recommender:
         """How many users have a state in the cache."""
         return len(self._serving)
 
+    def recent_users(self, n: int) -> list[UserId]:
+        """At most `n` users who have a state in the cache, the latest used first."""
+        return self._serving.recent_users(n)
+
     def add_events(self, user: UserId, items: ItemIds, event_id: EventId | None = None) -> bool:
         """Add items to a user's history, as one event; it is as durable as its store once this returns.
 

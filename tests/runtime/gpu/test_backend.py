@@ -184,7 +184,7 @@ def test_load_takes_the_engine(bundle: Bundle) -> None:
 
 
 def test_more_than_the_profile_is_refused(backend: TensorRTBackend, request_of: Any) -> None:
-    with pytest.raises(RequestError, match="17 rows, the engine takes 16"):
+    with pytest.raises(RequestError, match="17 rows, the plan takes 16"):
         backend.run(*request_of(0, 17, 17))
 
 

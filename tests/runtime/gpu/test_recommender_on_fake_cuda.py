@@ -27,7 +27,7 @@ def gpu_engine(
     """An engine on the fake, of 8 rows, 64 items and 48 exclusions at most."""
     monkeypatch.setattr(pool_module, "load_library", lambda: moves)
     backend = open_fake(graphs=False)
-    return Engine(backend._bundle, backend, backend.limits)
+    return Engine(backend.bundle, backend, backend.limits)
 
 
 def same(ranking: Any, items: list[Any], scores: list[float]) -> bool:
@@ -129,7 +129,7 @@ def test_an_error_after_a_part_ran_feeds_nothing_twice(
     recommender.add_events_many([(user, [10]) for user in users])
     recommender.recommend_many(users, 5)
     recommender.add_events_many([(user, [20]) for user in users])
-    backend = gpu_engine._backend
+    backend = gpu_engine.backend
     run_leased, runs = backend.run_leased, []
 
     def second_fails(*arguments: Any, **options: Any) -> Any:
@@ -168,13 +168,13 @@ def test_swap_with_rebuilt_states(gpu_engine: Engine, toy: Any) -> None:
     recommender.recommend_many(["a", "b", "c"], 5)
     recommender.swap(gpu_engine, rebuild=2)
     assert recommender.n_cached_users == 2
-    assert recommender._serving.recent_users(5) == ["c", "b"]
+    assert recommender.recent_users(5) == ["c", "b"]
     assert same(recommender.recommend("a", 8, exclude_seen=False), *toy.ranking([10, 20], 8))
 
 
 def test_behind_a_batcher(gpu_engine: Engine, toy: Any) -> None:
-    with Batcher(gpu_engine._backend) as batcher:
-        engine = Engine(gpu_engine.bundle, batcher, gpu_engine._limits)
+    with Batcher(gpu_engine.backend) as batcher:
+        engine = Engine(gpu_engine.bundle, batcher, gpu_engine.limits)
         recommender = Recommender(engine, cache_bytes=4 * STATE_BYTES, cache_device="gpu")
         recommender.add_events("u", [10, 20])
         assert same(recommender.recommend("u", 8, exclude_seen=False), *toy.ranking([10, 20], 8))
