@@ -103,12 +103,12 @@ class PlanSection:
     evaluation: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """As a dict that JSON can hold."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Inverse of `to_dict`; fields that this version does not know are left out.
+        """Read what `to_dict` gave; fields that this version does not know are left out.
 
         Raises:
             ConfigError: names the field that is missing or malformed.

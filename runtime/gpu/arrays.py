@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 
 from recblr.errors import RequestError, short_reason
 from recblr.runtime.gpu import dlpack
-from recblr.runtime.gpu.cuda import CudaEvent, DeviceMemory, check, copy_to_host, cuda
+from recblr.runtime.gpu.cuda import CudaEvent, DeviceMemory, check, cuda
 
 DeviceArrayLike: TypeAlias = Any
 StreamLike: TypeAlias = Any
@@ -247,18 +247,6 @@ class DeviceArray:
         if self._ready is not None and consumer not in (_NO_STREAM, self._stream):
             self._ready.wait(consumer)
         return dlpack.to_capsule(self.address, self.shape, self.dtype, self.__dlpack_device__(), self)
-
-    def to_host(self) -> np.ndarray:
-        """A copy as a NumPy array; waits for the result.
-
-        Raises:
-            BackendError: the GPU failed.
-        """
-        values = np.empty(self.shape, self.dtype)
-        stream = _LEGACY_STREAM if self._stream is None else self._stream
-        copy_to_host(values, self.address, stream)
-        check(cuda().cudaStreamSynchronize(stream))
-        return values
 
 
 class DeviceResults(NamedTuple):

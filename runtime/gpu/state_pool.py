@@ -140,11 +140,6 @@ class DeviceStates:
         """How many users there is room for."""
         return self._table.n_slots
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the GPU's memory that the pool takes."""
-        return self.n_slots * self._state_bytes
-
     @contextlib.contextmanager
     def lease(self, users: Sequence[Hashable]) -> Iterator[Lease]:
         """Lease the users' slots; waits while another lease has one of the users, or all the room.

@@ -1,4 +1,4 @@
-"""Users: an engine, their histories in a store, and a cache of their states, behind one object."""
+"""The Recommender: an engine, users' histories in a store, and a cache of their states, in one object."""
 
 from __future__ import annotations
 
@@ -102,11 +102,6 @@ class Recommender:
         """The model that answers now."""
         return self._serving.engine
 
-    @property
-    def n_cached_users(self) -> int:
-        """How many users have a state in the cache."""
-        return len(self._serving)
-
     def recent_users(self, n: int) -> list[UserId]:
         """At most `n` users who have a state in the cache, the latest used first."""
         return self._serving.recent_users(n)
@@ -189,9 +184,9 @@ class Recommender:
 
         Args:
             user: whose history decides; without one the popular items.
-            k: results.
+            k: results; fewer where `exclude` and `only` leave fewer.
             exclude_seen: leave out the items of the stored history.
-            exclude: item ids to leave out besides.
+            exclude: further item ids to leave out.
             only: item ids to choose from, or an `AllowList`, or None for the whole catalogue; the best among them,
                 exactly.
 
@@ -219,7 +214,7 @@ class Recommender:
             users: [B]
             k: results per user.
             exclude_seen: leave out the items of each user's stored history.
-            exclude: [B] item ids to leave out besides, or None.
+            exclude: [B] further item ids to leave out, or None.
             only: [B] item ids or an `AllowList` to choose from, None for a user to choose from all; or one `AllowList`
                 for all users; or None.
 
@@ -251,9 +246,9 @@ class Recommender:
     ) -> None:
         """Put another model in place, while the old one keeps answering.
 
-        The new one is loaded and run once beside the old, then takes its place at once. Requests under way end with
-        the model they began with. States of the old are dropped; the new one's are rebuilt from histories as users
-        are asked for. If anything fails, the old model stays.
+        The new one is loaded and run once while the old one serves, then takes its place at once. Requests under way
+        end with the model they began with. States of the old are dropped; the new one's are rebuilt from histories as
+        users are asked for. If anything fails, the old model stays.
 
         Args:
             model: an engine, or the path of a bundle.
@@ -351,11 +346,11 @@ class Recommender:
         own = engine.bundle.vocabulary.in_own_type(items)
         if len(own) < len(items) and self._warned is not engine:
             self._warned = engine
-            stranger = next(item for item in items if exact_id(item, engine.id_type) is None)
+            unknown = next(item for item in items if exact_id(item, engine.id_type) is None)
             _log.warning(
                 "histories hold item ids such as %s, which the model in place cannot know, as its ids are %ss: "
                 "they are skipped; is it the model of these histories?",
-                shown(stranger),
+                shown(unknown),
                 engine.id_type,
             )
         return own

@@ -1,4 +1,4 @@
-"""What every store of histories promises, and what they share: ids, the text form of events."""
+"""The protocol of stores of histories, and what they share: ids, and events as text."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what the store holds open; it cannot be used afterwards."""
+        """Close what the store holds open; it cannot be used afterwards."""
         ...
 
 
@@ -124,7 +124,7 @@ def cut(items: list[ItemId], max_history: int | None) -> list[ItemId]:
 
 
 def new_stamp() -> int:
-    """A stamp of an event; safe across threads, processes and forks."""
+    """A new stamp for an event, unique across threads, processes and forks."""
     return secrets.randbits(63)
 
 

@@ -157,7 +157,7 @@ def test_what_it_cannot_do_is_refused_when_it_is_asked_for(bundle):
         load(bundle, threads=0)
 
 
-def test_a_bundle_that_does_not_tell_its_weights_is_computed_by_the_graph(bundle, tmp_path, caplog):
+def test_a_bundle_that_does_not_say_where_its_weights_are_is_computed_by_the_graph(bundle, tmp_path, caplog):
     copy = tmp_path / "bundle"
     shutil.copytree(bundle, copy)
     manifest = open_bundle(copy).manifest
@@ -165,8 +165,8 @@ def test_a_bundle_that_does_not_tell_its_weights_is_computed_by_the_graph(bundle
     with caplog.at_level(logging.INFO):
         engine = load(copy, threads=1)
     assert engine.description.startswith("ONNX Runtime")
-    assert "ONNX Runtime computes: the bundle does not tell where its weights are" in caplog.text
-    with pytest.raises(ConfigError, match="does not tell where its weights are: export it again"):
+    assert "ONNX Runtime computes: the bundle does not say where its weights are" in caplog.text
+    with pytest.raises(ConfigError, match="does not say where its weights are: export it again"):
         load(copy, backend="native")
     (ranking,) = engine.recommend([[1, 2, 3]])
     assert len(ranking.items) == 10

@@ -69,7 +69,7 @@ def test_answers_follow_the_events(recommender: Recommender, toy: Any) -> None:
         assert recommender.add_events("u", items) == bool(items)
         check(recommender, toy, "u")
     assert recommender.history("u") == [10, 20, 999, 30, 10]
-    assert recommender.n_cached_users == 1
+    assert len(recommender.recent_users(100)) == 1
     assert recommender.recommend("u", k=1).unknown == 0
     assert same(recommender.recommend("u", 8, exclude_seen=False), *toy.ranking([10, 20, 30, 10], 8))
     assert same(recommender.recommend("u", 8, False, [40, 77]), *toy.ranking([10, 20, 30, 10], 8, exclude=[40]))
@@ -230,7 +230,7 @@ def test_forgetting_leaves_nothing_even_under_way(recommender: Recommender) -> N
         thread.join()
     assert failures == []
     assert recommender.history("u") == []
-    assert recommender.n_cached_users == 0
+    assert len(recommender.recent_users(100)) == 0
     assert recommender.recommend("u", 2).popular
 
 
@@ -281,7 +281,7 @@ def test_swap_rebuilds_the_latest_users_and_keeps_the_old_model_on_failure(
     with pytest.raises(BundleError):
         recommender.swap(new_toy.path)
     assert recommender.engine is engine
-    assert recommender.n_cached_users == 10
+    assert len(recommender.recent_users(100)) == 10
     recommender.swap(other_engine, rebuild=4)
     assert recommender.engine is other_engine
     assert recommender.recent_users(10) == [9, 8, 7, 6]
@@ -322,10 +322,10 @@ def test_a_swap_to_ids_of_another_type_is_asked_for(engine: Engine, digits_toy: 
         with pytest.raises(ConfigError, match=r"the item ids of .* are strings, .* allow_id_type_change=True"):
             users.swap(digits_toy.path)
         assert users.engine is engine
-        assert users.n_cached_users == 2
+        assert len(users.recent_users(100)) == 2
         users.swap(digits_toy.path, rebuild=1, allow_id_type_change=True)
         assert users.engine.id_type == "string"
-        assert users.n_cached_users == 1
+        assert len(users.recent_users(100)) == 1
         after = users.recommend_many(["u", "v"], 5)
         expected = users.engine.recommend([["30", "40", "50"], ["10"]], 5)
         for ranking, old, right in zip(after, before, expected, strict=True):
