@@ -7,8 +7,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, InvalidStateError
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +18,8 @@ from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArr
 from recblr.errors import ConfigError, ForkError, RecblrError, RequestError, short_reason
 from recblr.runtime.backends.base import Backend
 from recblr.runtime.batching.callers import Outcome
-from recblr.runtime.batching.job import Answer, Job, Result, checked_offsets
+from recblr.runtime.batching.delivery import deliver
+from recblr.runtime.batching.job import Job, Result, checked_offsets
 from recblr.runtime.batching.metrics import BatcherMetrics
 from recblr.runtime.batching.queue import BatchQueue
 from recblr.runtime.batching.settings import BATCH_LIMITS
@@ -123,7 +124,7 @@ class Batcher:
             workers=workers,
             callers=callers,
             clock=clock,
-            deliver=_deliver,
+            deliver=deliver,
         )
         # Workers know the queue and not the batcher: one that is forgotten is collected, and its workers end.
         self._workers = [
@@ -346,40 +347,6 @@ def _check_cpus(cpus: Sequence[int], workers: int) -> None:
     usable = sorted(os.sched_getaffinity(0))
     if len(cpus) != workers or not set(cpus) <= set(usable):
         raise ConfigError(f"cpus is {list(cpus)!r}: give one of {usable} for each of the {workers} workers")
-
-
-def _deliver(answers: Iterable[Answer]) -> None:
-    """Hand answers to their callers; an event loop is woken once for all of its."""
-    of_loops: dict[asyncio.AbstractEventLoop, list[Answer]] = {}
-    for answer in answers:
-        if answer.job.loop is None:
-            _settle(answer)
-        else:
-            of_loops.setdefault(answer.job.loop, []).append(answer)
-    for loop, its_answers in of_loops.items():
-        try:
-            loop.call_soon_threadsafe(_settle_all, its_answers)
-        except RuntimeError:  # the loop is closed, and nobody waits
-            continue
-
-
-def _settle_all(answers: Sequence[Answer]) -> None:
-    for answer in answers:
-        _settle(answer)
-
-
-def _settle(answer: Answer) -> None:
-    future = answer.future
-    try:
-        if answer.error is not None:
-            future.set_exception(answer.error)
-        elif answer.result is not None:
-            future.set_result(answer.result)
-    except InvalidStateError:  # cancelled just now, too late to withdraw
-        if isinstance(future, Future):
-            future.set_running_or_notify_cancel()
-    except asyncio.InvalidStateError:  # its task was cancelled
-        pass
 
 
 def _work(queue: BatchQueue, backend: Backend, limits: Limits, cpu: int | None) -> None:

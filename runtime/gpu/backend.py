@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -47,7 +47,7 @@ from recblr.runtime.gpu.run_arrays import Outputs, RunArrays
 from recblr.runtime.gpu.runner import (
     OUTPUTS,
     ContextRunner,
-    ExecutionContext,
+    OpenedPlan,
     RunnerPool,
     TensorShapes,
     capture_graphs,
@@ -62,27 +62,6 @@ DEFAULT_CONTEXTS = 2  # one works while the other's inputs are staged and its re
 _Result = TypeVar("_Result")
 
 _log = logging.getLogger(__name__)
-
-
-class OpenedPlan(Protocol):
-    """The part of `recblr.runtime.gpu.trt_plan.TensorRTPlan` that the backend uses; tests have a stand-in for it."""
-
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes of the GPU's memory for the activations of one context."""
-        ...
-
-    def create_context(self) -> ExecutionContext:
-        """A new execution context."""
-        ...
-
-    def failure_reason(self) -> str:
-        """What TensorRT said of its last failure."""
-        ...
-
-    def inspect(self) -> dict[str, Any]:
-        """What TensorRT's engine inspector says of the plan."""
-        ...
 
 
 class TensorRTBackend:

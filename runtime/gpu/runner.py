@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class ExecutionContext(Protocol):
-    """What is used of TensorRT's `IExecutionContext`."""
+    """The part of TensorRT's `IExecutionContext` that is used."""
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         """Set the shape of an input in the next run; false if the profile does not allow it."""
@@ -53,6 +53,27 @@ class ExecutionContext(Protocol):
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         """Have the stream run the plan; false if that failed."""
+        ...
+
+
+class OpenedPlan(Protocol):
+    """The part of `recblr.runtime.gpu.trt_plan.TensorRTPlan` that is used; tests have a stand-in for it."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the GPU's memory for the activations of one context."""
+        ...
+
+    def create_context(self) -> ExecutionContext:
+        """A new execution context."""
+        ...
+
+    def failure_reason(self) -> str:
+        """What TensorRT said of its last failure."""
+        ...
+
+    def inspect(self) -> dict[str, Any]:
+        """What TensorRT's engine inspector says of the plan."""
         ...
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 from recblr.array_types import ItemId
 from recblr.errors import ConfigError, RequestError, shown
@@ -21,10 +21,8 @@ from recblr.runtime.inputs import Allowed, Exclude, ItemIds, Only, check_k, enco
 from recblr.runtime.loading import load
 from recblr.runtime.ranking import Ranking
 from recblr.runtime.users.states import CacheDevice, HeldStates, UserStates, user_states
-from recblr.runtime.users.stores import Append, Event, EventId, Store, UserId, open_store
-from recblr.runtime.users.stores.base import check_id
-
-NewEvent: TypeAlias = tuple[UserId, ItemIds] | tuple[UserId, ItemIds, EventId | None]
+from recblr.runtime.users.stores import Event, EventId, Store, UserId, open_store
+from recblr.runtime.users.stores.base import NewEvent, append_of, check_id
 
 _DEFAULT_CACHE_BYTES = 256 * 1024**2
 
@@ -134,7 +132,7 @@ class Recommender:
             RequestError, StoreError: see `add_events`.
         """
         self._check_usable()
-        appends = [_as_append(event) for event in events]
+        appends = [append_of(event) for event in events]
         filled = [append for append in appends if append.items]
         added = iter(self._store.append(filled) if filled else [])
         return [next(added) if append.items else False for append in appends]
@@ -359,19 +357,6 @@ class Recommender:
         self._fork_guard.check()
         if self._closed:
             raise RequestError("the Recommender is closed: make a new one")
-
-
-def _as_append(event: Any) -> Append:
-    if not isinstance(event, tuple | list) or len(event) not in (2, 3):
-        raise RequestError(f"an event is {event!r:.60}: give (user, items) or (user, items, event_id)")
-    user, items, event_id = (*event, None)[:3]
-    if not is_sequence(items) or getattr(items, "ndim", 1) != 1:
-        raise RequestError(f"items is {shown(items)}: give a sequence of item ids")
-    return Append(
-        check_id(user, "user"),
-        [check_id(item, f"items[{j}]") for j, item in enumerate(as_list(items))],
-        None if event_id is None else check_id(event_id, "event_id"),
-    )
 
 
 def _continues(held: HeldStates, b: int, events: Sequence[Event]) -> bool:
