@@ -160,7 +160,7 @@ def test_missing_packages(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_engine_without_a_gpu(engine_bundle: MakeEngineBundle) -> None:
     path = engine_bundle("bf16").path
     error = _one_line(_run("--verify", path))
-    assert error.startswith(f"Error: {path} holds an engine, and there is no GPU here to run it on: ")
+    assert error.startswith(f"Error: {path} holds a TensorRT plan, and there is no GPU here to run it on: ")
     assert "NVIDIA driver and cuda-bindings" in error
 
 

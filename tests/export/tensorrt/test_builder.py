@@ -365,5 +365,5 @@ def test_emulation_rounds(bundle: Path) -> None:
 
 
 def test_engine_section_without_a_field() -> None:
-    with pytest.raises(ConfigError, match=r"engine\.file is missing"):
+    with pytest.raises(ConfigError, match=r"plan\.file is missing"):
         PlanSection.from_dict({})
