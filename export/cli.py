@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from recblr.cli.common import require_extra, version_option
 from recblr.cli.groups import GroupedCommand, option_group
 from recblr.cli.options import data_options, model_data_settings, print_notes
+from recblr.cli.parameters import FilePath
 from recblr.errors import ConfigError
 from recblr.export.report import summary, verification_summary
 from recblr.export.tensorrt.settings import DEFAULT_OPT_ROWS, DEFAULT_OPT_TOKENS, EngineSettings
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from recblr.checkpoint import Checkpoint
     from recblr.data import Targets
 
-_PATH = click.Path(path_type=Path)
+_IN, _OUT = FilePath(), FilePath(writes=True)
 
 _ENGINE_OPTIONS = (
     "precision",
@@ -39,15 +40,15 @@ _ENGINE_OPTIONS = (
 
 
 @click.command(cls=GroupedCommand, context_settings={"show_default": True})
-@click.argument("checkpoint", type=_PATH, required=False)
+@click.argument("checkpoint", type=_IN, required=False)
 @option_group(
     "What to write",
-    click.option("-o", "--output", type=_PATH, help="Folder to write; replaces a bundle."),
+    click.option("-o", "--output", type=_OUT, help="Folder to write; replaces a bundle."),
     click.option("--target", type=click.Choice(["onnx", *TARGETS]), default="onnx", help="Engine beside model.onnx."),
     click.option("--max-k", type=int, default=100, help="The most results per user that it will give."),
     click.option(
         "--triton-repository",
-        type=_PATH,
+        type=_OUT,
         help="Folder for a model repository of Triton Inference Server; replaces one that this wrote.",
     ),
 )
@@ -56,7 +57,7 @@ _ENGINE_OPTIONS = (
     click.option("--history-length", type=int, help="MAX_ITEM_LIST_LENGTH, where the file does not tell."),
     click.option(
         "--item-ids",
-        type=_PATH,
+        type=_IN,
         help="Your ids of embedding rows 1, 2, ..., where the model has none: a JSON list, or one per line.",
     ),
 )
@@ -75,7 +76,7 @@ _ENGINE_OPTIONS = (
         show_default=False,
         help="TensorRT-RTX: GPU to build for, such as 8.9; may be given again. [default: its own choice]",
     ),
-    click.option("--timing-cache", type=_PATH, help="TensorRT: file of measurements, read if it exists, and written."),
+    click.option("--timing-cache", type=_OUT, help="TensorRT: file of measurements, read if it exists, and written."),
     click.option("--embed-plugin", is_flag=True, help="Put the plugin library into the engine, too."),
     click.option(
         "--workspace",
@@ -85,7 +86,7 @@ _ENGINE_OPTIONS = (
 )
 @option_group(
     "Checks",
-    click.option("--verify", type=_PATH, metavar="BUNDLE", help="Only check a bundle, on the machine that will serve."),
+    click.option("--verify", type=_IN, metavar="BUNDLE", help="Only check a bundle, on the machine that will serve."),
     click.option(
         "--evaluation-data",
         multiple=True,

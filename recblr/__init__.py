@@ -3,11 +3,21 @@
 Importing this package imports none of them: the runtime works without PyTorch.
 """
 
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    """The version, looked up when it is asked for: that takes longer than all else until a tool listens to Ctrl-C."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = version = _version()
+    return version
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+    from pathlib import Path
+
     try:
         return version("recblr")
     except PackageNotFoundError:  # a checkout that is not installed
@@ -16,6 +26,3 @@ def _version() -> str:
         project = Path(__file__).resolve().parent.parent / "pyproject.toml"
         stated: str = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
         return stated
-
-
-__version__ = _version()

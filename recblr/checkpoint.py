@@ -19,6 +19,7 @@ from recblr.authors import import_weights
 from recblr.config import RecBLRConfig
 from recblr.errors import CheckpointError, short_reason
 from recblr.files import replacing
+from recblr.interrupts import deferred_interrupts
 from recblr.model import RecBLR
 from recblr.safetensors_file import is_safetensors, read_safetensors
 from recblr.state_dicts import find_history_length, find_weights, shown_name, weights_of
@@ -91,7 +92,7 @@ def save_tensors(content: dict[str, Any], path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with deferred_interrupts(), replacing(path) as temporary, temporary.open("wb") as file:
         try:
             torch.save(content, file)
         except RuntimeError as error:  # PyTorch's zip writer fails once more, over what the system said

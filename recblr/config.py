@@ -9,10 +9,12 @@ from typing import Any, Self
 
 from recblr.errors import ConfigError
 
+MOST_LAYERS = 1024
 # Protocol buffers, which ONNX files are, end at 2 GiB; the graph itself takes less than this margin.
 LARGEST_ONNX_FILE = 2**31 - 1 - 2**20
 _MOST_ITEMS = 2**31 - 2  # indices are int32
 LARGEST_TENSOR = 2**31 - 1  # numbers; TensorRT counts them in int32
+_LARGEST_SIZE = 2**31 - 1  # the kernels count in int32
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,20 @@ class RecBLRConfig:
     def __post_init__(self) -> None:
         for name in ("n_items", "dim", "layers", "conv_width"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"{name} is {value!r}: give a whole number of at least 1")
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST_SIZE:
+                raise ConfigError(f"{name} is {value!r:.60}: give a whole number from 1 to {_LARGEST_SIZE}")
         for name in ("expansion", "dropout"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-                raise ConfigError(f"{name} is {value!r}: give a number")
+                raise ConfigError(f"{name} is {value!r:.60}: give a number")
+        if self.layers > MOST_LAYERS:
+            raise ConfigError(f"layers is {self.layers}: give at most {MOST_LAYERS}")
         if not isinstance(self.initial_state, bool):
             raise ConfigError(f"initial_state is {self.initial_state!r}: give true or false")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout is {self.dropout!r}: give a probability from 0 up to, not including, 1")
-        if self.inner_dim < 1:
-            raise ConfigError(f"expansion is {self.expansion!r}: int(expansion * dim) must be at least 1")
+        if not 1 <= self.expansion * self.dim < math.inf:
+            raise ConfigError(f"expansion is {self.expansion!r}: expansion * dim must be at least 1, and finite")
 
     @property
     def inner_dim(self) -> int:
@@ -96,6 +100,11 @@ class RecBLRConfig:
             f"TensorRT builds no engine for {self.n_items:,} items x {self.dim}, its tensors hold {LARGEST_TENSOR:,} "
             "numbers: train with a smaller dim or a larger --min-item-interactions, or serve without TensorRT"
         )
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers of all weights."""
+        return (self.n_items + 1) * self.dim + self.layer_parameters
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as a JSON-ready dict."""

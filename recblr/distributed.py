@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from recblr.errors import ConfigError, short_reason
+
 T = TypeVar("T")
+
+_MOST_PROCESSES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,40 @@ class Processes:
 
 @contextmanager
 def process_group(device: str) -> Iterator[Processes]:
-    """Join the processes that torchrun started, if it did; leave them at the end."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    """Join the processes that torchrun started, if it did; leave them at the end.
+
+    Raises:
+        ConfigError: torchrun's variables in the environment are wrong, or the other processes cannot be reached.
+    """
+    size = _variable("WORLD_SIZE", 1, _MOST_PROCESSES)
     if size == 1:
         yield Processes()
         return
-    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    _variable("RANK", 0, size - 1)
+    _variable("MASTER_PORT", 1, 65_535)
+    try:
+        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"WORLD_SIZE is {size} in the environment, but the processes cannot be joined ({short_reason(error)}): "
+            "start the tool with torchrun, or unset it"
+        ) from error
     try:
         yield Processes(distributed.get_rank(), size)
     finally:
         distributed.destroy_process_group()
+
+
+def _variable(name: str, least: int, most: int) -> int:
+    """A number of the environment as torchrun sets it, `least` where it does not.
+
+    Raises:
+        ConfigError: no whole number from `least` to `most`.
+    """
+    text = os.environ.get(name, str(least))
+    if not (re.fullmatch("[0-9]{1,9}", text) and least <= int(text) <= most):
+        raise ConfigError(
+            f"{name} is {text!r:.60} in the environment, no number from {least} to {most}: start the tool with "
+            "torchrun, or unset its variables"
+        )
+    return int(text)

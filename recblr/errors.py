@@ -6,6 +6,8 @@ exit with status 1.
 
 from __future__ import annotations
 
+import re
+
 
 class RecblrError(Exception):
     """Base of all errors that recblr raises on purpose."""
@@ -86,3 +88,37 @@ def short_reason(error: BaseException) -> str:
     """What another library's error says, as one line of at most 160 characters for a message of ours; never empty."""
     reason = " ".join(str(error).split()) or type(error).__name__
     return reason if len(reason) <= 160 else f"{reason[:157]}..."
+
+
+def one_line(message: str) -> str:
+    """The message with what would break its line, or cannot be printed, as Python's escapes."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in message
+    )
+
+
+# What PyTorch, ONNX Runtime and Python say, as RuntimeErrors, of memory and threads that they do not get.
+_NO_MEMORY = re.compile(
+    r"allocate memory|out of memory|bad_alloc|Storage size calculation overflowed|invalid for input of size",
+    re.IGNORECASE,
+)
+_NO_THREAD = re.compile(r"can't start new thread|Resource temporarily unavailable", re.IGNORECASE)
+
+
+def expected_failure(error: BaseException) -> str | None:
+    """What to tell a person of an error that the input or the machine is to blame for; None of a bug."""
+    if isinstance(error, RecblrError):
+        return str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+        return f"out of memory ({short_reason(error)}): use a smaller model or batch, or a machine with more"
+    if isinstance(error, RuntimeError) and _NO_THREAD.search(str(error)):
+        return f"the system gives no more threads ({short_reason(error)}): use fewer"
+    if isinstance(error, ImportError) and ".so" in str(error):
+        return f"a package cannot be loaded ({short_reason(error)}): reinstall it, or free some memory"
+    if isinstance(error, OSError):
+        file = "" if error.filename is None else f"{error.filename}: "
+        return f"{file}{error.strerror or short_reason(error)}; check the path, its permissions and the disk"
+    if isinstance(error, UnicodeError):
+        return f"text that cannot be read or written ({short_reason(error)}): check its encoding"
+    return None

@@ -44,18 +44,37 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _behind_links(path: Path) -> Path:
+    """What a link leads to, which is what gets replaced: the link itself stays."""
+    return Path(os.path.realpath(path))
+
+
+def _file_behind_links(path: Path) -> Path:
+    """The same of a path to write a file to: a rename would put it in the place of a device such as /dev/null, too.
+
+    Raises:
+        OSError: there is a folder.
+        OutputError: there is a device or a pipe.
+    """
+    place = _behind_links(path)
+    if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if path.exists() and not place.is_file():  # a pipe behind /dev/stdout has no path of its own
+        raise OutputError(f"cannot write {path}: it is a device or a pipe; name a file")
+    return place
+
+
 def check_writable(path: Path) -> None:
     """Raise now what writing `path` at the end of long work would raise, and clear what a killed run left of it.
 
     Raises:
-        OutputError: the folder is missing or not writable, or `path` is a folder.
+        OutputError: the folder is missing or not writable, or `path` is a folder, a device or a pipe.
     """
-    if path.is_dir():
-        raise _output_error(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        place = _file_behind_links(path)
+        with tempfile.TemporaryFile(dir=place.parent):
             pass
-        _remove_abandoned(path)
+        _remove_abandoned(place)
     except OSError as error:
         raise _output_error(path, error) from error
 
@@ -70,9 +89,10 @@ def check_not_input(output: Path, inputs: Iterable[Path]) -> None:
     Raises:
         OutputError: `output` is one of the inputs, by whatever name, or a folder that one of them lies in.
     """
-    place = output.resolve()
+    place = _behind_links(output)
     for given in inputs:
-        if given.resolve().is_relative_to(place) or (output.exists() and given.exists() and output.samefile(given)):
+        same = output.exists() and given.exists() and output.samefile(given)  # a hard link, too
+        if same or _behind_links(given).is_relative_to(place):
             raise OutputError(f"writing {output} would destroy the input {given}: name another output")
 
 
@@ -168,15 +188,18 @@ def _make_folder(prefix: str, suffix: str, folder: Path) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it takes `path`'s place, on any failure it is removed.
 
+    A link stays, and what it leads to is replaced.
+
     Raises:
-        OutputError: nothing can be written there, or the disk is full.
+        OutputError: nothing can be written there, there is a device or a pipe, or the disk is full.
     """
     try:
-        with _temporary(path, _make_file) as temporary:
+        place = _file_behind_links(path)
+        with _temporary(place, _make_file) as temporary:
             yield temporary
             _sync(temporary)
-            temporary.replace(path)
-            _sync(path.parent)
+            temporary.replace(place)
+            _sync(place.parent)
     except OSError as error:
         raise _output_error(path, error) from error
 
@@ -207,6 +230,8 @@ def check_replaceable(path: Path, may_replace: Callable[[Path], bool], kind: str
 def replacing_directory(path: Path, may_replace: Callable[[Path], bool], kind: str = "bundle") -> Iterator[Path]:
     """Give a temporary folder beside `path`; on success it takes `path`'s place, on any failure it is removed.
 
+    A link stays, and what it leads to is replaced.
+
     Args:
         path: the folder to make.
         may_replace: told an existing, non-empty `path`; returns whether it may be replaced.
@@ -216,13 +241,14 @@ def replacing_directory(path: Path, may_replace: Callable[[Path], bool], kind: s
         OutputError: `path` holds something else, nothing can be written there, or the disk is full.
     """
     try:
-        with _temporary(path, _make_folder) as temporary:
+        place = _behind_links(path)
+        with _temporary(place, _make_folder) as temporary:
             check_replaceable(path, may_replace, kind)
             yield temporary
             for file in temporary.rglob("*"):
                 _sync(file)
-            _exchange(path, temporary)
-            _sync(path.parent)
+            _exchange(place, temporary)
+            _sync(place.parent)
     except OSError as error:
         raise _output_error(path, error) from error
 

@@ -7,6 +7,7 @@ Lightning and others hold their settings as objects of any class.
 from __future__ import annotations
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import IO, Any, ClassVar, Self
 
@@ -69,6 +70,10 @@ class _PlainDict(dict[Any, Any]):
 
     def __setstate__(self, _state: Any) -> None:
         pass
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Saved anew as what it stands for, so that it can be read again."""
+        return OrderedDict, (), None, None, iter(self.items())
 
 
 def fields(value: object) -> dict[Any, Any]:

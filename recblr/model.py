@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from recblr import ops
 from recblr.array_types import ConvTail, Hidden, Items, Offsets, Queries, Scores, States, Tokens
 from recblr.config import RecBLRConfig
+from recblr.memory import require_memory
 
 LAYER_NORM_EPSILON = 1e-12
 # exp(-softplus(Lambda)) starts between these, over the channels.
@@ -123,7 +124,14 @@ class RecBLR(nn.Module):
     """The whole model: items of many users in, query vectors, scores and states out."""
 
     def __init__(self, config: RecBLRConfig) -> None:
+        """Allocate and initialise.
+
+        Raises:
+            ConfigError: this machine has not the memory.
+        """
         super().__init__()
+        size = config.n_parameters * torch.finfo(torch.get_default_dtype()).bits // 8
+        require_memory(size, "the model", "choose a smaller dim, expansion or conv-width, or fewer layers or items")
         self.config = config
         self.embedding = nn.Embedding(config.n_items + 1, config.dim)
         self.norm = nn.LayerNorm(config.dim, LAYER_NORM_EPSILON)

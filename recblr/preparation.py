@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self, get_args
@@ -59,6 +60,8 @@ class DataSettings:
         for moment in (self.validation_time, self.test_time):
             if isinstance(moment, str):
                 parse_moment(moment)
+            elif moment is not None and not math.isfinite(moment):
+                raise ConfigError(f"a split at time {moment}: give a time in the unit of the timestamps")
         if self.id_type not in get_args(IdType):
             raise ConfigError(f"id type {self.id_type!r}: use {', '.join(get_args(IdType))}")
         names = [name for name in self.header or () if name not in ("", "_")]

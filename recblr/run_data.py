@@ -9,6 +9,7 @@ import torch
 
 from recblr.data import DataIdentity, RowOrder
 from recblr.errors import CheckpointError
+from recblr.item_ids import id_type_of
 from recblr.preparation import PreparedData
 
 _SPLIT = ("validation_time", "test_time")
@@ -64,7 +65,7 @@ class RunData:
         """
         try:
             order = RowOrder(**{name: tensor.numpy() for name, tensor in values["order"].items()})
-            return cls(**{**values, "order": order})
+            return cls(**{**values, "order": order, "settings": dict(values["settings"])})
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 "the resume file does not say which data it is of: start anew without --resume"
@@ -95,19 +96,26 @@ class RunData:
         """What is not as it was; empty where it is the same."""
         settings = prepared.settings.to_dict()
         same_content = identity.fingerprint == self.fingerprint
-        changed = [
+        parts = [] if same_content else [self._other_content(prepared, identity)]
+        parts += [
             f"{name} was {self.settings.get(name)!r} and is {settings[name]!r}"
             for name in (_SPLIT if same_content else settings)
             if self.settings.get(name) != settings[name]
         ]
-        if same_content or changed:
-            return ", ".join(changed)
-        before, now = set(self.item_ids), set(identity.item_ids.tolist())
+        return ", ".join(parts)
+
+    def _other_content(self, prepared: PreparedData, identity: DataIdentity) -> str:
+        """In what the interactions differ from those of this run, which must be others."""
+        item_ids = identity.item_ids.tolist()
+        before, now = set(self.item_ids), set(item_ids)
+        was_type, is_type = id_type_of(self.item_ids[0]), id_type_of(item_ids[0])
+        if was_type != is_type:
+            return f"the item ids were {was_type}s (such as {self.item_ids[0]!r}) and are {is_type}s"
         if before != now:
             new, missing = sorted(now - before, key=str), sorted(before - now, key=str)
             parts = [
                 f"{len(items):,} {what} (such as {items[0]!r})"
-                for what, items in (("items are new", new), ("are gone", missing))
+                for what, items in (("items are new", new), ("items are gone", missing))
                 if items
             ]
             return ", ".join(parts)

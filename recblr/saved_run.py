@@ -35,7 +35,7 @@ class SavedRun:
     optimizer: dict[str, Any]
     average: dict[str, Tensor] | None
     records: list[dict[str, Any]]
-    best_weights: dict[str, Tensor] | None
+    best_weights: dict[str, Tensor]
     data: dict[str, Any] = field(default_factory=dict)
     path: Path = Path()
 
@@ -55,8 +55,15 @@ def load_run(path: Path) -> SavedRun:
     Raises:
         CheckpointError: unreadable, or no resume file of this version.
     """
-    content = load_tensors(path)
+    try:
+        content = load_tensors(path)
+    except CheckpointError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        raise CheckpointError(f"{path} is no resume file, or a damaged one: start anew without --resume") from error
     names = {entry.name for entry in dataclasses.fields(SavedRun)} - {"path"}
     if not isinstance(content, dict) or content.get("format") != FORMAT or content.keys() != names | {"format"}:
         raise CheckpointError(f"{path} holds no training run of this version: start anew without --resume")
+    if not all(isinstance(content[name], dict) for name in ("settings", "weights", "best_weights", "data")):
+        raise CheckpointError(f"{path} is damaged: start anew without --resume")
     return SavedRun(**{name: content[name] for name in names}, path=path)

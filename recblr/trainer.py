@@ -82,8 +82,8 @@ class TrainingConfig:
             raise ConfigError(f"weight_average is {self.weight_average}: give 0, or a decay below 1 such as 0.999")
         if self.precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision is {self.precision!r}: give fp32 or bf16")
-        if self.seed < 0:
-            raise ConfigError(f"seed is {self.seed}: give 0 or more")
+        if not 0 <= self.seed < 2**64:
+            raise ConfigError(f"seed is {self.seed}: give a number from 0 to 2^64 - 1")
 
 
 @dataclass(frozen=True)
@@ -222,17 +222,24 @@ class Trainer:
         assert self.state.best is not None  # the first epoch is always the best so far
         return self.state.best
 
-    def resume(self, run: SavedRun) -> None:
+    def resume(self, run: SavedRun) -> tuple[EpochRecord, RecBLR]:
         """Go on from a run that `fit` wrote to its resume file.
+
+        Returns:
+            Its best epoch, and the model of that.
 
         Raises:
             CheckpointError: written with other settings, or damaged.
         """
         settings = self._settings()
-        changed = sorted(k for k in settings.keys() | run.settings.keys() if run.settings.get(k) != settings.get(k))
+        changed = [
+            f"{name} was {run.settings.get(name)!r} and is {settings.get(name)!r}"
+            for name in sorted(settings.keys() | run.settings.keys())
+            if run.settings.get(name) != settings.get(name)
+        ]
         if changed:
             raise CheckpointError(
-                f"{run.path} was written with other settings ({', '.join(changed)}): "
+                f"{run.path} was written with other settings: {', '.join(changed)}; "
                 "give the same ones, or start anew without --resume"
             )
         try:
@@ -241,10 +248,15 @@ class Trainer:
             if self._average is not None and run.average is not None:
                 self._average.load_state_dict(run.average)
             self.state = TrainingState([EpochRecord(**record) for record in run.records], run.best_weights)
+            model = copy.deepcopy(self.model)
+            model.load_state_dict(run.best_weights)
+            (*_, best) = (record for record in self.state.records if record.best)
+            return best, model
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{run.path} holds no training run: start anew without --resume") from error
 
     def _saved(self, data: dict[str, Any] | None) -> SavedRun:
+        assert self.state.best_weights is not None  # as the first epoch was the best so far
         return SavedRun(
             settings=self._settings(),
             weights=self.model.state_dict(),
@@ -258,6 +270,7 @@ class Trainer:
     def _settings(self) -> dict[str, Any]:
         """All that must be equal in a resumed run; it may have more patience, and epochs unless they set the rate."""
         settings = dataclasses.asdict(self.config) | self.model.config.to_dict() | {"training_tokens": self._tokens}
+        settings |= settings.pop("objective")
         free = ("patience",) if self.config.schedule == "cosine" else ("patience", "epochs")
         return {name: value for name, value in settings.items() if name not in free}
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recblr.files import replacing, write_text
+from recblr.plotting import new_figure
 from recblr.trainer import SELECTION_METRIC, EpochRecord
 
 
@@ -17,12 +18,9 @@ def write_log(path: Path, records: Sequence[EpochRecord]) -> None:
 
 def plot_training(path: Path, records: Sequence[EpochRecord]) -> None:
     """Loss and validation NDCG@10 over epochs, as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 4)
     epochs = [record.epoch for record in records]
     loss = figure.add_subplot()
     loss.plot(epochs, [record.loss for record in records], color="tab:gray", label="training loss")

@@ -9,17 +9,18 @@ import click
 
 from recblr.cli.common import Command, require_extra, version_option
 from recblr.cli.options import data_options, model_data_settings, print_notes
+from recblr.cli.parameters import Count, FilePath
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=FilePath())
 @click.argument("data", nargs=-1, required=True)
 @click.option("--part", type=click.Choice(["test", "validation"]), default="test", help="Which held-out items.")
 @click.option("--mask-seen", is_flag=True, help="Leave items of a user's history out of the ranking.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the metrics there, too.")
+@click.option("--json", "json_file", type=FilePath(writes=True), help="Write the metrics there, too.")
 @click.option(
     "--history-length",
-    type=click.IntRange(min=1),
+    type=Count(),
     help="MAX_ITEM_LIST_LENGTH of a model of the authors' code, where the file does not tell.",
 )
 @data_options(from_model=True)
@@ -63,14 +64,15 @@ def main(
     console = Console()
     console.print(metrics_table({part: result.metrics}))
     identity = DataIdentity(prepared.interactions)
-    same = checkpoint.data.get("fingerprint") == identity.fingerprint
-    same_ties = checkpoint.data.get("ties") == identity.row_order.ties
+    trained_on = checkpoint.data.get("fingerprint")  # None of a model of the authors' code
+    same = None if trained_on is None else trained_on == identity.fingerprint
+    same_ties = same and checkpoint.data.get("ties") == identity.row_order.ties
     console.print(
         f"{result.rows:,} users, {'seen items masked' if mask_seen else 'nothing masked'}; "
         f"{result.repeated_targets / result.rows:.1%} of the next items are repeats of earlier ones"
         + (", which count as misses" if mask_seen and result.repeated_targets else "")
         + (f"; {result.unknown_targets:,} are unknown to the model" if result.unknown_targets else "")
-        + ("" if same else "; not the data the model was trained on")
+        + ("; not the data the model was trained on" if same is False else "")
         + ("; other order of equal times than in training" if same and not same_ties else ""),
         highlight=False,
         soft_wrap=True,
@@ -86,7 +88,7 @@ def main(
             "model": checkpoint.fingerprint(),
             "data": identity.fingerprint,
             "same_data_as_training": same,
-            "same_order_of_equal_times": same and same_ties,
+            "same_order_of_equal_times": same_ties,
             "settings": settings.to_dict(),
         }
         write_json(json_file, report)

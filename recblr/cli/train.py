@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +9,48 @@ import click
 
 from recblr.cli.common import Command, require_extra, version_option
 from recblr.cli.options import data_options, data_settings
+from recblr.cli.parameters import NOT_NEGATIVE, POSITIVE, PROBABILITY, SEED, SHARE, Count, FilePath
+from recblr.config import MOST_LAYERS
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("data", nargs=-1, required=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The model file to write.")
+@click.option("-o", "--output", type=FilePath(writes=True), required=True, help="The model file to write.")
 @data_options(from_model=False)
-@click.option("--dim", type=click.IntRange(min=1), default=64, help="Model width D.")
-@click.option("--layers", type=click.IntRange(min=1), default=2, help="Number of layers.")
-@click.option("--expansion", type=float, default=2.0, help="Inner width over model width.")
-@click.option("--conv-width", type=click.IntRange(min=1), default=4, help="Taps of the causal convolution.")
-@click.option("--dropout", type=float, default=0.2, help="Dropout probability.")
+@click.option("--dim", type=Count(), default=64, help="Model width D.")
+@click.option("--layers", type=click.IntRange(1, MOST_LAYERS), default=2, help="Number of layers.")
+@click.option("--expansion", type=POSITIVE, default=2.0, help="Inner width over model width.")
+@click.option("--conv-width", type=Count(), default=4, help="Taps of the causal convolution.")
+@click.option("--dropout", type=PROBABILITY, default=0.2, help="Dropout probability.")
 @click.option("--initial-state", is_flag=True, help="Learn the state before a user's first item.")
-@click.option("--epochs", type=click.IntRange(min=1), default=200, help="At most so many epochs.")
-@click.option("--patience", type=click.IntRange(min=1), default=10, help="Stop after epochs without a better NDCG@10.")
-@click.option("--batch-tokens", type=click.IntRange(min=1), default=4096, help="Items per optimizer step.")
-@click.option("--learning-rate", type=float, default=1e-3, help="Adam's learning rate.")
-@click.option("--weight-decay", type=float, default=0.0, help="AdamW's weight decay.")
+@click.option("--epochs", type=Count(), default=200, help="At most so many epochs.")
+@click.option("--patience", type=Count(), default=10, help="Stop after epochs without a better NDCG@10.")
+@click.option("--batch-tokens", type=Count(), default=4096, help="Items per optimizer step.")
+@click.option("--learning-rate", type=POSITIVE, default=1e-3, help="Adam's learning rate.")
+@click.option("--weight-decay", type=NOT_NEGATIVE, default=0.0, help="AdamW's weight decay.")
 @click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", help="Of the learning rate.")
-@click.option("--warmup-epochs", type=float, default=0.0, help="Epochs over which the learning rate rises from 0.")
-@click.option("--weight-average", type=float, default=0.0, help="Decay of a moving average of the weights; 0: none.")
+@click.option("--warmup-epochs", type=NOT_NEGATIVE, default=0.0, help="Epochs in which the learning rate rises from 0.")
+@click.option(
+    "--weight-average",
+    type=PROBABILITY,
+    default=0.0,
+    help="Decay of a moving average of the weights; 0: none.",
+)
 @click.option("--loss", type=click.Choice(["softmax", "sampled"]), default="softmax", help="Over all items or some.")
-@click.option("--negatives", type=click.IntRange(min=1), default=512, help="Of the sampled loss.")
-@click.option("--correction", type=float, default=1.0, help="Of the sampled loss for what is not in it: 0 to 1.")
-@click.option("--label-smoothing", type=float, default=0.0, help="Probability spread over all items.")
-@click.option("--item-norm", type=float, default=0.0, help="Length of all items' vectors in scoring; 0: as learned.")
-@click.option("--max-history", type=click.IntRange(min=1), default=None, help="Train on windows of so many items.")
+@click.option("--negatives", type=Count(), default=512, help="Of the sampled loss.")
+@click.option("--correction", type=SHARE, default=1.0, help="Of the sampled loss for what is not in it.")
+@click.option(
+    "--label-smoothing",
+    type=PROBABILITY,
+    default=0.0,
+    help="Probability spread over all items.",
+)
+@click.option(
+    "--item-norm", type=NOT_NEGATIVE, default=0.0, help="Length of all items' vectors in scoring; 0: as learned."
+)
+@click.option("--max-history", type=Count(), default=None, help="Train on windows of so many items.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16 is autocast.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides all randomness.")
+@click.option("--seed", type=SEED, default=0, help="Decides all randomness.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--resume", is_flag=True, help="Go on from OUTPUT.resume, if it is there.")
 @version_option
@@ -89,14 +102,5 @@ def main(data: tuple[str, ...], output: Path, device: str, resume: bool, **given
         device=device,
         resume=resume,
     )
-    with process_group(run.device) as processes, _interruptible():
+    with process_group(run.device) as processes:
         run.execute(processes)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Any:
-    """End with the status that shells give to Ctrl-C."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None

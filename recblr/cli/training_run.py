@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from recblr.distributed import Processes
 from recblr.errors import ConfigError, RecblrError
 from recblr.evaluation import evaluate
 from recblr.files import check_not_input, check_writable
+from recblr.memory import require_memory
 from recblr.model import RecBLR
 from recblr.preparation import DataSettings, PreparedData, prepare
 from recblr.run_data import RunData
@@ -58,8 +60,11 @@ class TrainingRun:
     ) -> None:
         self._data, self._output = data, output
         self._data_settings, self._model_settings, self._config = data_settings, model_settings, config
+        self._model_config(1)  # what is wrong with any data is told before it is read
+        check_writable(output)
         self.device = _device(device)
         self._resume = resume
+        check_writable(output)  # so it has a name
         self._resume_file, self._log, self._plot = (
             output.with_name(f"{output.name}.{suffix}") for suffix in ("resume", "log.jsonl", "png")
         )
@@ -79,7 +84,7 @@ class TrainingRun:
         prepared = prepare(self._data, self._data_settings)
         summary = Summary.of(prepared.interactions, prepared.report)
         console.print(summary_table(summary, prepared.report.name))
-        config = RecBLRConfig(n_items=prepared.interactions.n_items, **self._model_settings)
+        config = self._model_config(prepared.interactions.n_items)
         if processes.is_first:
             obstacles = filter(None, (config.export_obstacle, config.engine_obstacle))  # told now, not after hours
             print_notes((*prepared.report.notes, *obstacles))
@@ -94,8 +99,12 @@ class TrainingRun:
         checkpoint = self._checkpoint(model, prepared, run_data, summary)
         del identity  # its memory is wanted for training
         trainer = Trainer(model, prepared.split, self._config, processes, self.device)
+        monitor = _Monitor(console, trainer, checkpoint, self._output, self._log, self._plot)
         if resumed is not None:
-            trainer.resume(resumed)
+            best, best_model = trainer.resume(resumed)
+            if processes.is_first:  # what lies there may be gone, or of another run
+                monitor.save(best, best_model)
+                monitor.write_records()
             console.print(f"resuming after epoch {trainer.state.epoch}")
         if trainer.rows_in_pieces:
             console.print(
@@ -103,25 +112,39 @@ class TrainingRun:
                 "they are learned in pieces, with the state carried on and the gradient cut between them",
                 highlight=False,
             )
-        monitor = _Monitor(console, trainer, checkpoint, self._output, self._log, self._plot)
         try:
             with monitor.progress:
                 best = trainer.fit(monitor, self._resume_file, run_data.to_dict())
+            if processes.is_first:
+                checkpoint.model = model  # which now has the best weights
+                test = evaluate(model, prepared.split.test)
+                checkpoint.metrics = {"validation": best.validation, "test": test.to_dict()}
+                checkpoint.save(self._output)
         except (KeyboardInterrupt, RecblrError):
             if processes.is_first:
                 kept = f"the best model so far is in {self._output}" if trainer.state.best else "no epoch was finished"
                 console.print(f"[bold]stopped: {kept}")
             raise
         if processes.is_first:
-            checkpoint.model = model  # which now has the best weights
-            test = evaluate(model, prepared.split.test)
-            checkpoint.metrics = {"validation": best.validation, "test": test.to_dict()}
-            checkpoint.save(self._output)
             console.print(metrics_table(checkpoint.metrics))
             warning = repeats_warning(test)
             if warning:
                 console.print(f"[bold]{warning}", highlight=False, soft_wrap=True)
             console.print(f"wrote {self._output} (best epoch {best.epoch} of {trainer.state.epoch})")
+
+    def _model_config(self, n_items: int) -> RecBLRConfig:
+        """The model's settings.
+
+        Raises:
+            ConfigError: out of range, or training takes more memory than there is.
+        """
+        config = RecBLRConfig(n_items=n_items, **self._model_settings)
+        size = 4 * 4 * config.n_parameters  # float32 weights, gradients, and Adam's two moments
+        if self._config.objective.loss == "sampled":
+            size += self._config.objective.negatives * (8 + 2 * 4 * config.dim)  # indices, vectors and their gradients
+        advice = "choose a smaller --dim, --expansion or --conv-width, or fewer --layers or --negatives"
+        require_memory(size, "training this model", advice)
+        return config
 
     def _resumed(self, console: Console) -> SavedRun | None:
         """The run to go on with, if that was asked for and there is one."""
@@ -150,6 +173,8 @@ class TrainingRun:
 def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"(cpu|cuda)(:\d{1,4})?", name, re.ASCII):
+        raise ConfigError(f"device {name!r} cannot be used: give auto, cpu, cuda, cuda:1, ...")
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
@@ -180,6 +205,18 @@ class _Monitor:
         self._epoch: TaskID | None = None
         self._all = self.progress.add_task("epochs", total=trainer.config.epochs, status="")
 
+    def save(self, best: EpochRecord, model: RecBLR) -> None:
+        """Write the model of the best epoch so far."""
+        self._checkpoint.model = model
+        self._checkpoint.training["best_epoch"] = best.epoch
+        self._checkpoint.metrics = {"validation": best.validation}
+        self._checkpoint.save(self._output)
+
+    def write_records(self) -> None:
+        """Write log and plot of all epochs so far."""
+        write_log(self._log, self._trainer.state.records)
+        plot_training(self._plot, self._trainer.state.records)
+
     def epoch_started(self, epoch: int, tokens: int) -> None:
         """See `recblr.trainer.Monitor`."""
         self._epoch = self.progress.add_task(f"epoch {epoch}", total=tokens, status="")
@@ -200,12 +237,8 @@ class _Monitor:
         if self._epoch is not None:
             self.progress.remove_task(self._epoch)
         if record.best:
-            self._checkpoint.model = model
-            self._checkpoint.training["best_epoch"] = record.epoch
-            self._checkpoint.metrics = {"validation": record.validation}
-            self._checkpoint.save(self._output)
-        write_log(self._log, self._trainer.state.records)
-        plot_training(self._plot, self._trainer.state.records)
+            self.save(record, model)
+        self.write_records()
         self._console.print(
             f"epoch {record.epoch:3}  loss {record.loss:.4f}  "
             f"validation {SELECTION_METRIC} {record.validation[SELECTION_METRIC]:.4f}  "

@@ -115,6 +115,8 @@ class _Encoder:
                 f"{part.file}: column {self._name!r} holds {column.type}: convert the ids to integers or strings"
             )
         codes, values = _codes_and_values(column)
+        if _value_type(column.type) == _UUID:
+            values = pa.array([str(uuid.UUID(bytes=value)) for value in values.to_pylist()], _STRING)
         null, empty = self._nulls.are_declared(values), are_in(values, [""])
         if self._nulls.drops_empty:
             null |= empty
@@ -123,7 +125,8 @@ class _Encoder:
         doubtful = np.flatnonzero(self._nulls.are_doubtful(values))
         for code in doubtful.tolist():
             value = str(values[code].as_py())
-            self._refuse(start, codes == code, f"is {value!r}, which often stands for null: {advice(value)}")
+            drop = advice(value, may_be_kept=not pa.types.is_floating(values.type))
+            self._refuse(start, codes == code, f"is {value!r}, which often stands for null: {drop}")
         used = np.zeros(len(values) + 1, bool)
         used[codes] = True  # the last is that of -1
         keep = used[:-1] & ~null
@@ -133,21 +136,18 @@ class _Encoder:
         if n_values:
             codes = np.where(codes < 0, codes, codes + np.int32(n_values))
         self._codes[start : start + len(codes)] = codes
-        return self._typed(values, part, n_values)
+        return self._typed(values, n_values)
 
     def _refuse(self, start: int, rows: MaskArray, what: str) -> None:
         """Raise what is wrong with the first of some rows, counted from `start`."""
         if rows.any():
             raise DataError(f"{self._table.place(start + int(rows.argmax()))}: {self._name} {what}")
 
-    def _typed(self, values: pa.Array, part: FileTable, n_values: int) -> pa.Array:
+    def _typed(self, values: pa.Array, n_values: int) -> pa.Array:
         """Values of a part as integers or large strings; `n_values` come before them."""
-        kind = _value_type(part.columns[self._position].type)
-        if kind == _UUID:
-            return pa.array([str(uuid.UUID(bytes=value)) for value in values.to_pylist()], _STRING)
-        if pa.types.is_uint64(kind):
+        if pa.types.is_uint64(values.type):
             return values
-        if _is_bytes(kind):
+        if _is_bytes(values.type):
             target, what = _STRING, "is not UTF-8 text"
         else:
             target, what = pa.int64(), "is no whole number that fits 64 bits exactly"

@@ -80,6 +80,8 @@ def find_files(sources: Source | Sequence[Source]) -> list[SourceFile]:
         raise DataError("no files of interactions were given: name at least one")
     found: dict[tuple[str, str], SourceFile] = {}
     for source in sources:
+        if not str(source):
+            raise DataError("the path of a file of interactions is empty: name a file, a folder or a glob")
         shown = _without_credentials(str(source))
         try:
             files = _files_of(source, shown)

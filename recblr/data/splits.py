@@ -143,7 +143,8 @@ def split_at_times(interactions: Interactions, validation_time: Moment, test_tim
 
 
 def _span(interactions: Interactions) -> str:
-    return f"the data reach {time_span(interactions.timestamps, interactions.time_unit)}"
+    unit = "" if interactions.time_unit is None else f" (in {interactions.time_unit} since 1970-01-01)"
+    return f"the data reach {time_span(interactions.timestamps, interactions.time_unit)}{unit}"
 
 
 def _counts_before(interactions: Interactions, time: float) -> RowsArray:

@@ -133,7 +133,7 @@ def time_span(timestamps: TimestampsArray, unit: str | None) -> str:
     first, last = timestamps.min(), timestamps.max()
     if unit is not None:
         dates = typed_times(np.array([first, last]), unit).cast(pa.string())
-        first, last = (re.sub(r" 00:00:00(\.0+)?$", "", date) for date in dates.to_pylist())
+        first, last = (re.sub(r"( 00:00:00)?(\.0+)?$", "", date) for date in dates.to_pylist())
     return f"from {first} to {last}"
 
 
@@ -207,6 +207,11 @@ def _what_is_wrong(value: object, targets: tuple[pa.DataType, ...]) -> str:
     kinds = [kind for kind, others in _TARGETS.items() if isinstance(value, str) and _fits(pa.array([value]), others)]
     if kinds and targets:
         before = next(kind for kind, others in _TARGETS.items() if others == targets)
+        if before in kinds:
+            return (
+                f"{value!r} and those before do not fit one unit: nanoseconds, which more than six decimals need, "
+                "reach from 1677 to 2262; round the times to microseconds, or correct them"
+            )
         return f"{value!r} is one of {kinds[0]}, and those before are {before}: write all in one way"
     drop = f"; if it stands for null, {advice(value, may_be_kept=False)}" if value in NULL_TOKENS else ""
     return (

@@ -20,7 +20,7 @@ from recblr.array_types import (
     TopItemsArray,
     TopScoresArray,
 )
-from recblr.errors import BundleError, ConfigError, short_reason
+from recblr.errors import BackendError, BundleError, ConfigError, short_reason
 from recblr.plugins import PluginLibraryError, load_library
 from recblr.runtime.backends.threads import check_threads, on_cpu
 from recblr.runtime.bundle.external_data import external_files
@@ -123,9 +123,16 @@ class OnnxRuntimeBackend:
     def run(
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-        """Run the graph; arguments and results are those of `recblr.runtime.Backend.run`."""
+        """Run the graph; arguments and results are those of `recblr.runtime.Backend.run`.
+
+        Raises:
+            BackendError: ONNX Runtime failed.
+        """
         inputs = {"items": items, "offsets": offsets, "state_in": state_in, "exclude": exclude}
-        *top, state_out = self._session.run(list(self._outputs), inputs)
+        try:
+            *top, state_out = self._session.run(list(self._outputs), inputs)
+        except Exception as error:  # ONNX Runtime's have no common base
+            raise BackendError(f"ONNX Runtime failed ({short_reason(error)}): check memory and environment") from error
         top_items, top_scores = top or (
             np.empty((len(state_out), 0), np.int32),
             np.empty((len(state_out), 0), np.float32),

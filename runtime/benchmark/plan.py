@@ -12,10 +12,13 @@ from recblr.array_types import ItemId
 from recblr.errors import ConfigError
 from recblr.runtime.benchmark.load import Clock, closed_loop, open_loop, poisson_arrivals
 from recblr.runtime.benchmark.statistics import Measurement, measure_closed, measure_open
-from recblr.runtime.benchmark.traffic import EngineLike, Kind, Lengths, Traffic
+from recblr.runtime.benchmark.traffic import POOL, USERS, EngineLike, Kind, Lengths, Traffic
 
 _FEWEST_REQUESTS = 20  # expected in an open loop; a low rate is measured for longer
 _MOST_REQUESTS = 5_000_000
+_MOST_IDS = 100_000_000  # of all histories of a traffic, which are made beforehand
+_LONGEST_SECONDS = 86_400.0
+_MOST_LOAD = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +64,12 @@ class Plan:
             for value in rates:
                 if not 0 < value < float("inf"):
                     raise ConfigError(f"a {name} of {value:g}: give numbers above 0")
-        if not 0 < self.seconds < float("inf") or not 0 <= self.warm_up < float("inf"):
+        if max(self.loads, default=0) > _MOST_LOAD:
+            raise ConfigError(f"a load of {max(self.loads):g}: give fractions of a closed loop's, at most {_MOST_LOAD}")
+        if not 0 < self.seconds <= _LONGEST_SECONDS or not 0 <= self.warm_up <= _LONGEST_SECONDS:
             raise ConfigError(
-                f"{self.seconds:g} s measured after {self.warm_up:g} s: give a time above 0 and a warm-up of at least 0"
+                f"{self.seconds:g} s measured after {self.warm_up:g}: give a time above 0 and a warm-up of at least 0, "
+                "both of at most a day"
             )
         if not 0 <= self.step_share <= 1:
             raise ConfigError(f"a step share of {self.step_share:g}: give a number from 0 to 1")
@@ -73,6 +79,12 @@ class Plan:
             raise ConfigError("nothing to measure: give at least one traffic, rows, length, and callers or a rate")
         for rate in self.rates:
             _check_rate(rate, self)
+        most_rows, longest = max(self.rows), max(int(lengths.values.max()) for lengths in self.lengths)
+        if (most_rows * POOL + USERS) * longest > _MOST_IDS:
+            raise ConfigError(
+                f"{most_rows:,} rows of {longest:,} items are too much for {POOL} different requests, which are made "
+                f"beforehand with at most {_MOST_IDS:,} items: give fewer rows or shorter histories"
+            )
 
     @property
     def n_measurements(self) -> int:
@@ -186,6 +198,10 @@ def _open(traffic: Traffic, rate: float, plan: Plan, clock: Clock | None) -> Mea
 
 
 def _check_rate(rate: float, plan: Plan) -> None:
+    if _FEWEST_REQUESTS / rate > _LONGEST_SECONDS:
+        raise ConfigError(
+            f"{rate:g} requests/s: {_FEWEST_REQUESTS}, which an open loop needs, take more than a day; raise the rate"
+        )
     count = rate * (plan.warm_up + plan.seconds)
     if count > _MOST_REQUESTS:
         raise ConfigError(

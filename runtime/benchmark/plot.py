@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recblr.files import replacing
+from recblr.plotting import new_figure
 from recblr.runtime.benchmark.plan import Result
 
 if TYPE_CHECKING:
@@ -22,11 +23,7 @@ def plot_results(path: Path, results: Sequence[Result], title: str) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, 5)
     figure.suptitle(title, fontsize=10)
     against_load, against_length = figure.subplots(1, 2)
     _plot_load(against_load, results)

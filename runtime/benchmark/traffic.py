@@ -17,8 +17,8 @@ from recblr.runtime.benchmark.load import Request
 Kind: TypeAlias = Literal["cold", "step", "mixed"]
 LengthsArray: TypeAlias = Int64[np.ndarray, "n"]
 
-_POOL = 32  # different requests of each kind, sent in turn
-_USERS = 64  # different users with a state, of whom a step's are drawn
+POOL = 32  # different requests of each kind, sent in turn
+USERS = 64  # different users with a state, of whom a step's are drawn
 
 
 class EngineLike(Protocol):
@@ -104,7 +104,7 @@ class Traffic:
         self._engine, self._item_ids, self._k = engine, item_ids, k
         share = {"cold": 0.0, "step": 1.0, "mixed": step_share}[kind]
         cold, step = share < 1, share > 0
-        self._cold = [self._cold_request(rows, lengths, generator) for _ in range(_POOL)] if cold else []
+        self._cold = [self._cold_request(rows, lengths, generator) for _ in range(POOL)] if cold else []
         self._step = self._step_requests(rows, lengths, generator) if step else []
         self._is_step = generator.random(4096) < share
 
@@ -124,10 +124,10 @@ class Traffic:
         return Request(partial(self._engine.recommend, histories, k=self._k), rows, sum(map(len, histories)))
 
     def _step_requests(self, rows: int, lengths: Lengths, generator: np.random.Generator) -> list[Request]:
-        _, states = self._engine.step(None, self._histories(_USERS, lengths, generator), k=self._k)
+        _, states = self._engine.step(None, self._histories(USERS, lengths, generator), k=self._k)
         requests = []
-        for _ in range(_POOL):
-            chosen = states[generator.integers(0, _USERS, rows)]
+        for _ in range(POOL):
+            chosen = states[generator.integers(0, USERS, rows)]
             new_items = [self._history(1, generator) for _ in range(rows)]
             requests.append(Request(partial(self._engine.step, chosen, new_items, k=self._k), rows, rows))
         return requests

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
+from recblr.cli.parameters import SECONDS_IN_A_DAY, THREADS, Count, Number
 from recblr.runtime.batching.settings import Batching
 
 _DEFAULT = Batching()
 
 BATCHING_OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option("--workers", type=click.IntRange(min=1), help="Batches that run at once.  [default: CPUs / threads]"),
+    click.option("--workers", type=THREADS, help="Batches that run at once.  [default: CPUs / threads]"),
     click.option(
         "--pin-workers/--no-pin-workers",
         default=None,
@@ -22,35 +23,35 @@ BATCHING_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--max-batch-rows",
-        type=click.IntRange(min=1),
+        type=Count(),
         default=_DEFAULT.max_batch_rows,
         show_default=True,
         help="Users in one batch; requests of many callers are merged.",
     ),
     click.option(
         "--max-batch-tokens",
-        type=click.IntRange(min=1),
+        type=Count(),
         default=_DEFAULT.max_batch_tokens,
         show_default=True,
         help="Items in one batch; a longer history is fed in pieces.",
     ),
     click.option(
         "--max-delay-ms",
-        type=click.FloatRange(min=0),
+        type=Number(min=0, max=1e3 * SECONDS_IN_A_DAY),
         default=_DEFAULT.max_delay_ms,
         show_default=True,
         help="How long a batch that is not full waits for more requests.",
     ),
     click.option(
         "--max-queue",
-        type=click.IntRange(min=1),
+        type=Count(),
         default=_DEFAULT.max_queue,
         show_default=True,
         help="Users that may wait; requests beyond are refused (over HTTP with status 503).",
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, max=SECONDS_IN_A_DAY, min_open=True),
         help="Seconds that a request may wait before it is refused (status 504).  [default: no bound]",
     ),
 )

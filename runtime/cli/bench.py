@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -10,25 +11,25 @@ import click
 
 from recblr.cli.common import require_extra, version_option
 from recblr.cli.groups import GroupedCommand, option_group
+from recblr.cli.parameters import LARGEST_COUNT, MOST_THREADS, SEED, SHARE, THREADS, FilePath
+from recblr.cli.start import INTERRUPTED
 from recblr.errors import ConfigError
 from recblr.runtime.backends.base import BackendName
 from recblr.runtime.cli.batching_options import BATCHING_OPTIONS
 from recblr.runtime.cli.batching_options import NAMES as BATCHING_NAMES
-from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION
+from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION, K_OPTION, chosen_k
 
 if TYPE_CHECKING:
     from recblr.runtime.benchmark.traffic import Lengths
 
 T = TypeVar("T")
 
-_INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
-
 
 def _listed(parse: Callable[[str], T], what: str) -> Callable[[click.Context, click.Parameter, str], list[T]]:
     """Click callback: values between commas, each once.
 
     Raises:
-        click.ClickException: one that `parse` refuses.
+        ConfigError: one that `parse` refuses.
     """
 
     def values(_context: click.Context, parameter: click.Parameter, text: str) -> list[T]:
@@ -36,15 +37,18 @@ def _listed(parse: Callable[[str], T], what: str) -> Callable[[click.Context, cl
         try:
             return list(dict.fromkeys(map(parse, parts)))
         except (ValueError, OverflowError) as error:
-            raise click.ClickException(f"{parameter.opts[0]} {text!r}: give {what}, with commas between") from error
+            raise ConfigError(f"{parameter.opts[0]} {text!r:.160}: give {what}, with commas between") from error
 
     return values
 
 
-def _positive_whole(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
+def _whole(most: int) -> Callable[[str], int]:
+    def positive_whole(text: str) -> int:
+        if not 1 <= (number := int(text)) <= most:
+            raise ValueError
+        return number
+
+    return positive_whole
 
 
 def _positive(text: str) -> float:
@@ -59,7 +63,8 @@ def _kind(text: str) -> str:
     return text
 
 
-_WHOLE = _listed(_positive_whole, "whole numbers of at least 1")
+_COUNTS = _listed(_whole(LARGEST_COUNT), f"whole numbers from 1 to {LARGEST_COUNT}")
+_CALLERS = _listed(_whole(MOST_THREADS), f"whole numbers from 1 to {MOST_THREADS}")
 _NUMBERS = _listed(_positive, "numbers above 0")
 
 
@@ -67,7 +72,7 @@ _NUMBERS = _listed(_positive, "numbers above 0")
 @option_group(
     "Engine",
     ENGINE_OPTION,
-    click.option("--threads", type=click.IntRange(min=1), help="CPU threads per request.  [default: all CPUs]"),
+    click.option("--threads", type=THREADS, help="CPU threads per request.  [default: all CPUs]"),
     BACKEND_OPTION,
     DEVICE_OPTION,
     click.option(
@@ -87,25 +92,25 @@ _NUMBERS = _listed(_positive, "numbers above 0")
     ),
     click.option(
         "--step-share",
-        type=click.FloatRange(0, 1),
+        type=SHARE,
         default=0.9,
         show_default=True,
         help="Of mixed traffic's requests.",
     ),
-    click.option("--rows", callback=_WHOLE, default="1,32", show_default=True, help="Users per request."),
-    click.option("--lengths", callback=_WHOLE, default="", help="Of histories.  [default: 20,200, or those of --data]"),
-    click.option("--data", type=click.Path(path_type=Path), help="Draw lengths of histories from this data file."),
+    click.option("--rows", callback=_COUNTS, default="1,32", show_default=True, help="Users per request."),
+    click.option("--lengths", callback=_COUNTS, default="", help="Of histories.  [default: 20,200, or as in --data]"),
+    click.option("--data", type=FilePath(), help="Draw lengths of histories from this data file."),
     click.option("--user-column", default="user_id", show_default=True, help="In --data."),
     click.option("--item-column", default="item_id", show_default=True, help="In --data."),
     click.option("--timestamp-column", default="timestamp", show_default=True, help="In --data."),
-    click.option("-k", "--k", default=10, show_default=True, help="Results per user."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn."),
+    K_OPTION,
+    click.option("--seed", type=SEED, default=0, show_default=True, help="Of all that is drawn."),
 )
 @option_group(
     "Load",
     click.option(
         "--callers",
-        callback=_WHOLE,
+        callback=_CALLERS,
         default="1,4",
         show_default=True,
         help="Closed loop: so many callers, each of which waits for its answer.",
@@ -120,7 +125,7 @@ _NUMBERS = _listed(_positive, "numbers above 0")
     click.option("--rates", callback=_NUMBERS, default="", help="Open loop: requests/s."),
     click.option(
         "--in-flight",
-        type=click.IntRange(min=1),
+        type=THREADS,
         default=32,
         show_default=True,
         help="Open loop: the most requests under way at once.",
@@ -140,12 +145,12 @@ _NUMBERS = _listed(_positive, "numbers above 0")
 )
 @option_group(
     "Output",
-    click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all results there."),
-    click.option("--plot", type=click.Path(path_type=Path), help="Plot latency against load and length, as PNG."),
+    click.option("--json", "json_file", type=FilePath(writes=True), help="Write all results there."),
+    click.option("--plot", type=FilePath(writes=True), help="Plot latency against load and length, as PNG."),
 )
 @version_option
 def main(
-    engine: str,
+    engine: Path,
     threads: int | None,
     backend: BackendName,
     device: Literal["cpu", "cuda"],
@@ -169,6 +174,7 @@ def main(
             check_writable(path)
     if plot is not None:
         require_extra("recblr-bench --plot", "bench", "matplotlib")
+        from recblr.runtime.benchmark.plot import plot_results
     plan = Plan(
         traffic=given["traffic"],
         rows=given["rows"],
@@ -179,13 +185,13 @@ def main(
         in_flight=given["in_flight"],
         seconds=given["duration"],
         warm_up=given["warm_up"],
-        k=given["k"],
         step_share=given["step_share"],
         seed=given["seed"],
     )
     batching = Batching(**{name: given[name] for name in BATCHING_NAMES}) if given["batching"] else None
     loaded = load(engine, threads, device, native_ops, batching, backend)
     click.get_current_context().call_on_close(loaded.close)
+    plan = dataclasses.replace(plan, k=chosen_k(given["k"], loaded.n_items))
     loaded.recommend([], plan.k)  # a wrong k shows at once
     about = plan.n_measurements * (plan.seconds + plan.warm_up)
     click.echo(
@@ -204,12 +210,10 @@ def main(
     if json_file is not None:
         write_json(json_file, json_report(loaded, plan, results, interrupted))
     if plot is not None and results:
-        from recblr.runtime.benchmark.plot import plot_results
-
         plot_results(plot, results, f"{loaded.n_items:,} items, {loaded.description}")
     if interrupted:
         click.echo(f"Interrupted: {len(results)} of {plan.n_measurements} measurements.", err=True)
-        click.get_current_context().exit(_INTERRUPTED)
+        click.get_current_context().exit(INTERRUPTED)
 
 
 def _lengths(given: dict[str, Any]) -> list[Lengths]:

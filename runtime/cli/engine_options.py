@@ -1,12 +1,15 @@
-"""The options by which commands choose a bundle and what computes it."""
+"""The options by which commands choose a bundle, what computes it, and how many results it gives."""
 
 from __future__ import annotations
 
 import click
 
+from recblr.cli.parameters import FilePath
 from recblr.runtime.backends.base import BACKENDS
 
-ENGINE_OPTION = click.option("--engine", required=True, metavar="PATH", help="The bundle's folder, or a file in it.")
+ENGINE_OPTION = click.option(
+    "--engine", type=FilePath(), required=True, metavar="PATH", help="The bundle's folder, or a file in it."
+)
 DEVICE_OPTION = click.option(
     "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Of ONNX Runtime."
 )
@@ -17,3 +20,13 @@ BACKEND_OPTION = click.option(
     show_default=True,
     help="What computes: recblr's own kernels on the CPU, ONNX Runtime, TensorRT, or the fastest that runs here.",
 )
+
+DEFAULT_K = 10
+K_OPTION = click.option(
+    "-k", "--k", type=int, help=f"Results per user.  [default: {DEFAULT_K}, or all items where there are fewer]"
+)
+
+
+def chosen_k(k: int | None, n_items: int) -> int:
+    """What K_OPTION stands for in a catalogue of so many items."""
+    return min(DEFAULT_K, n_items) if k is None else k

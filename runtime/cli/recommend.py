@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from recblr.cli.common import Command, version_option
 from recblr.errors import ConfigError
-from recblr.runtime.cli.engine_options import ENGINE_OPTION
+from recblr.runtime.cli.engine_options import ENGINE_OPTION, K_OPTION, chosen_k
 
 if TYPE_CHECKING:
     from recblr.array_types import ItemId
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @ENGINE_OPTION
 @click.option("--history", default="", metavar="IDS", help="Item ids, oldest first: 1,2,3. None for a new user.")
-@click.option("-k", "--k", default=10, show_default=True, help="Number of results.")
+@K_OPTION
 @click.option("--exclude", default="", metavar="IDS", help="Item ids to leave out besides those of the history.")
 @click.option("--include-seen", is_flag=True, help="Recommend items of the history, too.")
 @click.option(
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @version_option
-def main(engine: str, history: str, k: int, exclude: str, include_seen: bool, separator: str, as_json: bool) -> None:
+def main(
+    engine: Path, history: str, k: int | None, exclude: str, include_seen: bool, separator: str, as_json: bool
+) -> None:
     """Recommend the best next items for one history."""
     from recblr.runtime import load
 
@@ -40,7 +44,9 @@ def main(engine: str, history: str, k: int, exclude: str, include_seen: bool, se
     loaded = load(engine)
     vocabulary = loaded.bundle.vocabulary
     items, excluded = (_parse(vocabulary, text, separator) for text in (history, exclude))
-    (ranking,) = loaded.recommend([items], k, exclude_seen=not include_seen, exclude=[excluded])
+    (ranking,) = loaded.recommend(
+        [items], chosen_k(k, loaded.n_items), exclude_seen=not include_seen, exclude=[excluded]
+    )
     if as_json:
         content = {
             "items": ranking.items,
@@ -49,7 +55,8 @@ def main(engine: str, history: str, k: int, exclude: str, include_seen: bool, se
             "unknown": ranking.unknown,
             "model": loaded.fingerprint,
         }
-        click.echo(json.dumps(content, ensure_ascii=False))
+        is_utf = (sys.stdout.encoding or "").lower().startswith("utf")
+        click.echo(json.dumps(content, ensure_ascii=not is_utf))
     else:
         _print_table(ranking, len(items))
 

@@ -6,16 +6,21 @@ import gc
 import signal
 import socket
 import sys
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from recblr.cli.common import Command, require_extra, version_option
+from recblr.cli.parameters import THREADS
 from recblr.errors import RecblrError
 from recblr.runtime.backends.base import BackendName
 from recblr.runtime.batching.settings import Batching
 from recblr.runtime.cli.batching_options import batching_options
 from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION
+
+if TYPE_CHECKING:
+    from recblr.runtime import Engine
 
 _GRACE_SECONDS = 30
 _SWITCH_SECONDS = 0.0005
@@ -31,13 +36,13 @@ _SWITCH_SECONDS = 0.0005
     show_default=True,
     help="Port to listen on; 0 for any free one.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads for one batch.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="CPU threads for one batch.")
 @DEVICE_OPTION
 @BACKEND_OPTION
 @batching_options
 @version_option
 def main(
-    engine: str,
+    engine: Path,
     host: str,
     port: int,
     threads: int,
@@ -51,40 +56,57 @@ def main(
     Ctrl-C ends it, once requests under way are answered.
     """
     require_extra("recblr-serve", "serve", "fastapi", "uvicorn", "swagger_ui_bundle")
+    from recblr.runtime import load
+
+    listener = _bind(host, port)  # before the engine loads, so that a wrong port shows at once
+    with listener, load(engine, threads, device, batching=Batching(**batching), backend=backend) as loaded:
+        _serve(loaded, listener)
+
+
+def _serve(engine: Engine, listener: socket.socket) -> None:
+    """Answer until a signal.
+
+    Raises:
+        RecblrError: it did not begin to.
+        OSError: nothing can be printed.
+    """
     import uvicorn
 
-    from recblr.runtime import load
     from recblr.runtime.server.app import create_app
 
     # What computes gives Python's lock away; to have it back soon, it must not wait for the 5 ms that are the default.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    listener = _bind(host, port)  # before the engine loads, so that a wrong port shows at once
-    with listener, load(engine, threads, device, batching=Batching(**batching), backend=backend) as loaded:
-        url = _url(listener)
-        # What is loaded stays: else the collector walks it in the midst of requests, for a tenth of a second or more.
-        gc.collect()
-        gc.freeze()
+    url = _url(listener)
+    greeting = f"Serving {engine.n_items:,} items at {url} (API page: {url}/docs), {engine.description}"
+    # What is loaded stays: else the collector walks it in the midst of requests, for a tenth of a second or more.
+    gc.collect()
+    gc.freeze()
 
-        class Server(uvicorn.Server):
-            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-                await super().startup(sockets)
-                if self.started:
-                    click.echo(
-                        f"Serving {loaded.n_items:,} items at {url} (API page: {url}/docs), {loaded.description}"
-                    )
+    class Server(uvicorn.Server):
+        silenced: OSError | None = None
 
-        server = Server(
-            uvicorn.Config(
-                create_app(loaded),
-                log_level="warning",
-                access_log=False,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
-            )
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                try:
+                    click.echo(greeting)
+                except OSError as error:  # of which uvicorn would print a traceback
+                    self.silenced, self.should_exit = error, True
+
+    server = Server(
+        uvicorn.Config(
+            create_app(engine),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-        # Uvicorn raises the signal again at its end, for the handlers of before: with these the status is 0.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, server.handle_exit)
-        server.run(sockets=[listener])
+    )
+    # Uvicorn raises the signal again at its end, for the handlers of before: with these the status is 0.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    server.run(sockets=[listener])
+    if server.silenced is not None:
+        raise server.silenced
     if not server.started:
         raise RecblrError("the server did not start: see the messages above")
 
@@ -101,7 +123,7 @@ def _bind(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
-        raise RecblrError(f"cannot listen on {host}: {error}; check --host") from error
+        raise RecblrError(f"cannot listen on {host or repr(host)}: {error}; check --host") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

@@ -20,7 +20,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,6 +32,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from recblr.cli.start import MODULES
 from recblr.data import synthetic_interactions, write_interactions
 from recblr.data.interactions import Interactions
 
@@ -109,9 +109,7 @@ def _reason_not_to_run(marker: str) -> str | None:
 
 def commands() -> dict[str, click.Command]:
     """recblr's tools by name."""
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
-    entries = {name: entry.split(":") for name, entry in scripts.items()}
-    return {name: getattr(importlib.import_module(module), entry) for name, (module, entry) in entries.items()}
+    return {name: importlib.import_module(module).main for name, module in MODULES.items()}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -190,8 +190,9 @@ def test_resuming_with_the_rows_in_another_order_equals_an_uninterrupted_run(tmp
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda rows: [(u, "q" + i[1:], t) for u, i, t in rows], (), "20 items are new .* 20 are gone"),
+        (lambda rows: [(u, "q" + i[1:], t) for u, i, t in rows], (), "20 items are new .* 20 items are gone"),
         (lambda rows: [(u, i if i != "p7" else "new", t) for u, i, t in rows], (), "'new'.*'p7'"),
+        (lambda rows: [(u, i[1:], t) for u, i, t in rows], (), "ids were strings .such as 'p0'. and are integers"),
         (lambda rows: rows[12:], (), "60 users then, 59 now"),
         (lambda rows: rows[1:], (), "720 interactions then, 719 now"),
         (lambda rows: [(u, i, t + 1) for u, i, t in rows], (), "other users, items or times"),
@@ -216,6 +217,23 @@ def test_resuming_with_other_data_is_refused_and_harms_nothing(change, options, 
     text = one_line(run(train_main, data, "-o", output, "--epochs", 2, "--resume", *options, *SMALL))
     assert re.search(message, text), text
     assert {path.name: path.read_bytes() for path in tmp_path.glob("m.pt*")} == before
+
+
+def test_resuming_restores_the_output_as_it_was(small_csv, tmp_path):
+    output = tmp_path / "m.pt"
+    options = ["--epochs", 3, "--learning-rate", 1e-9, *SMALL[:4]]  # so the first epoch stays the best
+    assert run(train_main, small_csv, "-o", output, *options).exit_code == 0
+    whole, log = load_checkpoint(output), beside(output, "log.jsonl").read_text()
+    output.write_text("another file")
+    beside(output, "log.jsonl").unlink()
+    beside(output, "png").unlink()
+    assert run(train_main, small_csv, "-o", output, *options, "--resume").exit_code == 0
+    again = load_checkpoint(output)
+    assert again.training["best_epoch"] == 1
+    assert again.fingerprint() == whole.fingerprint()
+    assert (again.training, again.metrics, again.data) == (whole.training, whole.metrics, whole.data)
+    assert beside(output, "log.jsonl").read_text() == log
+    assert beside(output, "png").exists()
 
 
 def test_resume_with_nothing_to_resume_starts_anew_and_says_so(small_csv, tmp_path):
@@ -321,7 +339,7 @@ def test_two_processes_train_as_one(small_csv, tmp_path):
         (["nowhere.csv"], "nowhere.csv"),
         (["DATA", "--user-column", "who"], "--user-column"),
         (["DATA", "--min-user-interactions", "5000"], "lower --min-user-interactions"),
-        (["DATA", "--dropout", "2"], "dropout is 2.0"),
+        (["DATA", "--warmup-epochs", "999"], "warmup_epochs is 999.0"),
         (["DATA", "--validation-time", "3"], "--test-time"),
         (["DATA", "--validation-time", "2024-02-30", "--test-time", "2024-05-01"], "'2024-02-30' is neither"),
         (["DATA", "--validation-time", "2024-05-01", "--test-time", "2024-05-02"], "are plain numbers from"),
@@ -344,7 +362,9 @@ def test_an_output_that_cannot_be_written_is_found_before_training(small_csv, tm
     message = one_line(run(train_main, small_csv, "-o", tmp_path / "no" / "m.pt", *SMALL))
     assert "cannot write" in message
     assert "create its folder first" in message
-    assert "the path is a folder" in one_line(run(train_main, small_csv, "-o", tmp_path, *SMALL))
+    for folder in (tmp_path, ".", "/"):
+        assert "the path is a folder" in one_line(run(train_main, small_csv, "-o", folder, *SMALL))
+    assert "is empty: give a path" in one_line(run(train_main, small_csv, "-o", "", *SMALL))
 
 
 def test_one_user(tmp_path):
@@ -359,6 +379,15 @@ def test_one_user(tmp_path):
 def test_evaluate_refuses_a_wrong_model_file(small_csv, tmp_path):
     assert "is no model file" in one_line(run(evaluate_main, small_csv, small_csv))
     assert "does not exist" in one_line(run(evaluate_main, tmp_path / "nowhere.pt", small_csv))
+
+
+def test_evaluate_says_nothing_of_the_training_data_that_a_model_does_not_tell(trained, tmp_path):
+    torch.save(load_checkpoint(trained).model.state_dict(), tmp_path / "weights.pt")
+    data = write_csv(tmp_path / "data.csv", [(user, 1 + k % 4, k) for user in range(30) for k in range(12)])
+    result = run(evaluate_main, tmp_path / "weights.pt", data, "--json", tmp_path / "r.json")
+    assert result.exit_code == 0, result.output
+    assert "not the data" not in result.output
+    assert json.loads((tmp_path / "r.json").read_text())["same_data_as_training"] is None
 
 
 def test_evaluate_with_items_the_model_does_not_know(trained, tmp_path):

@@ -202,6 +202,35 @@ def test_a_folder_that_a_killed_writer_had_moved_aside_comes_back(tmp_path: Path
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_devices_and_pipes_are_no_outputs(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OutputError, match=f"{name}: it is a device or a pipe"):
+            check_writable(tmp_path / name)
+        with pytest.raises(OutputError, match=f"{name}: it is a device or a pipe"):
+            write_text(tmp_path / name, "text")
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "v1").mkdir(parents=True)
+    fill(elsewhere / "v1", "old")
+    for name, target in (("file", "a.txt"), ("bundle", "v1")):
+        (tmp_path / name).symlink_to(elsewhere / target)
+    for text in ("old", "new"):  # the first makes the file that the link leads to
+        write_text(tmp_path / "file", text)
+        assert (elsewhere / "a.txt").read_text() == text
+    with replacing_directory(tmp_path / "bundle", lambda _: True) as folder:
+        fill(folder, "new")
+    assert (elsewhere / "v1" / "a.txt").read_text() == "new"
+    assert (tmp_path / "file").is_symlink()
+    assert (tmp_path / "bundle").is_symlink()
+    assert sorted(os.listdir(elsewhere)) == ["a.txt", "v1"]
+
+
 def test_an_input_is_not_written_over(tmp_path: Path) -> None:
     data = tmp_path / "x.csv"
     data.touch()

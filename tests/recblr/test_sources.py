@@ -131,13 +131,17 @@ def test_damage_is_told_of_the_file_and_line(tmp_path: Path) -> None:
     second.write_bytes(b"")
     assert f"{second} is empty" in refused(first, second)
     assert f"{tmp_path / 'd.csv'} does not exist" in refused(first, tmp_path / "d.csv")
+    assert "is empty: name a file" in refused(first, "")
     os.mkfifo(tmp_path / "pipe.csv")
     assert "is neither a file nor a folder" in refused(first, tmp_path / "pipe.csv")
 
 
 def test_files_without_rows_are_fine_beside_others(tmp_path: Path) -> None:
     empty = parquet(tmp_path / "b.parquet", **{n: pa.array([], "int64") for n in ("user_id", "item_id", "timestamp")})
-    assert items(text(tmp_path / "a.csv"), empty, text(tmp_path / "c.csv", 5)) == [5]
+    header = tmp_path / "h.tsv"
+    header.write_text(HEADER.replace(",", "\t").strip())  # without a line end
+    assert items(text(tmp_path / "a.csv"), empty, header, text(tmp_path / "c.csv", 5)) == [5]
+    assert f"{header} has a header but no interactions" in refused(header)
     assert "the 2 files" in refused(tmp_path / "a.csv", empty)
 
 

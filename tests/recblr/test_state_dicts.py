@@ -488,7 +488,7 @@ def test_settings_of_a_file_of_ours_take_no_memory(tmp_path: Path) -> None:
     for changed in ({"n_items": 10**12}, {"layers": 10**9}, {"dim": 10**9}, {"conv_width": 10**12}):
         content["config"] = model.config.to_dict() | changed
         torch.save(content, path)
-        with pytest.raises(CheckpointError, match="model.pt has "):
+        with pytest.raises(CheckpointError, match="model.pt (has|is damaged)"):
             load_checkpoint(path)
 
 

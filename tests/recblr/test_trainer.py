@@ -112,23 +112,50 @@ def test_resuming_equals_going_on(split, tmp_path):
 
     trainer(split, dataclasses.replace(CONFIG, epochs=2)).fit(Recorder(), tmp_path / "resume")
     resumed = trainer(split, dataclasses.replace(CONFIG, epochs=4))
-    resumed.resume(load_run(tmp_path / "resume"))
+    best, model = resumed.resume(load_run(tmp_path / "resume"))
+    assert evaluate(model, split.validation).metrics == best.validation
     resumed.fit(Recorder())
     assert losses(resumed.state.records) == losses(recorder.records)
     for one, other in zip(straight.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
+def test_resuming_again_and_again_keeps_the_best_epoch(split, tmp_path):
+    config = dataclasses.replace(CONFIG, learning_rate=1e-9)  # so the first epoch stays the best
+    trainer(split, dataclasses.replace(config, epochs=1)).fit(Recorder(), tmp_path / "resume")
+    first = load_run(tmp_path / "resume").best_weights
+    for epochs in (2, 3):
+        resumed = trainer(split, dataclasses.replace(config, epochs=epochs))
+        resumed.resume(load_run(tmp_path / "resume"))
+        assert resumed.fit(Recorder(), tmp_path / "resume").epoch == 1
+        assert all(torch.equal(value, first[name]) for name, value in resumed.model.state_dict().items())
+
+
 def test_resuming_with_other_settings_is_refused(split, tmp_path):
     trainer(split, dataclasses.replace(CONFIG, epochs=1)).fit(Recorder(), tmp_path / "resume")
-    with pytest.raises(CheckpointError, match=r"other settings \(learning_rate\)"):
-        trainer(split, dataclasses.replace(CONFIG, learning_rate=1e-4)).resume(load_run(tmp_path / "resume"))
+    other = trainer(split, dataclasses.replace(CONFIG, learning_rate=1e-4, objective=Objective(loss="sampled")))
+    with pytest.raises(CheckpointError, match=r"other settings: learning_rate was .* and is 0\.0001, loss was"):
+        other.resume(load_run(tmp_path / "resume"))
 
 
 def test_resuming_from_something_else_is_refused(split, tmp_path):
-    torch.save({"a": 1}, tmp_path / "resume")
+    path = tmp_path / "resume"
+    torch.save({"a": 1}, path)
     with pytest.raises(CheckpointError, match="holds no training run"):
-        load_run(tmp_path / "resume")
+        load_run(path)
+    trainer(split, dataclasses.replace(CONFIG, epochs=1)).fit(Recorder(), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match="is no resume file, or a damaged one: start anew without --resume"):
+        load_run(path)
+    path.write_bytes(content)
+    run = load_run(path)
+    for damage in ({"best_weights": {}}, {"weights": {}}, {"records": []}, {"records": None}, {"optimizer": {}}):
+        with pytest.raises(CheckpointError, match="holds no training run"):
+            trainer(split).resume(dataclasses.replace(run, **damage))
+    dataclasses.replace(run, settings=None).save(path)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_run(path)
 
 
 def test_it_stops_when_validation_stops_rising(split):
@@ -251,7 +278,7 @@ def test_a_schedule_and_an_average_resume_exactly(split, tmp_path):
     assert [record.loss for record in rest.records] == losses(recorder.records)[2:]
     assert rest.records[-1].validation == recorder.records[-1].validation
     longer = trainer(split, dataclasses.replace(config, epochs=4))
-    with pytest.raises(CheckpointError, match="other settings .epochs."):
+    with pytest.raises(CheckpointError, match="other settings: epochs was 3 and is 4;"):
         longer.resume(load_run(tmp_path / "run.resume"))
 
 

@@ -445,7 +445,7 @@ def test_lengths_from_a_data_file(text_toy: Any, tmp_path: Path) -> None:
         (["--rates", "0"], "--rates '0': give numbers above 0"),
         (["--rates", "inf"], "--rates 'inf'"),
         (["--loads", "0.5,x"], "--loads '0.5,x'"),
-        (["--rows", "0"], "--rows '0': give whole numbers of at least 1"),
+        (["--rows", "0"], "--rows '0': give whole numbers from 1"),
         (["--lengths", "1.5"], "--lengths '1.5'"),
         (["--callers", "-1"], "--callers '-1'"),
         (["--traffic", "hot"], "--traffic 'hot': give cold, step or mixed"),
