@@ -38,7 +38,7 @@ from recblr.model import RecBLR
 from recblr.plugins.cpus import usable_cpu_numbers, usable_cpus
 from recblr.preparation import DataSettings, prepare
 from recblr.runtime import Backend, Batcher, Batching, Engine, load
-from recblr.runtime.batching.batcher import CPU_CALLERS_PER_WORKER, CPU_PREFERRED
+from recblr.runtime.batching.settings import CPU_CALLERS_PER_WORKER, CPU_PREFERRED
 from recblr.vocabulary import ItemVocabulary
 
 N_ITEMS = 3416
@@ -324,7 +324,7 @@ def measure_histories(
         "saturated": saturated,
         "closed_loop": callers,
         "open_loop_length": length,
-        "open_loop": latency_at_load(bare[1]._backend, requests, rounds, seconds),
+        "open_loop": latency_at_load(bare[1].backend, requests, rounds, seconds),
     }
 
 
@@ -339,7 +339,7 @@ def measure_steps(bare: dict[int, Engine], batched: Engine, rounds: int, seconds
     for threads, engine in bare.items():
         for rows in BATCH_SIZES:
             arrays = rows_of(engine, 1, rows, generator)
-            candidates[threads, rows] = lambda run=engine._backend.run, arrays=arrays: run(*arrays)  # type: ignore[misc]
+            candidates[threads, rows] = lambda run=engine.backend.run, arrays=arrays: run(*arrays)  # type: ignore[misc]
 
     def ask(number: int) -> Awaitable[object]:
         return batcher.arun(*requests[number % len(requests)])
@@ -356,7 +356,7 @@ def measure_steps(bare: dict[int, Engine], batched: Engine, rounds: int, seconds
         "saturated": saturated,
         "saturated_by_groups": saturation(candidates, ask_of_group, rounds, seconds, GROUP_ROWS),
         "closed_loop": callers,
-        "open_loop": latency_at_load(bare[1]._backend, requests, rounds, seconds),
+        "open_loop": latency_at_load(bare[1].backend, requests, rounds, seconds),
     }
 
 

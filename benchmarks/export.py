@@ -27,9 +27,8 @@ from recblr.export.bundle import export_bundle
 from recblr.export.tensorrt.plan_builder import PlanBuilder
 from recblr.export.tensorrt.settings import PlanSettings
 from recblr.model import RecBLR
-from recblr.runtime.bundle.precisions import PRECISIONS
-from recblr.runtime.gpu.device import current_gpu
-from recblr.runtime.gpu.trt_module import TARGETS, Target
+from recblr.runtime.bundle.plan_section import PRECISIONS, TARGETS, Target
+from recblr.runtime.gpu.cuda import current_gpu
 from recblr.vocabulary import ItemVocabulary
 
 T = TypeVar("T")

@@ -85,7 +85,7 @@ def serve(folder: Path) -> dict[str, Any]:
 
     base = status_bytes("VmRSS")
     started = time.perf_counter()
-    engine = load(folder / "bundle", engine="native")
+    engine = load(folder / "bundle", backend="native")
     opened = time.perf_counter()
     rankings, _ = engine.step(None, HISTORIES, k=K)
     answered = time.perf_counter()

@@ -141,7 +141,7 @@ class Soak:
 
     def new_engine(self) -> Engine:
         """An engine with a batcher of its own, over the same graph."""
-        backend = FaultyBackend(self.bare._backend, self.faults)
+        backend = FaultyBackend(self.bare.backend, self.faults)
         batcher = Batcher(backend, max_queued_rows=QUEUED_ROWS, timeout=TIMEOUT, workers=2, callers=2)
         return Engine(self.bare.bundle, batcher)
 

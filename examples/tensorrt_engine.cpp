@@ -82,7 +82,7 @@ std::unique_ptr<nvinfer1::ICudaEngine> open_engine(nvinfer1::IRuntime& runtime, 
   // Before the engine is opened: it consists of these plugins in part.
   check(getPluginRegistry()->loadLibrary((bundle + "/librecblr_plugins.so").c_str()) != nullptr,
         "TensorRT refuses the plugin library, or one of its plugins is registered already");
-  const std::string plan = read_file(bundle + "/model.engine");
+  const std::string plan = read_file(bundle + "/model.plan");
   std::unique_ptr<nvinfer1::ICudaEngine> engine(runtime.deserializeCudaEngine(plan.data(), plan.size()));
   check(engine != nullptr, "TensorRT cannot open the engine: was it built by this version, for this GPU?");
   return engine;

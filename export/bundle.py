@@ -26,15 +26,15 @@ from recblr.export.onnx.graph_file import write_graph
 from recblr.export.tensorrt.plan_builder import PlanBuilder
 from recblr.export.tensorrt.writer import run_plan, write_plan
 from recblr.files import replacing_directory, write_text
-from recblr.runtime.bundle.opening import (
+from recblr.runtime.bundle.manifest import (
     INITIAL_STATE_FILE,
     ITEMS_FILE,
     MODEL_FILE,
     Manifest,
     file_entry,
-    is_bundle,
     write_manifest,
 )
+from recblr.runtime.bundle.opening import is_bundle
 
 DEFAULT_MAX_K = 100
 
@@ -107,12 +107,12 @@ def export_bundle(
             parity=parity,
             metrics=checkpoint.metrics,
             data=checkpoint.data,
-            engine=None if section is None else section.to_dict(),
+            plan=None if section is None else section.to_dict(),
         )
         write_manifest(folder, manifest)
         if section is not None:
             section = run_plan(folder, section, PyTorchReference(model, max_k), targets)
-            manifest = dataclasses.replace(manifest, engine=section.to_dict())
+            manifest = dataclasses.replace(manifest, plan=section.to_dict())
             write_manifest(folder, manifest)
     return dict(vars(manifest))
 

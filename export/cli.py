@@ -15,9 +15,8 @@ from recblr.cli.parameters import FilePath
 from recblr.errors import ConfigError
 from recblr.export.report import verification_summary
 from recblr.export.tensorrt.settings import DEFAULT_OPT_ROWS, DEFAULT_OPT_TOKENS, PlanSettings
-from recblr.runtime.backends.base import Limits
-from recblr.runtime.bundle.precisions import PRECISIONS
-from recblr.runtime.gpu.trt_module import TARGETS
+from recblr.runtime.bundle.plan_section import PRECISIONS, TARGETS
+from recblr.runtime.limits import Limits
 
 _IN, _OUT = FilePath(), FilePath(writes=True)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recblr.runtime.bundle.plan_section import NOT_RUN, EngineSection, Extent
-from recblr.runtime.bundle.precisions import tensorrt_type
+from recblr.runtime.bundle.plan_section import NOT_RUN, Extent, PlanSection, tensorrt_type
 from recblr.runtime.gpu.trt_module import title
 
 
@@ -24,8 +23,8 @@ def summary(output: Path, manifest: dict[str, Any], seconds: float) -> str:
         f"states of {manifest['state_size']:,} numbers",
         f"On the CPU, against PyTorch: {_differences(manifest['parity'])}",
     ]
-    if manifest.get("engine") is not None:
-        section = EngineSection.from_dict(manifest["engine"])
+    if manifest.get("plan") is not None:
+        section = PlanSection.from_dict(manifest["plan"])
         lines += _plan_lines(output, section, manifest["files"][section.file]["bytes"])
     return "\n".join([*lines, f"exported in {seconds:.1f} s"])
 
@@ -49,7 +48,7 @@ def _differences(report: dict[str, Any]) -> str:
     )
 
 
-def _plan_lines(output: Path, section: EngineSection, size: int) -> list[str]:
+def _plan_lines(output: Path, section: PlanSection, size: int) -> list[str]:
     built_for = ", ".join(section.compute_capabilities) or "its own choice"
     memory = "" if section.memory_bytes is None else f"; at most {section.memory_bytes / 1e6:.0f} MB of GPU memory"
     profile = section.profile
@@ -72,7 +71,7 @@ def _plan_lines(output: Path, section: EngineSection, size: int) -> list[str]:
     return lines
 
 
-def _proof(section: EngineSection) -> str:
+def _proof(section: PlanSection) -> str:
     network = section.proof["network"]
     low = tensorrt_type(section.precision)
     opened = "the network's types" if section.proof["inspector"] is None else "the network's types and the plan's"

@@ -12,6 +12,7 @@
 | S | state size: L * K * H + D |
 | M | exclusions: pairs of (row, item) |
 | k | results per row |
+| n | results of one row, k or fewer |
 
 A batch is ragged: `items [N]` holds the rows one after another, and row b is `items[offsets[b]:offsets[b + 1]]`.
 "Items" are the model's indices; "item ids" are the user's own.
@@ -35,9 +36,13 @@ ItemId: TypeAlias = int | str
 ItemsArray: TypeAlias = Int32[np.ndarray, "N"]
 OffsetsArray: TypeAlias = Int32[np.ndarray, "B+1"]
 ExcludeArray: TypeAlias = Int32[np.ndarray, "M 2"]
+StateArray: TypeAlias = Float32[np.ndarray, "S"]
 StatesArray: TypeAlias = Float32[np.ndarray, "B S"]
+QueriesArray: TypeAlias = Float32[np.ndarray, "B D"]
+EmbeddingArray: TypeAlias = Float32[np.ndarray, "V+1 D"]
 TopItemsArray: TypeAlias = Int32[np.ndarray, "B k"]
 TopScoresArray: TypeAlias = Float32[np.ndarray, "B k"]
+RankedScoresArray: TypeAlias = Float32[np.ndarray, "n"]
 ScoresArray: TypeAlias = Float32[np.ndarray, "B V+1"]
 
 # PyTorch, for the model. Widths: D model, H inner.

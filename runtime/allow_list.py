@@ -1,4 +1,4 @@
-"""A list of items that may be recommended, for many requests."""
+"""A list of items that may be recommended, looked up once for many requests."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class AllowList:
         return len(self._ids)
 
     def items(self, vocabulary: ItemVocabulary) -> ItemsArray:
-        """int32 [n] the indices of those that the model knows, ascending, not to be written.
+        """The indices of the ids that the model knows, ascending: int32, read-only.
 
         Raises:
-            RequestError: it knows none, and one can be no id of this model; see `ItemVocabulary.encode`.
+            RequestError: the model knows none, and one is of a type that it cannot know; see `ItemVocabulary.encode`.
         """
         latest = self._latest
         if latest is None or latest[0] is not vocabulary:

@@ -1,12 +1,12 @@
-"""The engine: item ids in, rankings out, with users' states kept by the caller."""
+"""The engine: takes item ids, gives rankings; users' states are kept by the caller."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -18,12 +18,12 @@ from recblr.array_types import (
 )
 from recblr.errors import BundleError, ConfigError, RequestError
 from recblr.item_ids import IdType
-from recblr.runtime.backends.base import Backend, LeasingBackend, Limits
-from recblr.runtime.backends.catalogue import FEWEST_INDEXED, Catalogue
-from recblr.runtime.backends.catalogue_backend import CatalogueBackend
+from recblr.runtime.backends.base import Backend
+from recblr.runtime.backends.catalogue import FEWEST_INDEXED, Catalogue, CatalogueBackend
 from recblr.runtime.batching.batcher import Batcher
 from recblr.runtime.batching.worker import run_rows
 from recblr.runtime.bundle.opening import Bundle
+from recblr.runtime.gpu.state_pool import DeviceStates, LeasingBackend
 from recblr.runtime.inputs import (
     Exclude,
     Only,
@@ -35,43 +35,47 @@ from recblr.runtime.inputs import (
     encode_rows,
     prepare_states,
 )
+from recblr.runtime.limits import Limits
 from recblr.runtime.ranking import Ranking, rank_found, rank_popular
 from recblr.runtime.request import (
+    BackendRun,
     CatalogueRun,
-    EngineRequest,
-    GraphRun,
     LeasedRun,
     LeasedStates,
+    Request,
     pairs,
     ragged,
 )
-
-if TYPE_CHECKING:
-    from recblr.runtime.gpu.state_pool import DeviceStates
 
 _Result: TypeAlias = tuple[TopItemsArray, TopScoresArray, StatesArray]
 _T = TypeVar("_T")
 
 
-# What is to be computed next, for whom it does not matter how it is waited for.
-_Run: TypeAlias = GraphRun | LeasedRun | CatalogueRun
+# `_answer` is a generator of what is to be computed next, so that a thread or a task may wait for it.
+_Run: TypeAlias = BackendRun | LeasedRun | CatalogueRun
 _Steps: TypeAlias = Generator[_Run, _Result, _T]
 
 
 class Engine:
-    """Answers for one bundle. It keeps nothing between calls; threads and event loops may share it."""
+    """Answers for one bundle. It keeps nothing between calls; threads and event loops may share it.
+
+    Attributes:
+        bundle: the bundle.
+        backend: runs the bundle's model.
+        limits: the most that the backend is given at once.
+    """
 
     def __init__(self, bundle: Bundle, backend: Backend, limits: Limits | None = None) -> None:
-        """Join a bundle and what runs its graph; `recblr.runtime.load` does both.
+        """Join a verified bundle and a backend for it, as `recblr.runtime.load` does.
 
         Args:
             bundle: verified.
-            backend: runs the bundle's graph; a `Batcher` merges what concurrent callers ask.
-            limits: the most that the backend is given at once.
+            backend: runs the bundle's model; a `Batcher` merges what concurrent callers ask.
+            limits: the most that the backend is given at once; None for the defaults.
         """
         self.bundle = bundle
-        self._backend = backend
-        self._limits = limits or Limits()
+        self.backend = backend
+        self.limits = limits or Limits()
 
     def __repr__(self) -> str:
         return f"<Engine of {self.n_items:,} items, {self.fingerprint}, {self.description}>"
@@ -87,37 +91,37 @@ class Engine:
     @property
     def description(self) -> str:
         """What runs the model and how, for people, such as "recblr's own kernels on the CPU, 2 threads"."""
-        return self._backend.description
+        return self.backend.description
 
     @property
     def fingerprint(self) -> str:
-        """Names the model; states belong to one fingerprint."""
+        """The model's name, "sha256:<hex>"; states belong to one fingerprint."""
         return self.bundle.manifest.fingerprint
 
     @property
     def n_items(self) -> int:
-        """V."""
+        """V, how many items the catalogue has."""
         return self.bundle.manifest.n_items
 
     @property
     def id_type(self) -> IdType:
-        """Of the model's item ids, "integer" or "string"; ids of the other are converted where that is exact."""
+        """The type of the model's item ids, "integer" or "string"; others are converted where that is exact."""
         return self.bundle.vocabulary.id_type
 
     @property
     def max_k(self) -> int:
-        """The most results per row that the graph itself ranks; the catalogue is ranked beside it for more."""
+        """The most results per row that the backend ranks; for more, the engine ranks the catalogue by itself."""
         return min(self.bundle.manifest.max_k, self.n_items)
 
     @property
     def state_size(self) -> int:
-        """S."""
+        """S, the size of a state."""
         return self.bundle.manifest.state_size
 
     @property
     def batcher(self) -> Batcher | None:
         """What merges concurrent requests, with its metrics; None where nothing does."""
-        return self._backend if isinstance(self._backend, Batcher) else None
+        return self.backend if isinstance(self.backend, Batcher) else None
 
     def recommend(
         self,
@@ -132,9 +136,9 @@ class Engine:
         Args:
             histories: [B] per user the item ids in chronological order, as list, tuple, NumPy array or what else
                 `ItemVocabulary.encode` takes. It says, too, what the ids of another type than `id_type` mean.
-            k: results per user.
+            k: results per user; a user gets fewer where `exclude` and `only` leave fewer.
             exclude_seen: leave out the items of the history.
-            exclude: [B] item ids to leave out besides, or None.
+            exclude: [B] further item ids to leave out, or None.
             only: item ids to choose from, the best among them exactly: one list for all users, or [B] lists with None
                 for a user who may have all; None for the whole catalogue. An `AllowList` is a list that is looked up
                 once and not for every request.
@@ -182,7 +186,7 @@ class Engine:
             states: float32 [B, S] as the last step returned them, or one state per user with None for a new
                 one, or None where all are new. They must come from a model of the same fingerprint.
             new_items: [B] per user the new item ids, in chronological order; none to ask again.
-            k: results per user.
+            k: results per user, fewer where `exclude` and `only` leave fewer.
             exclude: [B] item ids to leave out, or None; what a user has seen is not in the state.
             only: item ids to choose from; see `recommend`.
 
@@ -202,7 +206,7 @@ class Engine:
         """A pool of users' states on the GPU, for `step_leased`.
 
         Args:
-            max_bytes: of the GPU's memory, at most.
+            max_bytes: the most of the GPU's memory that it takes.
 
         Raises:
             ConfigError: what runs the model is not TensorRT, or it cannot keep states; there is no memory for one.
@@ -246,7 +250,7 @@ class Engine:
 
     @cached_property
     def _catalogue(self) -> Catalogue:
-        """For what the graph does not rank.
+        """Ranks what the backend cannot: allow-lists, and more than `max_k` results.
 
         Raises:
             RequestError: the bundle's graph holds no embedding that can be mapped.
@@ -260,7 +264,7 @@ class Engine:
 
     @property
     def _unbatched(self) -> Backend:
-        return self._backend.backend if isinstance(self._backend, Batcher) else self._backend
+        return self.backend.backend if isinstance(self.backend, Batcher) else self.backend
 
     @property
     def _leasing(self) -> LeasingBackend:
@@ -269,38 +273,36 @@ class Engine:
             raise ConfigError(f"states stay on the GPU only in a TensorRT engine, and this is {self.description}")
         return backend
 
-    def _read_new_items(self, new_items: RowsOfIds, k: int, exclude: Exclude, only: Only) -> EngineRequest:
+    def _read_new_items(self, new_items: RowsOfIds, k: int, exclude: Exclude, only: Only) -> Request:
         k = check_k(k, self.n_items)
         items, unknown = encode_rows(self.bundle.vocabulary, new_items, "new_items")
         exclusions = encode_exclusions(self.bundle.vocabulary, exclude, len(items))
-        return EngineRequest(items, unknown, exclusions, encode_allowed(self.bundle.vocabulary, only, len(items)), k)
+        return Request(items, unknown, exclusions, encode_allowed(self.bundle.vocabulary, only, len(items)), k)
 
     def _read_histories(
         self, histories: RowsOfIds, k: int, exclude_seen: bool, exclude: Exclude, only: Only
-    ) -> EngineRequest:
+    ) -> Request:
         vocabulary = self.bundle.vocabulary
         k = check_k(k, self.n_items)
         items, unknown = encode_rows(vocabulary, histories, "histories")
         exclusions = encode_exclusions(vocabulary, exclude, len(items), items if exclude_seen else None)
-        return EngineRequest(items, unknown, exclusions, encode_allowed(vocabulary, only, len(items)), k)
+        return Request(items, unknown, exclusions, encode_allowed(vocabulary, only, len(items)), k)
 
-    def _answer_now(
-        self, request: EngineRequest, states: StatesArray | None = None
-    ) -> tuple[list[Ranking], StatesArray]:
-        """What `_answer` leads to; sooner where one run answers one row, as a step is half Python."""
-        if not request.is_plain(self.max_k, self._limits.tokens):
+    def _answer_now(self, request: Request, states: StatesArray | None = None) -> tuple[list[Ranking], StatesArray]:
+        """The result of `_answer`, by a shorter way for one row and one run: half the time of a step is Python."""
+        if not request.is_plain(self.max_k, self.limits.tokens):
             return self._finish(self._answer(request, states))
         if states is None:
             states = self.bundle.initial_state[None]
         items, offsets = ragged(request.items)
         exclude = pairs(request.exclusions)
-        top_items, top_scores, new_states = run_rows(self._backend, items, offsets, states, exclude, request.k)
+        top_items, top_scores, new_states = run_rows(self.backend, items, offsets, states, exclude, request.k)
         if len(items) == 0 and not new_states[0, -self.bundle.manifest.dim :].any():
             return [rank_popular(self.bundle.vocabulary, request, 0)], new_states
         return [rank_found(self.bundle, request, 0, top_items[0], top_scores[0])], new_states
 
     def _finish(self, steps: _Steps[_T]) -> _T:
-        """Compute step after step; what the last one leads to."""
+        """Compute one step after the other, and return the generator's result."""
         try:
             step = next(steps)
             while True:
@@ -313,7 +315,7 @@ class Engine:
         try:
             step = next(steps)
             while True:
-                if self.batcher is not None and isinstance(step, GraphRun):
+                if self.batcher is not None and isinstance(step, BackendRun):
                     result = await self.batcher.arun(step.items, step.offsets, step.states, step.exclude, k=step.k)
                 else:
                     result = await asyncio.to_thread(self._compute, step)
@@ -329,16 +331,16 @@ class Engine:
         if isinstance(step, LeasedRun):
             pool, lease = step.states.pool, step.states.lease
             return self._leasing.run_leased(step.items, step.offsets, pool, lease, step.exclude, fetch=step.fetch)
-        return run_rows(self._backend, step.items, step.offsets, step.states, step.exclude, step.k)
+        return run_rows(self.backend, step.items, step.offsets, step.states, step.exclude, step.k)
 
     def _answer(
-        self, request: EngineRequest, states: StatesArray | LeasedStates | None = None
+        self, request: Request, states: StatesArray | LeasedStates | None = None
     ) -> _Steps[tuple[list[Ranking], StatesArray]]:
         """The rankings, and the new states [B, S]; none [0, S] where no array of `states` [B, S] is given."""
         rankings: list[Ranking] = []
         states_of_parts: list[StatesArray] = []
-        limit, initial = self._limits.tokens, self.bundle.initial_state
-        for rows in request.parts(self._limits):
+        limit, initial = self.limits.tokens, self.bundle.initial_state
+        for rows in request.parts(self.limits):
             items = request.items[rows]
             part: StatesArray | LeasedStates
             if isinstance(states, LeasedStates):
@@ -355,29 +357,31 @@ class Engine:
                         at = slice(b, b + 1)
                         state = part.rows(at) if isinstance(part, LeasedStates) else part[at]
                         items[b] = yield from self._feed(history, state)
-            beside = request.beside(rows, self.max_k)
-            k = request.k if len(beside) < len(items) else 0
+            by_catalogue = request.ranked_by_catalogue(rows, self.max_k)
+            k = request.k if len(by_catalogue) < len(items) else 0
             exclude = pairs(request.exclusions[rows] if k else [])
             if isinstance(part, LeasedStates):
-                top_items, top_scores, new_states = yield LeasedRun(*ragged(items), part, exclude, fetch=bool(beside))
+                top_items, top_scores, new_states = yield LeasedRun(
+                    *ragged(items), part, exclude, fetch=bool(by_catalogue)
+                )
                 known = part.lease.fed.tolist()
             else:
-                top_items, top_scores, new_states = yield GraphRun(*ragged(items), part, exclude, k)
+                top_items, top_scores, new_states = yield BackendRun(*ragged(items), part, exclude, k)
                 if states is not None:
                     states_of_parts.append(new_states)
                 # The query vector of a new user is zero, of all others the output of a layer norm.
                 dim = self.bundle.manifest.dim
                 known = [len(row) > 0 or bool(new_states[b, -dim:].any()) for b, row in enumerate(items)]
-            best_beside: dict[int, tuple[TopItemsArray, TopScoresArray]] = {}
-            if beside and any(known[b] for b in beside):
-                beside = [b for b in beside if known[b]]
-                exclude = pairs([request.exclusions[rows.start + b] for b in beside])
-                only = self._only(request, [rows.start + b for b in beside])
-                of_rows = yield CatalogueRun(new_states[beside], exclude, only, request.k)
-                best_beside = dict(zip(beside, zip(*of_rows[:2], strict=True), strict=True))
+            best_by_catalogue: dict[int, tuple[TopItemsArray, TopScoresArray]] = {}
+            if by_catalogue and any(known[b] for b in by_catalogue):
+                by_catalogue = [b for b in by_catalogue if known[b]]
+                exclude = pairs([request.exclusions[rows.start + b] for b in by_catalogue])
+                only = request.allowed_lists([rows.start + b for b in by_catalogue], self.n_items)
+                of_rows = yield CatalogueRun(new_states[by_catalogue], exclude, only, request.k)
+                best_by_catalogue = dict(zip(by_catalogue, zip(*of_rows[:2], strict=True), strict=True))
             for b, row in enumerate(range(rows.start, rows.stop)):
                 if known[b]:
-                    best = best_beside[b] if b in best_beside else (top_items[b], top_scores[b])
+                    best = best_by_catalogue[b] if b in best_by_catalogue else (top_items[b], top_scores[b])
                     rankings.append(rank_found(self.bundle, request, row, *best))
                 else:
                     rankings.append(rank_popular(self.bundle.vocabulary, request, row))
@@ -385,23 +389,13 @@ class Engine:
             return rankings, states_of_parts[0]
         return rankings, np.concatenate([np.empty((0, self.state_size), np.float32), *states_of_parts])
 
-    def _only(self, request: EngineRequest, rows: Sequence[int]) -> ItemsArray | Sequence[ItemsArray] | None:
-        """What `Catalogue.top_items` takes for these rows."""
-        if not isinstance(request.allowed, list):
-            return request.allowed
-        lists = [request.allowed[row] for row in rows]
-        if lists[0] is not None and all(items is lists[0] for items in lists):
-            return lists[0]
-        everything: ItemsArray = np.arange(1, self.n_items + 1, dtype=np.int32)
-        return [everything if items is None else items for items in lists]
-
     def _feed(self, items: ItemsArray, state: StatesArray | LeasedStates) -> _Steps[ItemsArray]:
         """Feed a row's items to its state [1, S], in place, while they exceed the limit; return the rest."""
-        size = self._limits.tokens
+        size = self.limits.tokens
         while len(items) > size:
             piece, items = items[:size], items[size:]
             if isinstance(state, LeasedStates):
                 yield LeasedRun(*ragged([piece]), state, pairs([]), fetch=False)
             else:
-                _, _, state[:] = yield GraphRun(*ragged([piece]), state, pairs([]), k=0)
+                _, _, state[:] = yield BackendRun(*ragged([piece]), state, pairs([]), k=0)
         return items

@@ -1,4 +1,4 @@
-"""From what callers give to what a graph takes: items, exclusions, k, states. Errors name the value."""
+"""Turns what callers give into what a backend takes: items, exclusions, k, states. Errors name the value."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from recblr.array_types import ItemId, ItemsArray, StatesArray
+from recblr.array_types import ItemId, ItemsArray, StateArray, StatesArray
 from recblr.errors import RequestError, shown
 from recblr.item_ids import is_sequence
 from recblr.runtime.allow_list import AllowList
-from recblr.runtime.bundle.opening import StateArray
 from recblr.vocabulary import ItemVocabulary
 
 ItemIds: TypeAlias = Sequence[ItemId] | np.ndarray
@@ -87,8 +86,10 @@ def encode_allowed(vocabulary: ItemVocabulary, only: Only, n_rows: int) -> Items
     if not is_sequence(only):
         raise RequestError(f"only is {shown(only)}: give a sequence of item ids, or one per row")
     first = next(iter(only), 0)
-    of_rows = first is None and isinstance(only, list | tuple)  # an array's missing value is no row that may have all
-    if not of_rows and not isinstance(first, AllowList) and not is_sequence(first):
+    is_per_row = first is None and isinstance(
+        only, list | tuple
+    )  # an array's missing value is no row that may have all
+    if not is_per_row and not isinstance(first, AllowList) and not is_sequence(first):
         try:
             items, _ = vocabulary.encode(only)
         except RequestError as error:

@@ -1,20 +1,16 @@
-"""What an engine answers for a row: item ids and scores."""
+"""The ranking of a row: item ids and scores."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float32
 
-from recblr.array_types import ItemId, TopItemsArray, TopScoresArray
+from recblr.array_types import ItemId, RankedScoresArray, TopItemsArray, TopScoresArray
 from recblr.errors import RequestError
 from recblr.runtime.bundle.opening import Bundle
-from recblr.runtime.request import EngineRequest
+from recblr.runtime.request import Request
 from recblr.vocabulary import ItemVocabulary
-
-ScoresArray: TypeAlias = Float32[np.ndarray, "n"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,22 +18,20 @@ class Ranking:
     """The best items for one row.
 
     Attributes:
-        items: n <= k item ids, best first; fewer than k where exclusions and allow-list leave no more.
-        scores: float32 [n], descending; equal ones in the order of the model's indices.
+        items: the item ids, best first: k of them, fewer where exclusions and allow-list leave no more.
+        scores: float32, one for each item, descending; equal ones in the order of the model's indices.
         unknown: how many of the row's item ids the model does not know; they were skipped.
         popular: nothing is known of the user, so these are the most popular items, and scores their counts.
     """
 
     items: list[ItemId]
-    scores: ScoresArray
+    scores: RankedScoresArray
     unknown: int
     popular: bool
 
 
-def rank_found(
-    bundle: Bundle, request: EngineRequest, row: int, items: TopItemsArray, scores: TopScoresArray
-) -> Ranking:
-    """Of what was found for a row: at least k items, or filled up with scores of -inf.
+def rank_found(bundle: Bundle, request: Request, row: int, items: TopItemsArray, scores: TopScoresArray) -> Ranking:
+    """The ranking of a row from `items` and `scores`: k or more, filled up with scores of -inf where there are fewer.
 
     Raises:
         RequestError: the scores are not numbers.
@@ -54,8 +48,8 @@ def rank_found(
     return Ranking(bundle.vocabulary.decode(items), scores, request.unknown[row], popular=False)
 
 
-def rank_popular(vocabulary: ItemVocabulary, request: EngineRequest, row: int) -> Ranking:
-    """Of the popular items that a row may have."""
+def rank_popular(vocabulary: ItemVocabulary, request: Request, row: int) -> Ranking:
+    """The ranking of a row of which nothing is known: the most popular items that it may have."""
     excluded, allowed = request.exclusions[row], request.allowed_of(row)
     candidates = vocabulary.popular()
     if allowed is not None:

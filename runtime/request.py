@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
-from recblr.runtime.backends.base import Limits
-
-if TYPE_CHECKING:
-    from recblr.runtime.gpu.slots import Lease
-    from recblr.runtime.gpu.state_pool import DeviceStates
+from recblr.runtime.gpu.slots import Lease
+from recblr.runtime.gpu.state_pool import DeviceStates
+from recblr.runtime.limits import Limits
 
 _NO_PAIRS: ExcludeArray = np.empty((0, 2), np.int32)
 _NO_PAIRS.flags.writeable = False
 
 
 @dataclass(slots=True, eq=False)  # not frozen: that takes microseconds
-class EngineRequest:
-    """A request in the model's indices; lists have one entry per row.
+class Request:
+    """A request in the model's indices. Lists have one entry per row.
 
     Attributes:
-        items: to feed.
+        items: the items to feed.
         unknown: how many item ids were skipped.
         exclusions: items that must not be ranked.
-        allowed: items that may be ranked: of all rows, or per row, None for all items.
+        allowed: items that may be ranked: one array for all rows, or one per row; None for all items.
         k: results per row.
     """
 
@@ -39,7 +36,7 @@ class EngineRequest:
 
     @property
     def n_rows(self) -> int:
-        """B."""
+        """B, how many rows there are."""
         return len(self.items)
 
     def parts(self, limits: Limits) -> Iterator[slice]:
@@ -66,13 +63,13 @@ class EngineRequest:
             yield slice(start, self.n_rows)
 
     def is_plain(self, max_k: int, limit: int) -> bool:
-        """Whether one run of the graph answers it, of one row of at most `limit` items."""
+        """Whether it is one row of at most `limit` items that one run of the backend answers."""
         if len(self.items) != 1 or self.allowed is not None or self.k > max_k:
             return False
         return len(self.items[0]) <= limit
 
-    def beside(self, rows: slice, max_k: int) -> list[int]:
-        """Which of these rows, counted from their first, the catalogue ranks and not the graph, which gives `max_k`."""
+    def ranked_by_catalogue(self, rows: slice, max_k: int) -> list[int]:
+        """Which of these rows, counted from their first, the backend cannot rank, as it gives `max_k` items of all."""
         if self.k > max_k:
             return list(range(rows.stop - rows.start))
         if self.allowed is None:
@@ -83,10 +80,20 @@ class EngineRequest:
         """The items that this row may have; None for all."""
         return self.allowed[row] if isinstance(self.allowed, list) else self.allowed
 
+    def allowed_lists(self, rows: Sequence[int], n_items: int) -> ItemsArray | Sequence[ItemsArray] | None:
+        """The items that some rows may have, as `Catalogue.top_items` takes them, of a catalogue of `n_items`."""
+        if not isinstance(self.allowed, list):
+            return self.allowed
+        lists = [self.allowed[row] for row in rows]
+        if lists[0] is not None and all(items is lists[0] for items in lists):
+            return lists[0]
+        everything: ItemsArray = np.arange(1, n_items + 1, dtype=np.int32)
+        return [everything if items is None else items for items in lists]
+
 
 @dataclass(slots=True, eq=False)
-class GraphRun:
-    """A run of the graph, with at most k results per row; where k is 0, for the states alone."""
+class BackendRun:
+    """A run of the backend, with at most k results per row; where k is 0, for the states alone."""
 
     items: ItemsArray
     offsets: OffsetsArray
@@ -97,19 +104,19 @@ class GraphRun:
 
 @dataclass(slots=True, eq=False)
 class LeasedStates:
-    """Rows of a pool on the GPU, in the place of an array of states."""
+    """Leased states in a pool on the GPU, which take the place of an array of states [B, S]."""
 
     pool: DeviceStates
     lease: Lease
 
     def rows(self, rows: slice) -> LeasedStates:
-        """Some of them."""
+        """The states of some of the rows."""
         return LeasedStates(self.pool, self.lease.rows(rows))
 
 
 @dataclass(slots=True, eq=False)
 class LeasedRun:
-    """A run of the graph on states that stay on the GPU; they are returned, too, only where `fetch`."""
+    """A run of the backend on states that stay on the GPU; with `fetch` they are returned, too."""
 
     items: ItemsArray
     offsets: OffsetsArray
@@ -120,7 +127,7 @@ class LeasedRun:
 
 @dataclass(slots=True, eq=False)
 class CatalogueRun:
-    """A ranking beside the graph, of rows given by their states."""
+    """A ranking by the catalogue, of rows given by their states [B, S]."""
 
     states: StatesArray
     exclude: ExcludeArray
@@ -129,7 +136,7 @@ class CatalogueRun:
 
 
 def ragged(rows: Sequence[ItemsArray]) -> tuple[ItemsArray, OffsetsArray]:
-    """Rows of items one after another: int32 [N], and their int32 [B + 1] offsets."""
+    """Join rows of items: the items one row after another, int32 [N], and the rows' offsets, int32 [B + 1]."""
     if len(rows) == 1:
         return rows[0], np.array((0, len(rows[0])), np.int32)
     offsets = np.zeros(len(rows) + 1, np.int32)
@@ -138,7 +145,7 @@ def ragged(rows: Sequence[ItemsArray]) -> tuple[ItemsArray, OffsetsArray]:
 
 
 def pairs(exclusions: Sequence[ItemsArray]) -> ExcludeArray:
-    """int32 [M, 2] of (row, item)."""
+    """The exclusions of all rows as int32 [M, 2] pairs of (row, item)."""
     n_pairs = sum(map(len, exclusions))
     if not n_pairs:
         return _NO_PAIRS

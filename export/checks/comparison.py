@@ -13,13 +13,13 @@ from recblr.array_types import (
     ItemsArray,
     OffsetsArray,
     ScoresArray,
+    StateArray,
     StatesArray,
     TopItemsArray,
     TopScoresArray,
 )
 from recblr.errors import ExportError, short_reason
 from recblr.runtime import Backend, Limits
-from recblr.runtime.bundle.opening import StateArray
 
 # The largest difference allowed of ONNX Runtime, as a share of the largest value of its kind.
 TOLERANCE = 1e-4

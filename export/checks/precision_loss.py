@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32
 
+from recblr.array_types import StateArray
 from recblr.batches import gather_rows, pack_rows
 from recblr.data import Targets
 from recblr.errors import DataError
@@ -17,8 +18,8 @@ from recblr.export.onnx.graph_file import read_graph
 from recblr.export.onnx.precision import emulated_graph
 from recblr.runtime import Backend, Limits
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from recblr.runtime.bundle.opening import Bundle, StateArray
-from recblr.runtime.bundle.precisions import Precision
+from recblr.runtime.bundle.opening import Bundle
+from recblr.runtime.bundle.plan_section import Precision
 
 CUTOFF = 10
 # Of one run on the CPU, where larger ones need memory and are no faster.

@@ -16,8 +16,8 @@ from recblr.export.onnx.graph_file import external_initializer, read_graph
 from recblr.runtime.backends.native import NativeBackend, native_model
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend, use_external_data
 from recblr.runtime.bundle.opening import Bundle, open_bundle
-from recblr.runtime.bundle.plan_section import EngineSection
-from recblr.runtime.gpu.device import current_gpu
+from recblr.runtime.bundle.plan_section import PlanSection
+from recblr.runtime.gpu.cuda import current_gpu
 from recblr.runtime.gpu.trt_module import title
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def verify_bundle(path: Path) -> tuple[str, dict[str, Any]]:
     """
     bundle = open_bundle(path)
     reference = bundle_reference(bundle)
-    if bundle.engine is None:
+    if bundle.plan is None:
         try:
             kernels = NativeBackend(native_model(bundle, ranks=True), bundle.manifest.max_k)
         except ValueError:
@@ -133,11 +133,11 @@ def verify_bundle(path: Path) -> tuple[str, dict[str, Any]]:
         report = compare(kernels, reference, kernels.description, TOLERANCE)
         return f"{kernels.description}, against {reference.name} (the bundle holds no plan)", report
     report = compare_plan(bundle, open_plan(bundle), reference)
-    return f"{title(bundle.engine.target)} on {report['gpu']} against {reference.name}", report
+    return f"{title(bundle.plan.target)} on {report['gpu']} against {reference.name}", report
 
 
-def _section(bundle: Bundle) -> EngineSection:
-    section = bundle.engine
+def _section(bundle: Bundle) -> PlanSection:
+    section = bundle.plan
     if section is None:
         raise ConfigError(f"{bundle.path} holds no TensorRT plan: export it with --target tensorrt or tensorrt-rtx")
     return section

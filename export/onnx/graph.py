@@ -21,7 +21,7 @@ from recblr.export.onnx.functions import IR_VERSION, OPSET, local_functions
 from recblr.export.onnx.graph_file import INPUT_NAMES, OUTPUT_NAMES, external_initializer
 from recblr.export.onnx.symbolic_ops import SymbolicOps
 from recblr.model import RecBLR
-from recblr.runtime.bundle.opening import MODEL_DATA_FILE
+from recblr.runtime.bundle.manifest import MODEL_DATA_FILE
 
 LARGEST_MAX_K = 3840  # TensorRT's TopK takes no more, and one file serves every runtime
 FINGERPRINT_KEY = "recblr.fingerprint"

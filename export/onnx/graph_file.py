@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from recblr.runtime.bundle.opening import MODEL_DATA_FILE, MODEL_FILE
+from recblr.runtime.bundle.manifest import MODEL_DATA_FILE, MODEL_FILE
 
 if TYPE_CHECKING:
     from recblr.model import RecBLR

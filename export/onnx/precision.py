@@ -22,7 +22,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 
 from recblr.errors import ExportError
 from recblr.export.onnx.symbolic_ops import CAUSAL_CONV1D, DOMAIN, GATED_SCAN
-from recblr.runtime.bundle.precisions import Precision
+from recblr.runtime.bundle.plan_section import Precision
 
 _ONNX_TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 _PRODUCTS = {"Gemm", "MatMul"}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from recblr.errors import ExportError
-from recblr.runtime.bundle.precisions import Precision, tensorrt_type
+from recblr.runtime.bundle.plan_section import Precision, tensorrt_type
 from recblr.runtime.gpu.trt_module import tensorrt_in_use
 
 if TYPE_CHECKING:

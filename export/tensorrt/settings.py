@@ -9,10 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from recblr.errors import ConfigError
-from recblr.runtime.backends.base import Limits
-from recblr.runtime.bundle.plan_section import Extent, Profile
-from recblr.runtime.bundle.precisions import PRECISIONS, Precision
-from recblr.runtime.gpu.trt_module import TARGETS, Target
+from recblr.runtime.bundle.plan_section import PRECISIONS, TARGETS, Extent, Precision, Profile, Target
+from recblr.runtime.limits import Limits
 
 # What serving asks most: some users at once, with histories of dozens of items.
 DEFAULT_OPT_ROWS = 16

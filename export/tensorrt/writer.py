@@ -16,12 +16,13 @@ from recblr.export.tensorrt.plan_builder import PlanBuilder
 from recblr.export.tensorrt.settings import PlanSettings
 from recblr.plugins import LIBRARY_NAME
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from recblr.runtime.bundle.opening import MODEL_FILE, Bundle, open_bundle
-from recblr.runtime.bundle.plan_section import ENGINE_FILE, NOT_RUN, VERIFIED, EngineSection
-from recblr.runtime.gpu.device import current_gpu
+from recblr.runtime.bundle.manifest import MODEL_FILE
+from recblr.runtime.bundle.opening import Bundle, open_bundle
+from recblr.runtime.bundle.plan_section import NOT_RUN, PLAN_FILE, VERIFIED, PlanSection
+from recblr.runtime.gpu.cuda import current_gpu
 
 
-def write_plan(folder: Path, max_k: int, builder: PlanBuilder) -> EngineSection:
+def write_plan(folder: Path, max_k: int, builder: PlanBuilder) -> PlanSection:
     """Build the plan of a bundle's graph, and write it and the plugin library to the bundle's folder.
 
     Args:
@@ -38,11 +39,11 @@ def write_plan(folder: Path, max_k: int, builder: PlanBuilder) -> EngineSection:
     settings = builder.settings
     path = folder / MODEL_FILE
     built = builder.build(read_graph(path), path)
-    (folder / ENGINE_FILE).write_bytes(built.plan)
+    (folder / PLAN_FILE).write_bytes(built.plan)
     shutil.copyfile(builder.library, folder / LIBRARY_NAME)
     gpu = current_gpu()
-    return EngineSection(
-        file=ENGINE_FILE,
+    return PlanSection(
+        file=PLAN_FILE,
         target=settings.target,
         version=built.version,
         precision=settings.precision,
@@ -62,7 +63,7 @@ def write_plan(folder: Path, max_k: int, builder: PlanBuilder) -> EngineSection:
     )
 
 
-def run_plan(folder: Path, section: EngineSection, reference: Reference, targets: Targets | None) -> EngineSection:
+def run_plan(folder: Path, section: PlanSection, reference: Reference, targets: Targets | None) -> PlanSection:
     """Compare the written plan with the reference, where there is a GPU, and measure what its precision costs.
 
     Args:
@@ -86,7 +87,7 @@ def run_plan(folder: Path, section: EngineSection, reference: Reference, targets
     return _run_on_gpu(open_bundle(folder), section, reference, targets)
 
 
-def _run_on_gpu(bundle: Bundle, section: EngineSection, reference: Reference, targets: Targets | None) -> EngineSection:
+def _run_on_gpu(bundle: Bundle, section: PlanSection, reference: Reference, targets: Targets | None) -> PlanSection:
     backend = open_plan(bundle)
     report = compare_plan(bundle, backend, reference)
     evaluation: dict[str, Any] = {}

@@ -27,7 +27,8 @@ from recblr.export.tensorrt.tensors import check_tensors, graph_tensors
 from recblr.export.triton.graph import triton_graph
 from recblr.export.triton.plan import BuildTritonPlan, TritonPlan
 from recblr.files import check_not_input, check_replaceable, replacing_directory, write_text
-from recblr.runtime.bundle.opening import ITEMS_FILE, MODEL_DATA_FILE, MODEL_FILE, Bundle, open_bundle
+from recblr.runtime.bundle.manifest import ITEMS_FILE, MODEL_DATA_FILE, MODEL_FILE
+from recblr.runtime.bundle.opening import Bundle, open_bundle
 
 MODEL_NAME = "recblr"  # in templates/client.py, too
 PLAN_NAME = "model.plan"

@@ -1,1 +1,1 @@
-"""What computes on the CPU: the native library's kernels, ONNX Runtime, and the ranking of large catalogues."""
+"""The backend's protocol, the backends of the CPU and ONNX Runtime, and the ranking of large catalogues."""

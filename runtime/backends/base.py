@@ -1,12 +1,11 @@
-"""What an engine asks of the library that runs its graph."""
+"""The protocol of backends, which run a bundle's model for an engine."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args, runtime_checkable
 
-if TYPE_CHECKING:  # so that naming `Limits` needs no NumPy
+if TYPE_CHECKING:  # so that the commands' options, which name backends, need no NumPy
     from recblr.array_types import (
         ExcludeArray,
         ItemsArray,
@@ -15,36 +14,17 @@ if TYPE_CHECKING:  # so that naming `Limits` needs no NumPy
         TopItemsArray,
         TopScoresArray,
     )
-    from recblr.runtime.gpu.slots import Lease
-    from recblr.runtime.gpu.state_pool import DeviceStates
 
-EngineName: TypeAlias = Literal["auto", "native", "onnxruntime", "tensorrt"]
-ENGINES: tuple[EngineName, ...] = get_args(EngineName)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The most that one run of a graph is given; larger requests are split, and their results do not change.
-
-    Attributes:
-        rows: B.
-        tokens: N; a longer row is fed in pieces, through its state.
-        exclusions: M, of several rows together; the list of one row is never split.
-    """
-
-    # Enough to keep every core busy, while memory stays bounded: the widest activation of the paper's model,
-    # [N, 2H] with H = 128, is 64 MiB.
-    rows: int = 256
-    tokens: int = 65_536
-    exclusions: int = 65_536
+BackendName: TypeAlias = Literal["auto", "native", "onnxruntime", "tensorrt"]
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 
 
 class Backend(Protocol):
-    """Runs a bundle's graph. Calls from several threads at once must be safe."""
+    """Runs a bundle's model. Calls from several threads at once must be safe."""
 
     @property
     def description(self) -> str:
-        """What runs it and how, on one line for people."""
+        """What runs the model and how, on one line for people."""
         ...
 
     def run(
@@ -59,42 +39,42 @@ class Backend(Protocol):
             exclude: int32 [M, 2] pairs of (row, item) that must not be ranked; M may be 0.
 
         Returns:
-            int32 [B, max_k] the items, best first, equal ones by index; float32 [B, max_k] their scores, -inf
-            where the row has no more items to rank; float32 [B, S] the new states.
+            int32 [B, max_k] the items, best first, equal ones by index; float32 [B, max_k] their scores; float32
+            [B, S] the new states. A row with fewer than max_k items to rank is filled up with scores of -inf.
         """
         ...
 
 
 @runtime_checkable
 class StatesBackend(Protocol):
-    """A backend that can leave out the ranking, and what it costs."""
+    """A backend that can compute new states without the ranking, which saves time."""
 
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
-        """The new states that `Backend.run` gives, and no more."""
+        """The new states [B, S] that `Backend.run` gives for these rows."""
         ...
 
 
 @runtime_checkable
 class BestBackend(Protocol):
-    """A backend to which fewer results than it gives at most are cheaper."""
+    """A backend that saves time where fewer than its max_k results are asked for."""
 
     def run_best(
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-        """As `Backend.run`, with its first k results per row, or all where there are fewer; k >= 1."""
+        """As `Backend.run`, with its first k >= 1 results per row, or all max_k where k is larger."""
         ...
 
 
 @cache
 def _is_best_backend(kind: type) -> bool:
-    """Of the type, once: a protocol's check of an object takes microseconds."""
+    """Whether a type is a `BestBackend`; kept, as a protocol's check of each object takes microseconds."""
     return issubclass(kind, BestBackend)
 
 
 def run_best(
     backend: Backend, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
 ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-    """The first k results of `Backend.run`, with any backend; see `BestBackend.run_best`."""
+    """Run any backend for the first k results per row: [B, k] items and scores, or as many as it gives; the states."""
     if _is_best_backend(type(backend)):
         return cast("BestBackend", backend).run_best(items, offsets, state_in, exclude, k)
     top_items, top_scores, states = backend.run(items, offsets, state_in, exclude)
@@ -102,30 +82,8 @@ def run_best(
 
 
 def advance(backend: Backend, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
-    """The new states, with any backend; what it ranks beside them is thrown away where it cannot leave it out."""
+    """The new states [B, S] of any backend; where it cannot leave out the ranking, that is thrown away."""
     if isinstance(backend, StatesBackend):
         return backend.advance(items, offsets, state_in)
     no_pairs = offsets[:0].reshape(0, 2)
     return backend.run(items, offsets, state_in, no_pairs)[2]
-
-
-@runtime_checkable
-class LeasingBackend(Protocol):
-    """A backend that also keeps states on the GPU; see `recblr.runtime.gpu.backend.TensorRTBackend`."""
-
-    def device_states(self, max_bytes: int) -> DeviceStates:
-        """A pool for them."""
-        ...
-
-    def run_leased(
-        self,
-        items: ItemsArray,
-        offsets: OffsetsArray,
-        states: DeviceStates,
-        lease: Lease,
-        exclude: ExcludeArray,
-        *,
-        fetch: bool = False,
-    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-        """As `Backend.run`, on states that stay there."""
-        ...

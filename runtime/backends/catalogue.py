@@ -1,22 +1,30 @@
-"""A bundle's catalogue: ranking any number of items, or an allow-list of them, for users' query vectors."""
+"""A bundle's catalogue: ranks any number of items, or an allow-list of them, for users' query vectors.
+
+Where the catalogue is large, `CatalogueBackend` ranks with it in place of the graph.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float32
 
-from recblr.array_types import ExcludeArray, ItemsArray, TopItemsArray, TopScoresArray
+from recblr.array_types import (
+    EmbeddingArray,
+    ExcludeArray,
+    ItemsArray,
+    OffsetsArray,
+    QueriesArray,
+    StatesArray,
+    TopItemsArray,
+    TopScoresArray,
+)
 from recblr.errors import RequestError
 from recblr.plugins import top_items as native
 from recblr.plugins.item_index import ItemIndex
-from recblr.runtime.bundle.onnx_weights import map_item_embedding
+from recblr.runtime.backends.base import Backend, advance
+from recblr.runtime.bundle.onnx_file import map_item_embedding
 from recblr.runtime.bundle.opening import Bundle
-
-QueriesArray: TypeAlias = Float32[np.ndarray, "B D"]
-EmbeddingArray: TypeAlias = Float32[np.ndarray, "V+1 D"]
 
 # Of fewer items an index gains nothing.
 FEWEST_INDEXED = native.FEWEST_INDEXED
@@ -25,7 +33,11 @@ _BLOCK_SCORES = 2**20  # scores that the NumPy ranking holds at once
 
 
 class Catalogue:
-    """The items' embedding, and exact rankings by it. Any number of threads may use it at once."""
+    """The items' embedding, and exact rankings by it. Any number of threads may use it at once.
+
+    Attributes:
+        embedding: float32 [V + 1, D]; row 0 is no item.
+    """
 
     def __init__(self, embedding: EmbeddingArray, threads: int | None = None, indexed: bool = False) -> None:
         """Rank by an embedding.
@@ -46,8 +58,8 @@ class Catalogue:
         """The catalogue of a verified bundle; the embedding stays in its file, and processes share its memory.
 
         Args:
-            bundle: whose catalogue.
-            threads, indexed: see `Catalogue`.
+            bundle: verified.
+            threads, indexed: as for `Catalogue`.
 
         Raises:
             BundleError: its graph holds no embedding that can be mapped.
@@ -57,12 +69,12 @@ class Catalogue:
 
     @property
     def n_items(self) -> int:
-        """V."""
+        """V, how many items it has."""
         return len(self.embedding) - 1
 
     @property
     def dim(self) -> int:
-        """D."""
+        """D, the width of the embedding."""
         return int(self.embedding.shape[1])
 
     def top_items(
@@ -79,15 +91,14 @@ class Catalogue:
 
         Args:
             queries: float32 [B, D], as the last D entries of states are.
-            k: results per row; may exceed V.
+            k: results per row; may exceed V. A row with fewer items to rank is filled up with item 0 and -inf.
             exclude: int32 [M, 2] pairs of (row, item) that are not ranked, in any order.
             only: the items that may be ranked: int32 [n] for all rows, or a list or tuple of B such arrays, one per
                 row. None for all items.
 
         Returns:
             int32 [B, k] the items, best first, equal scores by the smaller item; float32 [B, k] their scores. NaN
-            ranks before all other scores, -inf is not ranked. A row with fewer items is filled up with item 0 and
-            -inf.
+            ranks before all other scores, -inf is not ranked.
 
         Raises:
             RequestError: arrays of another type or shape, or numbers out of range.
@@ -99,8 +110,55 @@ class Catalogue:
         return native.run(request) if self._is_native else _rank_with_numpy(request)
 
 
+class CatalogueBackend:
+    """A `recblr.runtime.Backend` for large catalogues: another computes the states, and the catalogue ranks.
+
+    The ranking in a graph holds B x V scores at once; this one needs memory for B x k.
+
+    Attributes:
+        backend: computes the states.
+        catalogue: ranks.
+    """
+
+    def __init__(self, backend: Backend, catalogue: Catalogue, max_k: int) -> None:
+        """Join a backend and a catalogue of the same bundle.
+
+        Args:
+            backend: computes the states.
+            catalogue: ranks.
+            max_k: the most results per row.
+        """
+        self.backend = backend
+        self.catalogue = catalogue
+        self._max_k = max_k
+
+    @property
+    def description(self) -> str:
+        """What runs the model and how, on one line for people."""
+        return f"{self.backend.description}, ranking in bounded memory"
+
+    def run(
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
+    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
+        """Compute the states, and rank the catalogue for `max_k` results per row."""
+        return self.run_best(items, offsets, state_in, exclude, self._max_k)
+
+    def run_best(
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
+    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
+        """Compute the states, and rank the catalogue for k results per row, at most `max_k`."""
+        states = self.advance(items, offsets, state_in)
+        queries = states[:, -self.catalogue.dim :]
+        top_items, top_scores = self.catalogue.top_items(queries, min(k, self._max_k), exclude)
+        return top_items, top_scores, states
+
+    def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
+        """Compute the states alone."""
+        return advance(self.backend, items, offsets, state_in)
+
+
 def _rank_with_numpy(request: native.TopItemsRequest) -> tuple[TopItemsArray, TopScoresArray]:
-    """`recblr.plugins.top_items.run` where there is no native library."""
+    """Rank with NumPy, as `recblr.plugins.top_items.run` does, where there is no native library."""
     n_rows = len(request.queries)
     items = np.zeros((n_rows, request.k), np.int32)
     scores = np.full((n_rows, request.k), -np.inf, np.float32)

@@ -1,4 +1,4 @@
-"""The CPU's own way: the native library feeds the rows and ranks the catalogue, without the graph."""
+"""The backend of the native library: it feeds the rows and ranks the catalogue on the CPU, without the ONNX graph."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recblr.array_types import (
 )
 from recblr.plugins import model as native
 from recblr.runtime.backends.threads import check_threads, on_cpu
-from recblr.runtime.bundle.onnx_weights import map_weights
+from recblr.runtime.bundle.onnx_file import map_weights
 from recblr.runtime.bundle.opening import Bundle
 
 _NORM_EPSILON = 1e-12  # of the graph's layer norms
@@ -34,8 +34,8 @@ class NativeBackend:
         """Run a model.
 
         Args:
-            model: see `native_model`.
-            max_k: results per row.
+            model: as `native_model` gives it.
+            max_k: the most results per row.
             threads: for one run, which shares its rows among them; None for one per CPU this process may use.
 
         Raises:
@@ -47,25 +47,25 @@ class NativeBackend:
 
     @property
     def description(self) -> str:
-        """What runs the model, for people."""
+        """What runs the model and how, on one line for people."""
         return f"recblr's own kernels on {on_cpu(self.threads)}"
 
     def run(
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-        """See `recblr.runtime.Backend.run`."""
+        """Feed the rows and rank the catalogue for `max_k` results per row."""
         return self.run_best(items, offsets, state_in, exclude, self._max_k)
 
     def run_best(
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-        """See `recblr.runtime.backends.base.BestBackend.run_best`."""
+        """Feed the rows and rank the catalogue for k results per row, at most `max_k`."""
         if len(exclude) and len(offsets) > 2 and np.any(np.diff(exclude[:, 0]) < 0):
             exclude = exclude[np.argsort(exclude[:, 0], kind="stable")]
         return self._model.run(items, offsets, state_in, exclude, min(k, self._max_k), self.threads)
 
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
-        """See `recblr.runtime.backends.base.StatesBackend.advance`."""
+        """Feed the rows and leave out the ranking."""
         return self._model.run(items, offsets, state_in, threads=self.threads)[2]
 
 
@@ -77,7 +77,7 @@ def native_model(bundle: Bundle, ranks: bool) -> native.NativeModel:
     """
     names = bundle.manifest.onnx.get("weights")
     if not isinstance(names, Mapping):
-        raise ValueError("the bundle does not tell where its weights are: export it again")
+        raise ValueError("the bundle does not say where its weights are: export it again")
     return read_model(bundle.model_path, names, bundle.manifest.model["layers"], ranks)
 
 

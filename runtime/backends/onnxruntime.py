@@ -1,4 +1,4 @@
-"""ONNX Runtime. Importing this module imports onnxruntime; `recblr.runtime.load` does it late."""
+"""The backend of ONNX Runtime. Importing this module imports onnxruntime, so `recblr.runtime.load` does it late."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from recblr.errors import BackendError, BundleError, ConfigError, short_reason
 from recblr.plugins import PluginLibraryError, load_library
 from recblr.runtime.backends.threads import check_threads, on_cpu
 from recblr.runtime.bundle.external_data import external_files
-from recblr.runtime.bundle.onnx_functions import without_functions
-from recblr.runtime.bundle.onnx_ranking import without_ranking
+from recblr.runtime.bundle.onnx_file import without_functions, without_ranking
 
 Device: TypeAlias = Literal["cpu", "cuda"]
 Ops: TypeAlias = Literal["native", "functions"]
@@ -56,13 +55,13 @@ class NativeOpsError(Exception):
 
 
 class OnnxRuntimeBackend:
-    """A `recblr.runtime.Backend`.
+    """A `recblr.runtime.Backend` of a bundle's ONNX file in ONNX Runtime.
 
     Attributes:
         ops: what computes the nodes `recblr::CausalConv1d` and `recblr::GatedScan`: "native" for the kernels of
             librecblr_plugins.so, "functions" for the local functions that the file has for them.
         device: "cpu" or "cuda".
-        threads: for one run.
+        threads: how many one run takes.
     """
 
     ops: Ops
@@ -116,7 +115,7 @@ class OnnxRuntimeBackend:
 
     @property
     def description(self) -> str:
-        """What runs the graph, for people."""
+        """What runs the model and how, on one line for people."""
         ops = "native ops" if self.ops == "native" else "the ops as ONNX functions"
         place = on_cpu(self.threads) if self.device == "cpu" else "CUDA"
         return f"ONNX Runtime {onnxruntime.__version__} on {place}, {ops}"
@@ -124,7 +123,7 @@ class OnnxRuntimeBackend:
     def run(
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-        """See `recblr.runtime.Backend.run`.
+        """Run the graph; arguments and results are those of `recblr.runtime.Backend.run`.
 
         Raises:
             BackendError: ONNX Runtime failed.
@@ -141,7 +140,7 @@ class OnnxRuntimeBackend:
         return top_items, top_scores, state_out
 
     def _native_session(self, model_path: Path, *, required: bool) -> onnxruntime.InferenceSession | None:
-        """A session in which the native library computes the operations; None, with a reason in the log, if not so."""
+        """A session with the native library's operators; None, with a reason in the log, if they cannot be used."""
         try:
             library = library_with_ops(self.device)
         except NativeOpsError as error:
@@ -177,7 +176,7 @@ class OnnxRuntimeBackend:
             ) from error
 
     def _read(self, model_path: Path, *, functions: bool) -> bytes:
-        """The model, less what is not needed."""
+        """The encoded model, without its ranking and its functions where they are not needed."""
         with model_path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             model = content[:] if self._ranks else without_ranking(content)
         return model if functions else without_functions(model)
@@ -195,11 +194,11 @@ class OnnxRuntimeBackend:
 
 
 def use_external_data(options: onnxruntime.SessionOptions, folder: Path, ranking: bool = True) -> None:
-    """Let a session map weights that lie beside its model, without copies of them.
+    """Let a session map weights that lie next to its model, without copies of them.
 
     Args:
-        options: of the session.
-        folder: of the weights, for a model that is given as bytes; ONNX Runtime 1.21 is the first to know it.
+        options: the session's options.
+        folder: where the weights are, for a model that is given as bytes; ONNX Runtime 1.21 is the first to know it.
         ranking: whether the graph ranks; if not, the items' embedding is in no product, and products may be arranged.
     """
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
@@ -220,10 +219,10 @@ def _check_cuda() -> None:
 
 
 def library_with_ops(device: Device) -> Path:
-    """Where the native library is, which has operators for the device.
+    """The path of the native library, which has operators for the device.
 
     Raises:
-        NativeOpsError: it is not there, or has none.
+        NativeOpsError: the library is not there, or has no operators for the device.
     """
     try:
         library = load_library()

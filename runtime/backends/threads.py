@@ -1,4 +1,4 @@
-"""How many threads there are for a run on the CPU."""
+"""The number of threads of a run on the CPU."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def check_threads(threads: int | None) -> int:
 
 
 def on_cpu(threads: int) -> str:
-    """The place of a run, for people."""
+    """Where a run takes place, in words for people."""
     return "the CPU, 1 thread" if threads == 1 else f"the CPU, {threads} threads"

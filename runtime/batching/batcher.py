@@ -7,8 +7,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, InvalidStateError
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
@@ -16,26 +16,15 @@ import numpy as np
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
 from recblr.errors import ConfigError, ForkError, RecblrError, RequestError, short_reason
-from recblr.runtime.backends.base import Backend, Limits
+from recblr.runtime.backends.base import Backend
 from recblr.runtime.batching.callers import Outcome
+from recblr.runtime.batching.delivery import deliver
+from recblr.runtime.batching.job import Job, Result, checked_offsets
 from recblr.runtime.batching.metrics import BatcherMetrics
 from recblr.runtime.batching.queue import BatchQueue
-from recblr.runtime.batching.request import Request, Result, checked_offsets
-from recblr.runtime.batching.results import Answer
+from recblr.runtime.batching.settings import BATCH_LIMITS
 from recblr.runtime.batching.worker import BatchRunner, explained, run_rows
-
-# On the native library's kernels, four rows share a reading of the items; in ONNX Runtime the cost of a step falls
-# until about 32 rows, that of an item of a history until about 128 items. Batches many times that size pay for
-# Python's part, too: it takes the workers' turns, and their caches.
-BATCH_LIMITS = Limits(rows=64, tokens=2560)
-
-# Of the same: with so many rows or items a batch is hardly dearer per row than a full one. On a GPU, and where a large
-# catalogue is ranked, only a full one is.
-CPU_PREFERRED = Limits(rows=32, tokens=96)
-
-# For each worker, on the CPU: to wake a thread and wait for Python's lock takes longer than a step, and the system
-# shares the CPUs among threads. Where a large catalogue is ranked, to merge rows saves more.
-CPU_CALLERS_PER_WORKER = 8
+from recblr.runtime.limits import Limits
 
 # What a batcher that nobody closed may take to answer the rest, when it is collected or the process ends.
 _EXIT_SECONDS = 10.0
@@ -135,7 +124,7 @@ class Batcher:
             workers=workers,
             callers=callers,
             clock=clock,
-            deliver=_deliver,
+            deliver=deliver,
         )
         # Workers know the queue and not the batcher: one that is forgotten is collected, and its workers end.
         self._workers = [
@@ -157,8 +146,13 @@ class Batcher:
         return self._backend
 
     @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """The workers' threads."""
+        return tuple(self._workers)
+
+    @property
     def description(self) -> str:
-        """What runs the graph, for people."""
+        """What runs the model and how, and that requests are merged, on one line for people."""
         return f"{self._backend.description}, batching"
 
     def submit(
@@ -196,7 +190,7 @@ class Batcher:
         """
         self._check_process()
         future = self._future(items, offsets, state_in, exclude, k)
-        self._queue.put(future.request, self._seconds(timeout))
+        self._queue.put(future.job, self._seconds(timeout))
         return future
 
     def _future(
@@ -209,7 +203,7 @@ class Batcher:
         places: list[int] | None = None,
     ) -> _WithdrawingFuture:
         future = _WithdrawingFuture(self._queue)
-        future.request = Request(items, offsets, state_in, exclude, future, k=k, places=places)
+        future.job = Job(items, offsets, state_in, exclude, future, k=k, places=places)
         return future
 
     async def arun(
@@ -221,30 +215,30 @@ class Batcher:
         timeout: float | None = None,
         k: int | None = None,
     ) -> Result:
-        """`run` for asyncio; no thread waits. Cancelling the task withdraws the rows. See `submit`."""
+        """`run` for asyncio: no thread waits, and cancelling the task withdraws the rows."""
         self._check_process()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        request = Request(items, offsets, state_in, exclude, future, loop, k)
-        self._queue.put(request, self._seconds(timeout))
+        job = Job(items, offsets, state_in, exclude, future, loop, k)
+        self._queue.put(job, self._seconds(timeout))
         try:
             return await future
         finally:
-            if not request.done:  # cancelled
-                self._queue.withdraw(request)
+            if not job.done:  # cancelled
+                self._queue.withdraw(job)
 
     def run(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray) -> Result:
-        """See `recblr.runtime.Backend.run`, and `submit` for the errors."""
+        """Have the rows run in a batch, and wait; arguments, results and errors are those of `submit`."""
         return self._wait(items, offsets, state_in, exclude, None)
 
     def run_best(
         self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
     ) -> Result:
-        """See `recblr.runtime.backends.base.BestBackend.run_best`, and `submit` for the errors."""
+        """As `run`, with the first k results per row, or all where there are fewer."""
         return self._wait(items, offsets, state_in, exclude, k)
 
     def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
-        """See `recblr.runtime.backends.base.StatesBackend.advance`, and `submit` for the errors."""
+        """As `run`, for the new states alone."""
         return self._wait(items, offsets, state_in, np.empty((0, 2), np.int32), 0)[2]
 
     def _wait(
@@ -261,7 +255,7 @@ class Batcher:
             if result is not None:
                 return result
         future = self._future(items, offsets, state_in, exclude, k, places)
-        self._queue.put(future.request, self._timeout)
+        self._queue.put(future.job, self._timeout)
         try:
             return future.result()
         finally:
@@ -284,8 +278,8 @@ class Batcher:
             if n_rows > 1:  # which may be too large for the memory: workers repeat it in halves
                 outcome = "again"
                 return None
-            told = explained(error)
-            raise told from told.__cause__
+            explanation = explained(error)
+            raise explanation from explanation.__cause__
         finally:
             self._queue.leave(n_rows, n_tokens, outcome)
 
@@ -327,9 +321,9 @@ class Batcher:
 
 
 class _WithdrawingFuture(Future[Result]):
-    """A future whose cancelling frees the request's place."""
+    """A future whose cancelling frees its job's place in the queue."""
 
-    request: Request
+    job: Job
 
     def __init__(self, queue: BatchQueue) -> None:
         super().__init__()
@@ -337,7 +331,7 @@ class _WithdrawingFuture(Future[Result]):
 
     def cancel(self) -> bool:
         cancelled = super().cancel()
-        if cancelled and self._queue.withdraw(self.request):
+        if cancelled and self._queue.withdraw(self.job):
             self.set_running_or_notify_cancel()  # tells `concurrent.futures.wait`
         return cancelled
 
@@ -355,42 +349,8 @@ def _check_cpus(cpus: Sequence[int], workers: int) -> None:
         raise ConfigError(f"cpus is {list(cpus)!r}: give one of {usable} for each of the {workers} workers")
 
 
-def _deliver(answers: Iterable[Answer]) -> None:
-    """Hand answers to their callers; an event loop is woken once for all of its."""
-    of_loops: dict[asyncio.AbstractEventLoop, list[Answer]] = {}
-    for answer in answers:
-        if answer.request.loop is None:
-            _settle(answer)
-        else:
-            of_loops.setdefault(answer.request.loop, []).append(answer)
-    for loop, its in of_loops.items():
-        try:
-            loop.call_soon_threadsafe(_settle_all, its)
-        except RuntimeError:  # the loop is closed, and nobody waits
-            continue
-
-
-def _settle_all(answers: Sequence[Answer]) -> None:
-    for answer in answers:
-        _settle(answer)
-
-
-def _settle(answer: Answer) -> None:
-    future = answer.future
-    try:
-        if answer.error is not None:
-            future.set_exception(answer.error)
-        elif answer.result is not None:
-            future.set_result(answer.result)
-    except InvalidStateError:  # cancelled just now, too late to withdraw
-        if isinstance(future, Future):
-            future.set_running_or_notify_cancel()
-    except asyncio.InvalidStateError:  # its task was cancelled
-        pass
-
-
 def _work(queue: BatchQueue, backend: Backend, limits: Limits, cpu: int | None) -> None:
-    """A worker's life."""
+    """Run batches until the queue is closed and empty: what a worker's thread does."""
     runner = BatchRunner(queue, backend, limits)
     try:
         if cpu is not None:

@@ -1,51 +1,51 @@
-"""One of the lanes in which requests wait for a batcher's workers."""
+"""One of the lanes in which jobs wait for a batcher's workers."""
 
 from __future__ import annotations
 
 from collections import deque
 
-from recblr.runtime.batching.request import Request
+from recblr.runtime.batching.job import Job
 
-# Removed requests stay, empty, until they are reached or are most of the lane.
+# Removed jobs stay, empty, until they are reached or are most of the lane.
 _MIN_REMOVED = 64
 
 
 class Lane:
-    """Requests in order of arrival; those cut into parts go round. The queue's lock covers it.
+    """Jobs in order of arrival; what is left of a job after a part goes to the end. The queue's lock covers it.
 
     Attributes:
-        requests: those that wait, and removed ones that were not reached yet.
-        rows, tokens: that wait.
-        removed: how many of `requests`.
+        jobs: those that wait, and removed ones that were not reached yet.
+        rows, tokens: how many rows and items wait.
+        removed: how many of `jobs` are removed ones.
     """
 
-    __slots__ = ("removed", "requests", "rows", "tokens")
+    __slots__ = ("jobs", "removed", "rows", "tokens")
 
     def __init__(self) -> None:
-        self.requests: deque[Request] = deque()
+        self.jobs: deque[Job] = deque()
         self.rows = 0
         self.tokens = 0
         self.removed = 0
 
-    def front(self) -> Request | None:
-        """The first that waits; None where none does."""
-        requests = self.requests
-        while requests and requests[0].done:
-            requests.popleft()
+    def front(self) -> Job | None:
+        """The first job that waits; None where none does."""
+        jobs = self.jobs
+        while jobs and jobs[0].done:
+            jobs.popleft()
             self.removed -= 1
-        return requests[0] if requests else None
+        return jobs[0] if jobs else None
 
-    def put(self, request: Request) -> None:
-        """Add one behind the others."""
-        self.requests.append(request)
-        self.rows += request.rows_left
-        self.tokens += request.tokens_left
+    def put(self, job: Job) -> None:
+        """Add a job at the end."""
+        self.jobs.append(job)
+        self.rows += job.rows_left
+        self.tokens += job.tokens_left
 
-    def remove(self, request: Request) -> None:
-        """Leave out one that is done, wherever it is."""
-        self.rows -= request.rows_left
-        self.tokens -= request.tokens_left
+    def remove(self, job: Job) -> None:
+        """Remove a job that is done, wherever it is in the lane."""
+        self.rows -= job.rows_left
+        self.tokens -= job.tokens_left
         self.removed += 1
-        if self.removed > _MIN_REMOVED and self.removed > len(self.requests) // 2:
-            self.requests = deque(waiting for waiting in self.requests if not waiting.done)
+        if self.removed > _MIN_REMOVED and self.removed > len(self.jobs) // 2:
+            self.jobs = deque(waiting for waiting in self.jobs if not waiting.done)
             self.removed = 0

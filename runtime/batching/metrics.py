@@ -1,4 +1,4 @@
-"""What a batcher counts."""
+"""The metrics of a batcher."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class HistogramSnapshot:
-    """How often values fell into buckets.
+    """A histogram: how many values fell into each bucket.
 
     Attributes:
         bounds: the buckets' upper bounds, inclusive; one more bucket holds what is above the last.
@@ -28,9 +28,9 @@ class BatcherMetrics:
     Every request taken is in exactly one of answered, failed, expired, cancelled, or still open.
 
     Attributes:
-        queued_rows, queued_tokens: waiting now.
+        queued_rows, queued_tokens: rows and items that wait now.
         open_requests: taken and not answered yet, those in a running batch included.
-        running_batches: now.
+        running_batches: batches that run now.
         accepted: requests taken.
         refused: requests refused because the queue was full.
         answered: requests answered with a result.
@@ -121,7 +121,7 @@ class BatcherCounts:
     def metrics(
         self, *, queued_rows: int, queued_tokens: int, open_requests: int, running_batches: int
     ) -> BatcherMetrics:
-        """The counts so far, beside what is so now."""
+        """The counts so far, joined with what waits and runs now."""
         return BatcherMetrics(
             queued_rows=queued_rows,
             queued_tokens=queued_tokens,

@@ -1,4 +1,4 @@
-"""What waits for a batcher's workers: bounded, in two lanes, with deadlines."""
+"""The queue of a batcher: jobs wait in two lanes for its workers, bounded, with deadlines."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import threading
 from collections.abc import Callable, Iterable
 
 from recblr.errors import ClosedError, DeadlineError, OverloadedError
-from recblr.runtime.backends.base import Limits
 from recblr.runtime.batching.callers import Callers, Outcome
+from recblr.runtime.batching.job import Answer, BatchResults, Job, Part, Result
 from recblr.runtime.batching.lane import Lane
 from recblr.runtime.batching.metrics import BatcherCounts, BatcherMetrics
-from recblr.runtime.batching.request import Part, Request, Result
-from recblr.runtime.batching.results import Answer, BatchResults
+from recblr.runtime.limits import Limits
 
 # Fewer items are not shared among workers: a run of its own would cost more than their waiting.
-_FEWEST_SHARED_TOKENS = 128
+FEWEST_SHARED_TOKENS = 128
 
 # Where small batches are hardly dearer, a worker takes its share of what waits in so many batches: a few rows that wait
 # are answered one after the other, sooner than together, and many still fill batches.
@@ -23,7 +22,7 @@ _SHARES_OF_WORKER = 4
 # For so many seconds after a short row came, batches of long ones are cut to this share of the limit: others will come,
 # and wait for them. Without any, large batches leave more of the CPUs to the backend.
 _SHORT_EXPECTED_SECONDS = 1.0
-_SHARE_BESIDE_SHORT = 0.5
+_SHARE_WHILE_SHORT_COME = 0.5
 
 _CLOSED = "the batcher is closed: make a new one"
 
@@ -32,7 +31,7 @@ _LONGEST_WAIT = 3600.0
 
 
 class BatchQueue:
-    """Takes requests from any thread, and gives workers the parts of the next batch.
+    """Takes jobs from any thread, and gives workers the parts of the next batch.
 
     Two lanes, short rows and long ones, take turns, so that a batch of one kind waits for at most one of the other.
     """
@@ -55,8 +54,8 @@ class BatchQueue:
 
         Args:
             limits: of one batch.
-            short_tokens: requests whose rows all have at most so many items are in the short lane.
-            max_delay: seconds that the first request of a batch waits for others.
+            short_tokens: jobs whose rows all have at most so many items are in the short lane.
+            max_delay: seconds that the first job of a batch waits for others.
             preferred: so many rows, or items, wait for no others; nor does a full batch.
             max_rows: that may wait.
             max_tokens: that may wait.
@@ -79,21 +78,21 @@ class BatchQueue:
         self._changed = threading.Condition(threading.Lock())
         self._short, self._long = Lane(), Lane()
         self._long_next = False
-        self._short_came = -float("inf")  # when the last one did
-        self._held: set[Request] = set()  # in no lane while a piece of a row runs
+        self._last_short = -float("inf")  # when the last short job came
+        self._held: set[Job] = set()  # in no lane while a piece of a row runs
         self._next_deadline = float("inf")  # none waiting has an earlier one
-        self._open: set[Request] = set()
+        self._open: set[Job] = set()
         self._running = self._in_places = 0  # workers, and callers in their places
         self._closed = False
         self._counts = BatcherCounts()
 
     @property
     def closed(self) -> bool:
-        """No more requests are taken."""
+        """Whether it takes no more jobs."""
         return self._closed
 
-    def put(self, request: Request, timeout: float | None) -> None:
-        """Take a request from any thread that expires after `timeout` seconds, or never.
+    def put(self, job: Job, timeout: float | None) -> None:
+        """Take a job from any thread that expires after `timeout` seconds, or never.
 
         Raises:
             OverloadedError: the queue is full.
@@ -104,42 +103,42 @@ class BatchQueue:
         with self._changed:
             if self._closed:
                 raise ClosedError(_CLOSED)
-            if self._full(request):
+            if self._full(job):
                 expired = self._expire(now)
-            full = self._full(request)
+            full = self._full(job)
             if full:
                 self._counts.refused += 1
             else:
                 nothing_waits = not (self._short.rows or self._long.rows)
-                request.arrived = now
+                job.arrived = now
                 # Where something waits already, a worker looks again when its delay is over, or when it is free.
-                news = self._max_delay == 0 or nothing_waits
+                wake = self._max_delay == 0 or nothing_waits
                 if timeout is not None:
-                    request.deadline = now + timeout
-                    if request.deadline < self._next_deadline:
-                        self._next_deadline, news = request.deadline, True
-                lane = self._lane_of(request)
+                    job.deadline = now + timeout
+                    if job.deadline < self._next_deadline:
+                        self._next_deadline, wake = job.deadline, True
+                lane = self._lane_of(job)
                 if lane is self._short:
-                    self._short_came = now
-                lane.put(request)
+                    self._last_short = now
+                lane.put(job)
                 self._counts.accepted += 1
-                self._open.add(request)
+                self._open.add(job)
                 # Where all workers run, one looks when its batch is over.
-                if (news or self._enough(lane.rows, lane.tokens)) and self._busy() < self._workers:
+                if (wake or self._enough(lane.rows, lane.tokens)) and self._busy() < self._workers:
                     self._changed.notify()
         if expired:
             self._deliver(expired)
         if full:
             raise OverloadedError(
-                f"no room for {request.n_rows:,} more rows, where at most {self._max_rows:,} rows and "
+                f"no room for {job.n_rows:,} more rows, where at most {self._max_rows:,} rows and "
                 f"{self._max_tokens:,} items may wait: send the request again later, or elsewhere"
             )
 
     def enter(self, n_rows: int, n_tokens: int) -> bool:
-        """Whether a caller may run rows itself, as a batch; it must `leave` then.
+        """Whether a caller may run rows itself, as a batch; it must `leave` after.
 
-        Some may at any time. Others take a worker's place, where it would start with them at once: nothing waits and a
-        worker is free.
+        `callers` of them may at any time. Others take a worker's place, if it would start with their rows at once:
+        nothing waits, and a worker is free.
 
         Args:
             n_rows: within the limits of a batch.
@@ -162,11 +161,11 @@ class BatchQueue:
                     return False
                 self._in_places += 1
         if n_tokens <= n_rows * self._short_tokens:
-            self._short_came = self._clock()
+            self._last_short = self._clock()
         return True
 
     def leave(self, n_rows: int, n_tokens: int, outcome: Outcome) -> None:
-        """End what `enter` began."""
+        """End the run of a caller that `enter` let in, and note how it ended."""
         self._callers.ran(n_rows, n_tokens, outcome)
         if self._in_places or self._callers.uncounted:
             with self._changed:
@@ -183,13 +182,13 @@ class BatchQueue:
             with self._changed:
                 self._changed.notify_all()
 
-    def withdraw(self, request: Request) -> bool:
-        """Drop a request whose caller no longer waits; its place is free at once. False where it was done already."""
+    def withdraw(self, job: Job) -> bool:
+        """Drop a job whose caller no longer waits; its place is free at once. False where it was done already."""
         with self._changed:
-            if request.done:
+            if job.done:
                 return False
             self._counts.cancelled += 1
-            self._end(request)
+            self._end(job)
             return True
 
     def take(self) -> list[Part] | None:
@@ -203,7 +202,7 @@ class BatchQueue:
             self._deliver(expired)
 
     def finish(self, batch: BatchResults) -> None:
-        """End what `take` gave: answer requests that are whole or failed, and queue pieces' rest."""
+        """End a batch that `take` gave: answer jobs that are whole or failed, and queue those with more to run."""
         answers: list[Answer] = []
         counts = self._counts
         with self._changed:
@@ -212,22 +211,22 @@ class BatchQueue:
             for n_rows, n_tokens in batch.runs:
                 counts.ran(n_rows, n_tokens)
             for part, result in batch.of_parts:
-                request = part.request
-                if request.done:  # withdrawn, expired or failed by another part
+                job = part.job
+                if job.done:  # withdrawn, expired or failed by another part
                     pass
                 elif isinstance(result, Exception):
                     counts.failed += 1
-                    answers.append(self._end(request, error=result))
+                    answers.append(self._end(job, error=result))
                 elif part.final:
-                    whole = request.add(part, result)
+                    whole = job.add(part, result)
                     if whole is not None:
                         counts.answered += 1
-                        answers.append(self._end(request, whole))
+                        answers.append(self._end(job, whole))
                 else:
-                    request.resume(result[2])
-                    self._lane_of(request).put(request)
+                    job.resume(result[2])
+                    self._lane_of(job).put(job)
                 if not part.final:
-                    self._held.discard(request)  # after `_end`, which must know that it is in no lane
+                    self._held.discard(job)  # after `_end`, which must know that it is in no lane
             self._place_is_free()
         self._deliver(answers)
 
@@ -237,19 +236,19 @@ class BatchQueue:
             return self._changed.wait_for(lambda: not (self._running or self._entered()), seconds)
 
     def close(self) -> None:
-        """Take no more requests; those that wait are still answered."""
+        """Take no more jobs; those that wait are still answered."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def fail_open(self, reason: str, *, running: bool) -> None:
-        """Answer requests with a ClosedError: those not yet done, or only those with parts that do not run yet."""
+        """Answer jobs with a ClosedError: those not yet done, or only those with parts that do not run yet."""
         answers = []
         with self._changed:
-            for request in tuple(self._open):
-                if running or request.rows_left:
+            for job in tuple(self._open):
+                if running or job.rows_left:
                     self._counts.failed += 1
-                    answers.append(self._end(request, error=ClosedError(reason)))
+                    answers.append(self._end(job, error=ClosedError(reason)))
             self._changed.notify_all()
         self._deliver(answers)
 
@@ -268,7 +267,7 @@ class BatchQueue:
     # What follows is called with the lock held.
 
     def _busy(self) -> int:
-        """How many workers have a batch, or their place is taken by a caller."""
+        """How many workers run a batch or have lent their place to a caller."""
         return self._running + self._in_places
 
     def _entered(self) -> int:
@@ -281,25 +280,23 @@ class BatchQueue:
         elif self._short.rows or self._long.rows:
             self._changed.notify()  # a worker may wait because callers ran as many batches as there may be
 
-    def _lane_of(self, request: Request) -> Lane:
-        return self._short if request.longest <= self._short_tokens else self._long
+    def _lane_of(self, job: Job) -> Lane:
+        return self._short if job.longest <= self._short_tokens else self._long
 
-    def _full(self, request: Request) -> bool:
-        """Whether a request has no room; with nothing waiting there is room for any."""
+    def _full(self, job: Job) -> bool:
+        """Whether there is no room for a job; where nothing waits there is room for any."""
         rows, tokens = self._short.rows + self._long.rows, self._short.tokens + self._long.tokens
-        return rows > 0 and (
-            rows + request.rows_left > self._max_rows or tokens + request.tokens_left > self._max_tokens
-        )
+        return rows > 0 and (rows + job.rows_left > self._max_rows or tokens + job.tokens_left > self._max_tokens)
 
-    def _end(self, request: Request, result: Result | None = None, error: Exception | None = None) -> Answer:
-        """Mark a request done, wherever it is; one whose last part was taken is in no lane and has no rows left."""
-        assert request.future is not None  # it was not done before
-        answer = Answer(request, request.future, result, error)
-        request.done = True
-        self._open.discard(request)
-        if request.rows_left and request not in self._held:
-            self._lane_of(request).remove(request)
-        request.release()
+    def _end(self, job: Job, result: Result | None = None, error: Exception | None = None) -> Answer:
+        """Mark a job done, wherever it is; one whose last part was taken is in no lane and has no rows left."""
+        assert job.future is not None  # it was not done before
+        answer = Answer(job, job.future, result, error)
+        job.done = True
+        self._open.discard(job)
+        if job.rows_left and job not in self._held:
+            self._lane_of(job).remove(job)
+        job.release()
         return answer
 
     def _expire(self, now: float) -> list[Answer]:
@@ -307,20 +304,20 @@ class BatchQueue:
             return []
         self._next_deadline = float("inf")
         answers = []
-        for request in (*self._short.requests, *self._long.requests, *self._held):
-            if request.done or request.deadline is None:
+        for job in (*self._short.jobs, *self._long.jobs, *self._held):
+            if job.done or job.deadline is None:
                 continue
-            if request.deadline > now:
-                self._next_deadline = min(self._next_deadline, request.deadline)
+            if job.deadline > now:
+                self._next_deadline = min(self._next_deadline, job.deadline)
                 continue
-            waited = now - request.arrived
+            waited = now - job.arrived
             reason = f"the request waited {waited:.3g} s, longer than it may: allow more time, or send fewer requests"
             self._counts.expired += 1
-            answers.append(self._end(request, error=DeadlineError(reason)))
+            answers.append(self._end(job, error=DeadlineError(reason)))
         return answers
 
     def _wait_for_batch(self) -> list[Part] | None:
-        """The next batch; [] where requests expired first, None once closed and empty."""
+        """The next batch; [] where jobs expired first, None once closed and empty."""
         while True:
             now = self._clock()
             if now >= self._next_deadline:
@@ -351,48 +348,51 @@ class BatchQueue:
         return None, seconds
 
     def _enough(self, n_rows: int, n_tokens: int) -> bool:
-        """Whether so much is worth a batch already."""
+        """Whether so many rows or items are enough for a batch that waits for no more."""
         return n_rows >= self._enough_rows or n_tokens >= self._enough_tokens
 
     def _tokens_for(self, lane: Lane, now: float) -> int:
-        """The most items of a batch: for long rows a worker's share of what waits, as the others will be free soon,
-        and no more than short ones should wait for."""
+        """The most items of the next batch of a lane.
+
+        For long rows a worker's share of what waits, as the other workers will be free soon, and no more than short
+        rows should wait for.
+        """
         front, limit = lane.front(), self._limits.tokens
         if lane is self._short or front is None:
             return limit
         divided = self._workers * (_SHARES_OF_WORKER if self._enough_tokens < limit else 1)
-        share = max(min(self._enough_tokens, _FEWEST_SHARED_TOKENS), -(-lane.tokens // divided))
-        if now - self._short_came < _SHORT_EXPECTED_SECONDS:
-            share = min(share, int(limit * _SHARE_BESIDE_SHORT))
+        share = max(min(self._enough_tokens, FEWEST_SHARED_TOKENS), -(-lane.tokens // divided))
+        if now - self._last_short < _SHORT_EXPECTED_SECONDS:
+            share = min(share, int(limit * _SHARE_WHILE_SHORT_COME))
         return min(limit, max(share, front.tokens_left_in_row))
 
     def _fill(self, lane: Lane, now: float) -> list[Part]:
         rows, tokens, exclusions = self._limits.rows, self._tokens_for(lane, now), self._limits.exclusions
         parts: list[Part] = []
-        again: list[Request] = []
-        while rows and (request := lane.front()) is not None:
-            rows_before, tokens_before = request.rows_left, request.tokens_left
-            part = request.take(rows, tokens, exclusions, self._limits, alone=not parts)
+        again: list[Job] = []
+        while rows and (job := lane.front()) is not None:
+            rows_before, tokens_before = job.rows_left, job.tokens_left
+            part = job.take(rows, tokens, exclusions, self._limits, alone=not parts)
             if part is None:
                 break
-            if not request.started:
-                request.started = True
-                self._counts.wait_seconds.add(now - request.arrived)
-            lane.requests.popleft()
-            lane.rows -= rows_before - request.rows_left
-            lane.tokens -= tokens_before - request.tokens_left
+            if not job.started:
+                job.started = True
+                self._counts.wait_seconds.add(now - job.arrived)
+            lane.jobs.popleft()
+            lane.rows -= rows_before - job.rows_left
+            lane.tokens -= tokens_before - job.tokens_left
             parts.append(part)
             rows -= part.n_rows
             tokens -= len(part.items)
             exclusions -= len(part.exclude)
             if not part.final:
-                self._held.add(request)
-                lane.rows -= request.rows_left
-                lane.tokens -= request.tokens_left
+                self._held.add(job)
+                lane.rows -= job.rows_left
+                lane.tokens -= job.tokens_left
                 break
-            if request.rows_left:
-                again.append(request)
-        lane.requests.extend(again)  # its other rows go behind those of others
+            if job.rows_left:
+                again.append(job)
+        lane.jobs.extend(again)  # its other rows go behind those of others
         self._running += 1
         if self._short.rows or self._long.rows:
             self._changed.notify()  # another worker may be idle

@@ -1,4 +1,4 @@
-"""Runs the batches of one of a batcher's workers, and finds the request at fault where a run fails."""
+"""Runs the batches of one of a batcher's workers, and finds the job at fault where a run fails."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
 from recblr.errors import BackendError, RecblrError, short_reason
-from recblr.runtime.backends.base import Backend, Limits, advance, run_best
+from recblr.runtime.backends.base import Backend, advance, run_best
+from recblr.runtime.batching.job import BatchResults, Part, Result
 from recblr.runtime.batching.queue import BatchQueue
-from recblr.runtime.batching.request import Part, Result
-from recblr.runtime.batching.results import BatchResults
+from recblr.runtime.limits import Limits
 
 
 class BatchRunner:
@@ -25,18 +25,18 @@ class BatchRunner:
         self._states: StatesArray = np.empty((0, 0), np.float32)
 
     def run(self, parts: list[Part]) -> None:
-        """Run a batch, and pass on what came of each part; never raises."""
+        """Run a batch, and give the result or error of each part to the queue; never raises."""
         batch = BatchResults()
         try:
             self._run(parts, batch)
         except BaseException as error:  # such as SystemExit: not repeated, and the worker goes on
-            told = {id(part) for part, _ in batch.of_parts}
-            batch.of_parts += [(part, explained(error)) for part in parts if id(part) not in told]
+            ended = {id(part) for part, _ in batch.of_parts}
+            batch.of_parts += [(part, explained(error)) for part in parts if id(part) not in ended]
         finally:
             self._queue.finish(batch)
 
     def _run(self, parts: list[Part], batch: BatchResults) -> None:
-        parts = [part for part in parts if not part.request.done]
+        parts = [part for part in parts if not part.job.done]
         if not parts:
             return
         try:
@@ -69,7 +69,7 @@ class BatchRunner:
             start = stop
 
     def _run_rows(self, part: Part, batch: BatchResults) -> None:
-        """Repeat a part of several rows in halves; its request fails with the first row that fails alone."""
+        """Repeat a part of several rows in halves; its job fails with the first row that fails alone."""
         of_halves = BatchResults()
         for half in part.halves():
             self._run([half], of_halves)
@@ -92,7 +92,7 @@ class BatchRunner:
             if self._states.shape[1] != width:
                 self._states = np.empty((self._rows, width), np.float32)
             states = np.concatenate([part.states for part in parts], out=self._states[: len(lengths)])
-            exclude, k = _merged_exclusions(parts), _most(parts)
+            exclude, k = _merged_exclusions(parts), _most_results(parts)
         n_rows = len(lengths)
         offsets = self._offsets[: n_rows + 1]
         if n_rows == 1:
@@ -112,7 +112,7 @@ def run_rows(
     exclude: ExcludeArray,
     k: int | None,
 ) -> Result:
-    """`Backend.run`, with at most k results per row, or all that it gives; where k is 0, it does not rank.
+    """Run a backend for at most k results per row, None for all that it gives; where k is 0, it does not rank.
 
     Raises:
         BackendError: the backend gave another number of rows; it may raise anything else.
@@ -130,7 +130,7 @@ def run_rows(
     return top_items, top_scores, new_states
 
 
-def _most(parts: Sequence[Part]) -> int | None:
+def _most_results(parts: Sequence[Part]) -> int | None:
     """The most results that one of them asks for."""
     most = 0
     for part in parts:
@@ -154,12 +154,12 @@ def _merged_exclusions(parts: Sequence[Part]) -> ExcludeArray:
 
 
 def explained(error: BaseException) -> Exception:
-    """What the caller is told of a run that raised."""
+    """The error that a caller gets for a run that raised."""
     if isinstance(error, RecblrError):
         return error
-    told = BackendError(
+    explanation = BackendError(
         f"the backend failed on this request ({type(error).__name__}: {short_reason(error)}): "
         "check its items and states; other requests are not affected"
     )
-    told.__cause__ = error
-    return told
+    explanation.__cause__ = error
+    return explanation

@@ -39,12 +39,12 @@ class Request:
     tokens: int
 
 
-MakeRequest: TypeAlias = Callable[[int], Request]  # told the request's number, from 0
+MakeRequest: TypeAlias = Callable[[int], Request]  # of the request with this number, from 0
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Where time comes from, in seconds; another one for tests."""
+    """Tells the time in seconds, and sleeps; tests have another one."""
 
     now: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], None] = time.sleep
@@ -168,7 +168,7 @@ def poisson_arrivals(rate: float, seconds: float, generator: np.random.Generator
 
 @dataclass(eq=False)
 class _Worker:
-    """What one thread sent."""
+    """The requests that one thread sent."""
 
     clock: Clock
     records: array[float] = field(default_factory=lambda: array("d"))
@@ -188,7 +188,7 @@ class _Worker:
 
 
 class _Run:
-    """Threads at work until they are through, one fails, or Ctrl-C."""
+    """Run threads until all end, one fails, or Ctrl-C comes."""
 
     def __init__(self, workers: int, clock: Clock) -> None:
         self.clock = clock

@@ -112,7 +112,7 @@ class Load:
         return f"{self.rate:,.4g}/s{share}"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """As a dict that JSON can hold."""
         if self.rate is None:
             return {"loop": "closed", "callers": self.callers}
         return {"loop": "open", "requests_per_s": self.rate, "fraction_of_saturation": self.fraction}
@@ -120,7 +120,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Result:
-    """One measurement and what it is of."""
+    """One measurement, with the traffic and the load that it is of."""
 
     traffic: Kind
     rows: int
@@ -129,7 +129,7 @@ class Result:
     measured: Measurement
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """As a dict that JSON can hold."""
         return {
             "traffic": self.traffic,
             "rows": self.rows,

@@ -80,7 +80,7 @@ def _name(result: Result) -> str:
 
 
 def _rate(result: Result) -> float:
-    """What was sent, in an open loop, else what came back."""
+    """Requests per second: those sent in an open loop, those answered in a closed one."""
     return result.load.rate or result.measured.requests_per_s
 
 
@@ -90,7 +90,7 @@ def _times(results: Sequence[Result], percentile: str) -> list[float]:
 
 
 def _color(number: int) -> str:
-    """Every second of twenty first: they differ most."""
+    """The colour of a line; of twenty colours, every second one comes first, as those differ most."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 

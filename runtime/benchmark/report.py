@@ -99,7 +99,7 @@ def _print_plain(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def _print_rich(rows: Sequence[tuple[str, ...]]) -> bool:
-    """False, and nothing printed, where the terminal is too narrow."""
+    """Print the table with rich; False, and nothing printed, where the terminal is too narrow."""
     from rich.console import Console
     from rich.table import Table
 

@@ -15,7 +15,7 @@ _PERMILLES = (500, 900, 990, 999, 1000)
 
 @dataclass(frozen=True)
 class Percentiles:
-    """Of times, in milliseconds; all None where there were none.
+    """Percentiles of times, in milliseconds; all None where there were no times.
 
     A percentile is the smallest of the times that at least that share of them does not exceed, so with fewer
     than 1,000 times p99_9 is the largest.
@@ -30,7 +30,7 @@ class Percentiles:
 
     @classmethod
     def of(cls, seconds: TimesArray) -> Percentiles:
-        """Of times [n] in seconds."""
+        """The percentiles of times [n] in seconds."""
         if not len(seconds):
             return cls(None, None, None, None, None, None)
         ms = np.sort(seconds * 1e3)
@@ -40,7 +40,7 @@ class Percentiles:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one load came to.
+    """The measurement of one load.
 
     Attributes:
         latency: from when a request should have been sent until its answer. In an open loop that includes waiting
@@ -71,12 +71,15 @@ class Measurement:
     interrupted: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """As a dict that JSON can hold."""
         return asdict(self)
 
 
 def measure_closed(samples: Samples) -> Measurement:
-    """A closed loop's: its rates are the callers' own, added, so that one who ends late does not lower the others'."""
+    """The measurement of a closed loop.
+
+    Its rates are the callers' own, added, so that one who ends late does not lower the others'.
+    """
     answered = ~samples.failed
     rates = np.zeros(3)
     for caller in np.unique(samples.caller):
@@ -87,12 +90,12 @@ def measure_closed(samples: Samples) -> Measurement:
 
 
 def measure_open(samples: Samples) -> Measurement:
-    """An open loop's: its rates are what was answered over the time until the last answer."""
+    """The measurement of an open loop: its rates are what was answered over the time until the last answer."""
     return _measurement(samples, _totals(samples, ~samples.failed) / max(samples.ended - samples.started, 1e-9))
 
 
 def _totals(samples: Samples, chosen: np.ndarray) -> np.ndarray:
-    """[3] requests, rows and tokens."""
+    """The sums of requests, rows and tokens, [3]."""
     return np.array([chosen.sum(), samples.rows[chosen].sum(), samples.tokens[chosen].sum()], float)
 
 

@@ -22,14 +22,14 @@ USERS = 64  # different users with a state, of whom a step's are drawn
 
 
 class EngineLike(Protocol):
-    """What the benchmark calls of `recblr.runtime.Engine`."""
+    """The part of `recblr.runtime.Engine` that the benchmark calls."""
 
     def recommend(self, histories: Any, k: int = 10) -> Any:
-        """See `Engine.recommend`."""
+        """Rank for whole histories, [B] lists of item ids."""
         ...
 
     def step(self, states: Any, new_items: Any, k: int = 10) -> Any:
-        """See `Engine.step`."""
+        """Rank for states [B, S] and new items, and give the new states."""
         ...
 
 
@@ -47,12 +47,12 @@ class Lengths:
 
     @classmethod
     def fixed(cls, length: int) -> Lengths:
-        """Always the same."""
+        """Histories of one length."""
         return cls(str(length), np.array([length], np.int64))
 
     @property
     def mean(self) -> float:
-        """Their average."""
+        """The average length."""
         return float(self.values.mean())
 
 

@@ -1,4 +1,4 @@
-"""Weights that lie beside an ONNX file, as its external data: where, and that nothing else is read.
+"""The external data of an ONNX file: weights in files next to it. Finds them, and refuses data from elsewhere.
 
 An ONNX file may name any file for a tensor's data. In a bundle's, only initializers may, and only files in its folder.
 """
@@ -39,11 +39,11 @@ _NUMBER = re.compile(rb"\d{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class ExternalData:
-    """Where a tensor's data lies.
+    """The place of a tensor's external data.
 
     Attributes:
-        name: of a file in the ONNX file's folder.
-        offset: of its first byte.
+        name: the name of a file in the ONNX file's folder.
+        offset: of the first byte in it.
         length: in bytes.
     """
 
@@ -53,32 +53,32 @@ class ExternalData:
 
 
 def external_data(content: Encoded, tensor: Field) -> ExternalData | None:
-    """Where a TensorProto's data lies; None if that is in the ONNX file itself.
+    """The place of a TensorProto's external data; None if its data is in the ONNX file itself.
 
     Raises:
-        ValueError: it is not told by a plain file name, an offset and a length.
+        ValueError: the place is not given by a plain file name, an offset and a length.
     """
     entries = list(fields(content, tensor.start, tensor.stop, _TENSOR_EXTERNAL_DATA))
     locations = list(fields(content, tensor.start, tensor.stop, _TENSOR_DATA_LOCATION))
     if not entries and not any(location.value for location in locations):
         return None
-    told: dict[bytes, bytes] = {}
+    entry_values: dict[bytes, bytes] = {}
     for entry in entries:
         key, value = ([b"", *texts(content, entry, number)][-1] for number in (_ENTRY_KEY, _ENTRY_VALUE))
-        if key in told:
+        if key in entry_values:
             raise ValueError(f"a tensor's external data has two values of {key[:20]!r}")
-        told[key] = value
-    name = told.get(b"location", b"").decode("utf-8", "replace")
+        entry_values[key] = value
+    name = entry_values.get(b"location", b"").decode("utf-8", "replace")
     if name in ("", ".", "..") or Path(name).name != name or "\0" in name or "\\" in name:
         raise ValueError(f"a tensor's external data lies in {name[:80]!r}, which is no plain file name")
-    numbers = [told.get(key, b"") for key in (b"offset", b"length")]
+    numbers = [entry_values.get(key, b"") for key in (b"offset", b"length")]
     if not all(map(_NUMBER.fullmatch, numbers)):
         raise ValueError(f"a tensor's external data in {name} has no offset and length")
     return ExternalData(name, *map(int, numbers))
 
 
 def external_file(model_path: Path, data: ExternalData) -> Path:
-    """The file with a tensor's data, which is there.
+    """The path of the file with a tensor's data, once it was checked.
 
     Raises:
         ValueError: it is missing, a link or no file, or too short.
@@ -98,7 +98,7 @@ def external_file(model_path: Path, data: ExternalData) -> Path:
 
 
 def external_files(model_path: Path) -> set[str]:
-    """The names of all files beside an ONNX file in which it has data.
+    """The names of all files next to an ONNX file in which it has data.
 
     Raises:
         OSError: it cannot be read.
@@ -116,7 +116,7 @@ def external_files(model_path: Path) -> set[str]:
 
 
 def _tensors(content: Encoded) -> Iterator[tuple[str, Field]]:
-    """All tensors of a model, wherever, and whether each is an initializer."""
+    """All tensors of a model, however deep, each with the kind of message that holds it."""
     pending = [("ModelProto", Field(0, BYTES, 0, 0, 0, len(content)))]
     while pending:
         kind, message = pending.pop()

@@ -1,28 +1,38 @@
-"""What a bundle's manifest says of its TensorRT engine.
+"""What a bundle's manifest says of its TensorRT plan: of the model as TensorRT compiled it.
 
-In manifest.json, "engine" is null or missing in a bundle without one, and otherwise an object with the fields of
-`EngineSection`. The engine and the plugin library that it needs are files of the bundle, with size and hash as all.
+In manifest.json, "plan" is null or missing in a bundle without one, and otherwise an object with the fields of
+`PlanSection`. The plan and the plugin library that it needs are files of the bundle, with size and hash as all files.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from recblr.errors import ConfigError
-from recblr.runtime.backends.base import Limits
-from recblr.runtime.bundle.precisions import PRECISIONS, Precision
-from recblr.runtime.gpu.trt_module import TARGETS, Target
+from recblr.runtime.limits import Limits
 
-ENGINE_FILE = "model.engine"
+Target: TypeAlias = Literal["tensorrt", "tensorrt-rtx"]
+TARGETS: tuple[Target, ...] = ("tensorrt", "tensorrt-rtx")
+
+Precision: TypeAlias = Literal["fp32", "fp16", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+_TENSORRT_TYPES: dict[Precision, str] = {"fp32": "FLOAT", "fp16": "HALF", "bf16": "BF16"}
+
+PLAN_FILE = "model.plan"
 NOT_RUN = "built, not run"
 VERIFIED = "verified"
 
 
+def tensorrt_type(precision: Precision) -> str:
+    """TensorRT's name of the type that tensors of a precision have."""
+    return _TENSORRT_TYPES[precision]
+
+
 @dataclass(frozen=True)
 class Extent:
-    """Sizes that an engine takes of one kind: the smallest, the one it is optimised for, the largest."""
+    """Sizes of one kind that a plan takes: the smallest, the one it is optimised for, the largest."""
 
     minimum: int
     optimum: int
@@ -31,7 +41,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Profile:
-    """Sizes that an engine takes.
+    """Sizes that a plan takes.
 
     Attributes:
         rows: B.
@@ -45,13 +55,13 @@ class Profile:
 
     @property
     def limits(self) -> Limits:
-        """The most that one run is given."""
+        """The largest sizes."""
         return Limits(rows=self.rows.maximum, tokens=self.tokens.maximum, exclusions=self.exclusions.maximum)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineSection:
-    """An engine's entry in the manifest.
+class PlanSection:
+    """A plan's entry in the manifest.
 
     Attributes:
         file: its name in the bundle.
@@ -66,11 +76,11 @@ class EngineSection:
         memory_bytes: of the GPU, for activations at the largest sizes, by the builder's account; None if it gave none.
         weight_bytes: of the GPU, for weights, by the builder's account; None if it gave none.
         plugin_library: file of the bundle with the plugins.
-        plugin_embedded: the engine carries the library, too; opening it then needs `engine_host_code_allowed`.
+        plugin_embedded: the plan holds the library, too; opening it then needs `engine_host_code_allowed`.
         proof: that the precision is as asked: "network" counts of layers by type, "inspector" what TensorRT says of
-            the opened engine, or None where there was no GPU to open it.
+            the opened plan, or None where there was no GPU to open it.
         status: "built, not run", or "verified".
-        verification: how far the engine was from PyTorch at export; empty if it was not run.
+        verification: how far the plan's results were from PyTorch's at export; empty if it was not run.
         evaluation: ranking quality against fp32, where evaluation data were given.
     """
 
@@ -93,12 +103,12 @@ class EngineSection:
     evaluation: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """As a dict that JSON can hold."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Inverse of `to_dict`; fields that this version does not know are left out.
+        """Read what `to_dict` gave; fields that this version does not know are left out.
 
         Raises:
             ConfigError: names the field that is missing or malformed.
@@ -106,8 +116,8 @@ class EngineSection:
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             value = content.get(field.name)
-            if not _FITS[field.name](value):
-                raise ConfigError(f"engine.{field.name} is missing or malformed ({value!r:.60})")
+            if not _IS_VALID[field.name](value):
+                raise ConfigError(f"plan.{field.name} is missing or malformed ({value!r:.60})")
             values[field.name] = value
         profile = {name: Extent(**sizes) for name, sizes in values["profile"].items()}
         return cls(**{**values, "profile": Profile(**profile)})
@@ -137,7 +147,7 @@ def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
-_FITS = {
+_IS_VALID = {
     "file": _is_text,
     "target": lambda value: value in TARGETS,
     "version": _is_text,

@@ -1,4 +1,4 @@
-"""Protocol buffers by the layout of their encoding, for ONNX files: serving hosts have no onnx package."""
+"""Reads the encoding of protocol buffers, for ONNX files: serving hosts have no onnx package."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Field:
     """One field of a message.
 
     Attributes:
-        number: which.
+        number: the field's number in the message.
         wire_type: VARINT, FIXED64, BYTES or FIXED32.
-        value: of a VARINT.
+        value: the value of a VARINT, 0 of others.
         begin: where the field starts, its number included.
         start: where its content starts.
         stop: where both end.
@@ -34,7 +34,7 @@ class Field:
 
 
 def fields(content: Encoded, start: int, stop: int, number: int | None = None) -> Iterator[Field]:
-    """The fields of the message between two places, or those of this number.
+    """The fields of the message between two places; with `number`, only those of that number.
 
     Raises:
         ValueError: no protocol buffer is there, or not all of it.
@@ -65,7 +65,7 @@ def texts(content: Encoded, message: Field, number: int) -> list[bytes]:
 
 
 def varint(content: Encoded, at: int, stop: int) -> tuple[int, int]:
-    """A number in groups of seven bits, the lowest first, and the place behind it.
+    """Read a number in groups of seven bits, the lowest first. Returns it and the place behind it.
 
     Raises:
         ValueError: there is none.
@@ -83,7 +83,7 @@ def varint(content: Encoded, at: int, stop: int) -> tuple[int, int]:
 
 
 def encode_bytes(number: int, content: bytes) -> bytes:
-    """A field of bytes, or a message in it."""
+    """Encode a field that holds bytes or a message."""
     return _encode_varint(number << 3 | BYTES) + _encode_varint(len(content)) + content
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from recblr.cli.parameters import SECONDS_IN_A_DAY, THREADS, Count, Number
-from recblr.runtime.loading import Batching
+from recblr.runtime.batching.settings import Batching
 
 _DEFAULT = Batching()
 

@@ -14,7 +14,7 @@ from recblr.cli.groups import GroupedCommand, option_group
 from recblr.cli.parameters import LARGEST_COUNT, MOST_THREADS, SEED, SHARE, THREADS, FilePath
 from recblr.cli.start import INTERRUPTED
 from recblr.errors import ConfigError
-from recblr.runtime.backends.base import EngineName
+from recblr.runtime.backends.base import BackendName
 from recblr.runtime.cli.batching_options import BATCHING_OPTIONS
 from recblr.runtime.cli.batching_options import NAMES as BATCHING_NAMES
 from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION, K_OPTION, chosen_k
@@ -152,7 +152,7 @@ _NUMBERS = _listed(_positive, "numbers above 0")
 def main(
     engine: Path,
     threads: int | None,
-    backend: EngineName,
+    backend: BackendName,
     device: Literal["cpu", "cuda"],
     native_ops: bool | None,
     json_file: Path | None,
@@ -168,7 +168,7 @@ def main(
     from recblr.runtime import Batching, load
     from recblr.runtime.benchmark.plan import Plan, Result, run
     from recblr.runtime.benchmark.report import json_report, print_table
-    from recblr.runtime.bundle.opening import MANIFEST_FILE
+    from recblr.runtime.bundle.manifest import MANIFEST_FILE
 
     for path in (json_file, plot):
         if path is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from recblr.cli.parameters import FilePath
-from recblr.runtime.backends.base import ENGINES
+from recblr.runtime.backends.base import BACKENDS
 
 ENGINE_OPTION = click.option(
     "--engine", type=FilePath(), required=True, metavar="PATH", help="The bundle's folder, or a file in it."
@@ -15,7 +15,7 @@ DEVICE_OPTION = click.option(
 )
 BACKEND_OPTION = click.option(
     "--backend",
-    type=click.Choice(ENGINES),
+    type=click.Choice(BACKENDS),
     default="auto",
     show_default=True,
     help="What computes: recblr's own kernels on the CPU, ONNX Runtime, TensorRT, or the fastest that runs here.",

@@ -14,10 +14,10 @@ import click
 from recblr.cli.common import Command, require_extra, version_option
 from recblr.cli.parameters import THREADS
 from recblr.errors import RecblrError
-from recblr.runtime.backends.base import EngineName
+from recblr.runtime.backends.base import BackendName
+from recblr.runtime.batching.settings import Batching
 from recblr.runtime.cli.batching_options import batching_options
 from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION
-from recblr.runtime.loading import Batching
 
 if TYPE_CHECKING:
     from recblr.runtime import Engine
@@ -47,7 +47,7 @@ def main(
     port: int,
     threads: int,
     device: Literal["cpu", "cuda"],
-    backend: EngineName,
+    backend: BackendName,
     **batching: Any,
 ) -> None:
     """Serve a bundle's recommendations over HTTP.
@@ -59,7 +59,7 @@ def main(
     from recblr.runtime import load
 
     listener = _bind(host, port)  # before the engine loads, so that a wrong port shows at once
-    with listener, load(engine, threads, device, batching=Batching(**batching), engine=backend) as loaded:
+    with listener, load(engine, threads, device, batching=Batching(**batching), backend=backend) as loaded:
         _serve(loaded, listener)
 
 

@@ -1,1 +1,1 @@
-"""TensorRT engines on a GPU: memory, CUDA graphs, arrays of other libraries, and states that stay there."""
+"""Running a TensorRT plan on a GPU: memory, CUDA graphs, arrays of other libraries, and states that stay there."""

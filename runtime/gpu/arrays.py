@@ -1,4 +1,4 @@
-"""Arrays and streams of other libraries in, results that other libraries take out, nothing copied.
+"""Arrays and streams of other libraries, taken in, and results that other libraries take, without copies.
 
 Arrays offer `__dlpack__` (PyTorch, CuPy, JAX) or `__cuda_array_interface__` (pycuda, Numba, CuPy); streams
 `__cuda_stream__` (cuda-core, newer libraries), or are those of PyTorch, CuPy and pycuda, or a cudaStream_t as a number.
@@ -16,17 +16,17 @@ from numpy.typing import DTypeLike
 
 from recblr.errors import RequestError, short_reason
 from recblr.runtime.gpu import dlpack
-from recblr.runtime.gpu.cuda import DeviceMemory, Event, check, copy_to_host, cuda
+from recblr.runtime.gpu.cuda import CudaEvent, DeviceMemory, check, cuda
 
 DeviceArrayLike: TypeAlias = Any
 StreamLike: TypeAlias = Any
 
 _LEGACY_STREAM = 1  # cudaStreamLegacy: both protocols forbid 0 for it
-_NO_ORDER = -1
+_NO_STREAM = -1  # DLPack: the consumer orders its work itself
 
 
 def stream_handle(stream: StreamLike) -> int:
-    """A stream's cudaStream_t.
+    """The cudaStream_t of a stream of another library, as a number.
 
     Raises:
         RequestError: no stream of a known kind.
@@ -51,10 +51,10 @@ class ArrayView:
     """An array of another library.
 
     Attributes:
-        address: on the GPU; 0 where there is nothing.
-        shape: of the array, contiguous.
-        stream: on which its contents come to be, where work on them must wait for that; None where it need not.
-        owner: keeps the memory.
+        address: of its first byte on the GPU; 0 for an array without elements.
+        shape: its sizes; the elements are contiguous.
+        stream: the stream that writes its contents, for which work on them must wait; None where nothing need wait.
+        owner: the object that keeps the memory alive.
     """
 
     address: int
@@ -73,16 +73,16 @@ def view_array(
     device: int,
     writable: bool = False,
 ) -> ArrayView:
-    """An array of the GPU, seen without a copy.
+    """A view of an array on the GPU, checked, without a copy.
 
     Args:
-        name: for messages.
-        array: offers `__dlpack__` or `__cuda_array_interface__`.
-        dtype: that it must have.
-        shape: that it must have; None for any size.
-        stream: where it will be used.
-        device: the number of the GPU it must be on.
-        writable: it will be written.
+        name: what messages call the array.
+        array: an object with `__dlpack__` or `__cuda_array_interface__`.
+        dtype: the type that it must have.
+        shape: the shape that it must have; None for any size.
+        stream: the stream that will use it.
+        device: the number of the GPU that it must be on.
+        writable: whether it will be written.
 
     Raises:
         RequestError: no such array, or of another type, shape or layout, on another device, or read-only.
@@ -96,10 +96,10 @@ def view_array(
         raise RequestError(
             f"{name} is a {type(array).__name__}: give an array on the GPU, with __dlpack__ or __cuda_array_interface__"
         )
-    fits = len(view.shape) == len(shape) and all(
+    has_shape = len(view.shape) == len(shape) and all(
         size is None or size == actual for size, actual in zip(shape, view.shape, strict=True)
     )
-    if found != dtype or not fits:
+    if found != dtype or not has_shape:
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise RequestError(f"{name} is {found} {view.shape}: give {dtype} ({wanted})")
     if not _is_contiguous(view.shape, strides, dtype.itemsize):
@@ -114,7 +114,7 @@ def _from_dlpack(
     if kind not in (dlpack.CUDA, dlpack.CUDA_MANAGED):
         raise RequestError(f"{name} is not in a GPU's memory (DLPack's device {kind}): move it to cuda:{device}")
     if kind == dlpack.CUDA and number != device:
-        raise RequestError(f"{name} is on cuda:{number}, the engine on cuda:{device}: move it there")
+        raise RequestError(f"{name} is on cuda:{number}, the plan on cuda:{device}: move it there")
     try:
         # The producer lets our stream wait for its own.
         tensor = dlpack.ImportedTensor(array.__dlpack__(stream=stream))
@@ -153,19 +153,19 @@ class StreamMemory:
     """Memory that a stream's work allocates and frees, without waiting for the GPU.
 
     Attributes:
-        address: for work of this stream, and of those that wait for it.
+        address: valid for work of this stream, and of those that wait for it.
     """
 
     def __init__(self, nbytes: int, stream: int, owner: object = None) -> None:
         """Allocate.
 
         Args:
-            nbytes: at least so many.
-            stream: by its handle.
-            owner: of the stream, which must outlive the memory.
+            nbytes: the least size.
+            stream: its handle.
+            owner: the stream's owner, which must outlive the memory.
 
         Raises:
-            OutOfDeviceMemoryError: there is not so much.
+            OutOfDeviceMemoryError: the GPU has not so much memory left.
             BackendError: CUDA failed.
         """
         self.address, self._stream, self._owner = 0, stream, owner
@@ -181,9 +181,9 @@ class DeviceArray:
     """A result on the GPU, for `torch.from_dlpack`, `cupy.asarray`, pycuda and others.
 
     Attributes:
-        address: where it lies.
-        shape: of it, contiguous.
-        dtype: NumPy's.
+        address: of its first byte on the GPU.
+        shape: its sizes; the elements are contiguous.
+        dtype: the NumPy type of its elements.
         device: the number of the GPU.
     """
 
@@ -194,26 +194,27 @@ class DeviceArray:
         dtype: DTypeLike,
         device: int,
         stream: int | None = None,
-        ready: Event | None = None,
+        ready: CudaEvent | None = None,
     ) -> None:
         """Wrap memory.
 
         Args:
-            memory: is kept.
-            stream: whose work, once done, has written it; None if it is written.
-            ready: is after that work.
+            memory: what the array lies in; kept alive by it.
+            shape, dtype, device: see the attributes.
+            stream: the stream whose work writes it; None if it is written already.
+            ready: an event after that work.
         """
         self._memory, self._stream, self._ready = memory, stream, ready
         self.address, self.shape, self.dtype, self.device = memory.address, shape, np.dtype(dtype), device
 
     @property
     def nbytes(self) -> int:
-        """Of its numbers."""
+        """The size of its elements in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Version 3; "stream" is where the result comes to be."""
+        """The protocol's version 3; "stream" is the stream that writes the result."""
         return {
             "shape": self.shape,
             "typestr": self.dtype.str,
@@ -224,7 +225,7 @@ class DeviceArray:
         }
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """DLPack's device."""
+        """The DLDeviceType, and the GPU's number."""
         return dlpack.CUDA, self.device
 
     def __dlpack__(
@@ -235,33 +236,21 @@ class DeviceArray:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> object:
-        """A capsule, for work on the consumer's stream, which waits for the result.
+        """A DLPack capsule; the consumer's stream waits for the result.
 
         Raises:
-            BufferError: for another device, or a copy.
+            BufferError: another device, or a copy, is asked for.
         """
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError(f"a result on cuda:{self.device} is given as it is: copy it in the library that takes it")
         consumer = _LEGACY_STREAM if stream is None else stream
-        if self._ready is not None and consumer not in (_NO_ORDER, self._stream):
-            self._ready.hold(consumer)
+        if self._ready is not None and consumer not in (_NO_STREAM, self._stream):
+            self._ready.wait(consumer)
         return dlpack.to_capsule(self.address, self.shape, self.dtype, self.__dlpack_device__(), self)
-
-    def to_host(self) -> np.ndarray:
-        """A copy as a NumPy array; waits for the result.
-
-        Raises:
-            BackendError: the GPU failed.
-        """
-        values = np.empty(self.shape, self.dtype)
-        stream = _LEGACY_STREAM if self._stream is None else self._stream
-        copy_to_host(values, self.address, stream)
-        check(cuda().cudaStreamSynchronize(stream))
-        return values
 
 
 class DeviceResults(NamedTuple):
-    """What a run leaves on the GPU: int32 [B, k], float32 [B, k], float32 [B, S] or None where a pool keeps them."""
+    """A run's results on the GPU: int32 [B, k]; float32 [B, k]; float32 [B, S], None where a pool keeps the states."""
 
     top_items: DeviceArray
     top_scores: DeviceArray

@@ -1,4 +1,4 @@
-"""Thin owners of what CUDA gives out: device memory, pinned memory, streams, events.
+"""The current GPU, and thin owners of what CUDA gives out: device memory, pinned memory, streams, events.
 
 Handles are freed with their objects. cuda-bindings is imported by the first call.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -19,11 +19,11 @@ ALIGNMENT = 256  # of what cudaMalloc gives, and what TensorRT may count on
 
 
 class OutOfDeviceMemoryError(BackendError):
-    """The GPU has not so much memory left."""
+    """The GPU has not the memory that was asked for."""
 
 
 def cuda() -> ModuleType:
-    """CUDA's runtime API.
+    """The module of CUDA's runtime API.
 
     Raises:
         ImportError: cuda-bindings is not installed.
@@ -35,11 +35,11 @@ def cuda() -> ModuleType:
 
 
 def check(result: tuple[Any, ...]) -> Any:
-    """The value of a call to CUDA.
+    """The value that a call of CUDA's API returned, once its error code was checked.
 
     Raises:
-        OutOfDeviceMemoryError: it wanted memory.
-        BackendError: it failed otherwise.
+        OutOfDeviceMemoryError: the GPU has not the memory.
+        BackendError: the call failed otherwise.
     """
     error, *values = result
     errors = cuda().cudaError_t
@@ -50,13 +50,39 @@ def check(result: tuple[Any, ...]) -> Any:
     return values[0] if values else None
 
 
+class Gpu(NamedTuple):
+    """The current GPU: its name, and its compute capability such as "8.9"."""
+
+    name: str
+    compute_capability: str
+
+
+def current_gpu() -> Gpu | None:
+    """The GPU that this process would use; None without a GPU, its driver, or cuda-bindings."""
+    try:
+        api = cuda()
+    except ImportError:
+        return None
+    success = api.cudaError_t.cudaSuccess
+    error, count = api.cudaGetDeviceCount()
+    if error != success or not count:
+        return None
+    error, device = api.cudaGetDevice()
+    if error != success:
+        return None
+    error, properties = api.cudaGetDeviceProperties(device)
+    if error != success:
+        return None
+    return Gpu(properties.name.decode(), f"{properties.major}.{properties.minor}")
+
+
 def current_device() -> int:
-    """The number of this thread's GPU."""
+    """The number of the GPU that this thread uses."""
     return int(check(cuda().cudaGetDevice()))
 
 
 def use_device(device: int) -> None:
-    """Make a GPU this thread's; new threads start with number 0."""
+    """Make this thread use a GPU; new threads start with number 0."""
     check(cuda().cudaSetDevice(device))
 
 
@@ -64,15 +90,15 @@ class DeviceMemory:
     """Memory of the GPU, not initialised.
 
     Attributes:
-        address: a multiple of 256; 0 of `nothing` alone.
-        nbytes: at least as many as asked for.
+        address: a multiple of 256; 0 only for `nothing` and freed memory.
+        nbytes: at least as many bytes as were asked for.
     """
 
     def __init__(self, nbytes: int) -> None:
         """Allocate.
 
         Raises:
-            OutOfDeviceMemoryError: there is not so much.
+            OutOfDeviceMemoryError: the GPU has not so much memory left.
             BackendError: CUDA failed.
         """
         self.address = 0
@@ -92,11 +118,11 @@ class DeviceMemory:
         return memory
 
     def set_zero(self, stream: int) -> None:
-        """Write zeros, in the order of the stream's work."""
+        """Have the stream write zeros to it."""
         check(cuda().cudaMemsetAsync(self.address, 0, self.nbytes, stream))
 
     def free(self) -> None:
-        """Give it back now, once the GPU has done all that it was given before."""
+        """Free it, once the GPU has done all work given to it so far."""
         address, self.address = self.address, 0
         if address:
             cuda().cudaFree(address)
@@ -107,7 +133,7 @@ class DeviceMemory:
 
 
 class PinnedMemory:
-    """Page-locked memory of the host, which the GPU reads and writes by itself."""
+    """Page-locked memory of the host, which the GPU reads and writes without the CPU."""
 
     def __init__(self, nbytes: int) -> None:
         """Allocate.
@@ -120,7 +146,7 @@ class PinnedMemory:
         self.address = int(check(cuda().cudaHostAlloc(self.nbytes, cuda().cudaHostAllocDefault)))
 
     def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-        """Its first bytes as an array; valid as long as this object."""
+        """Its first bytes as an array, which must not outlive this object."""
         bytes_ = (ctypes.c_uint8 * self.nbytes).from_address(self.address)
         return np.ndarray(shape, dtype, memoryview(bytes_))
 
@@ -130,11 +156,11 @@ class PinnedMemory:
                 cuda().cudaFreeHost(self.address)
 
 
-class Event:
-    """A point in a stream's work."""
+class CudaEvent:
+    """A CUDA event: a point in a stream's work."""
 
     def __init__(self) -> None:
-        """Make one that was never recorded, which nothing waits for.
+        """Make one. Waiting for an event that was never recorded ends at once.
 
         Raises:
             BackendError: CUDA failed.
@@ -143,15 +169,15 @@ class Event:
         self._handle = check(cuda().cudaEventCreateWithFlags(cuda().cudaEventDisableTiming))
 
     def record(self, stream: int) -> None:
-        """Be after all that was given to the stream so far."""
+        """Mark the point after all work given to the stream so far."""
         check(cuda().cudaEventRecord(self._handle, stream))
 
-    def hold(self, stream: int) -> None:
-        """Let the stream's next work wait for it; the caller does not."""
+    def wait(self, stream: int) -> None:
+        """Have the stream's next work wait for the event; the caller does not wait."""
         check(cuda().cudaStreamWaitEvent(stream, self._handle, 0))
 
     def synchronize(self) -> None:
-        """Wait for it."""
+        """Block the caller until the event has happened."""
         check(cuda().cudaEventSynchronize(self._handle))
 
     def __del__(self) -> None:
@@ -161,10 +187,10 @@ class Event:
 
 
 class Stream:
-    """A stream of its own that does not wait for the default stream.
+    """A CUDA stream that does not wait for the default stream.
 
     Attributes:
-        handle: a cudaStream_t as a number.
+        handle: its cudaStream_t as a number.
     """
 
     def __init__(self) -> None:
@@ -178,15 +204,15 @@ class Stream:
         self.handle = int(self._stream)
 
     def synchronize(self) -> None:
-        """Wait until all is done.
+        """Block the caller until all work given to the stream is done.
 
         Raises:
-            BackendError: something that was given to it failed.
+            BackendError: some of that work failed.
         """
         check(cuda().cudaStreamSynchronize(self.handle))
 
     def __cuda_stream__(self) -> tuple[int, int]:
-        """The protocol's version, and the handle."""
+        """The version of the __cuda_stream__ protocol, and the handle."""
         return 0, self.handle
 
     def __del__(self) -> None:
@@ -196,21 +222,21 @@ class Stream:
 
 
 def copy_to_device(address: int, values: np.ndarray, stream: int) -> None:
-    """Copy from pinned, contiguous memory, which must stay as it is until the stream has done so."""
+    """Have the stream copy a contiguous array to the GPU; the array must not change until that is done."""
     if values.nbytes:
         kind = cuda().cudaMemcpyKind.cudaMemcpyHostToDevice
         check(cuda().cudaMemcpyAsync(address, values.ctypes.data, values.nbytes, kind, stream))
 
 
 def copy_to_host(values: np.ndarray, address: int, stream: int) -> None:
-    """Copy to contiguous memory, which is valid once the stream has done so."""
+    """Have the stream copy from the GPU to a contiguous array, whose contents are valid once that is done."""
     if values.nbytes:
         kind = cuda().cudaMemcpyKind.cudaMemcpyDeviceToHost
         check(cuda().cudaMemcpyAsync(values.ctypes.data, address, values.nbytes, kind, stream))
 
 
 def copy_on_device(target: int, source: int, nbytes: int, stream: int) -> None:
-    """Copy within the GPU's memory."""
+    """Have the stream copy within the GPU's memory."""
     if nbytes:
         kind = cuda().cudaMemcpyKind.cudaMemcpyDeviceToDevice
         check(cuda().cudaMemcpyAsync(target, source, nbytes, kind, stream))

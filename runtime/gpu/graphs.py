@@ -1,6 +1,6 @@
-"""CUDA graphs of an engine: which sizes have one, and how a smaller request is filled up to such a size.
+"""CUDA graphs of a plan: which sizes have one, and how a smaller run is filled up to such a size.
 
-A graph replays launches for exactly the sizes it was captured with. A request with fewer rows gets empty ones.
+A graph replays launches for exactly the sizes it was captured with. A run with fewer rows gets empty ones.
 Spare tokens must belong to some row, so the first spare row takes them all; its results are dropped. Spare
 exclusions name item 0, which is never ranked. No real row sees any of this: rows do not depend on each other.
 """
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray
-from recblr.runtime.backends.base import Limits
 from recblr.runtime.gpu.cuda import check, cuda
+from recblr.runtime.limits import Limits
 
 FILLER_ITEM = 1  # any that exists; what it does stays in the spare row
 _NO_ITEM = 0
@@ -21,11 +21,11 @@ _NO_ITEM = 0
 _USERS = (1, 2, 4, 8, 16, 32, 64)
 _ITEMS_PER_USER = (1, 16, 128)
 _EXCLUSIONS_PER_USER = 256
-_LARGEST_TOKENS = 4_096  # beyond, the launches that a graph saves are little beside the work
+_LARGEST_TOKENS = 4_096  # beyond, launching takes little of the time, and a graph saves little
 
 
 class Sizes(NamedTuple):
-    """B, N and M of one run."""
+    """The sizes of one run: B, N and M."""
 
     rows: int
     tokens: int
@@ -33,7 +33,7 @@ class Sizes(NamedTuple):
 
 
 def default_buckets(limits: Limits) -> list[Sizes]:
-    """Sizes worth a graph, within the limits: powers of two of users, by what each brings; one spare row in each."""
+    """The sizes worth a graph: powers of two of users, by items per user, one spare row in each, within the limits."""
     buckets = []
     for users in _USERS:
         for items in _ITEMS_PER_USER:
@@ -44,10 +44,10 @@ def default_buckets(limits: Limits) -> list[Sizes]:
 
 
 def check_buckets(buckets: Iterable[Sizes], limits: Limits) -> list[Sizes]:
-    """Buckets from the smallest to the largest, each once.
+    """The buckets sorted from the cheapest to the dearest, without repetitions.
 
     Raises:
-        ValueError: one without rows or beyond the limits.
+        ValueError: a bucket has no rows, or is beyond the limits.
     """
     for bucket in buckets:
         if bucket.rows < 1 or min(bucket) < 0 or not _within(bucket, limits):
@@ -55,37 +55,31 @@ def check_buckets(buckets: Iterable[Sizes], limits: Limits) -> list[Sizes]:
     return sorted(set(buckets), key=_cost)
 
 
-def choose_bucket(buckets: Iterable[Sizes], request: Sizes) -> Sizes | None:
-    """The cheapest bucket that a request can be filled up to; None if none is."""
-    return min((bucket for bucket in buckets if fits(bucket, request)), key=_cost, default=None)
+def choose_bucket(buckets: Iterable[Sizes], sizes: Sizes) -> Sizes | None:
+    """The cheapest bucket that a run of these sizes can be filled up to; None if there is none."""
+    return min((bucket for bucket in buckets if fits(bucket, sizes)), key=_cost, default=None)
 
 
-def fits(bucket: Sizes, request: Sizes) -> bool:
-    """Whether the request can be filled up to the bucket: spare tokens need a spare row."""
-    if request.rows > bucket.rows or request.exclusions > bucket.exclusions:
+def fits(bucket: Sizes, sizes: Sizes) -> bool:
+    """Whether a run of these sizes can be filled up to the bucket: spare tokens need a spare row."""
+    if sizes.rows > bucket.rows or sizes.exclusions > bucket.exclusions:
         return False
-    return request.tokens == bucket.tokens or (request.tokens < bucket.tokens and request.rows < bucket.rows)
+    return sizes.tokens == bucket.tokens or (sizes.tokens < bucket.tokens and sizes.rows < bucket.rows)
 
 
-def fill(sizes: Sizes, request: Sizes, items: ItemsArray, offsets: OffsetsArray, exclude: ExcludeArray) -> None:
-    """Fill a request up, in place.
+def fill(sizes: Sizes, filled: Sizes, items: ItemsArray, offsets: OffsetsArray, exclude: ExcludeArray) -> None:
+    """Fill the arrays of a smaller run up, in place, to the sizes of a bucket.
 
     Args:
-        sizes: that the arrays have; `fits(sizes, request)`.
-        request: the sizes of what the arrays hold so far, from their beginnings on.
+        sizes: of the arrays; `fits(sizes, filled)` must hold.
+        filled: of what the arrays hold so far, from their beginnings on.
         items: int32 [N]
         offsets: int32 [B+1]
         exclude: int32 [M, 2]
     """
-    items[request.tokens :] = FILLER_ITEM
-    fill_offsets(sizes, request, offsets[request.rows + 1 :])
-    exclude[request.exclusions :] = (0, _NO_ITEM)
-
-
-def fill_offsets(sizes: Sizes, request: Sizes, spare: OffsetsArray) -> None:
-    """The offsets behind a request's own: the first spare row takes all spare tokens, the others are empty."""
-    if sizes.rows > request.rows:
-        spare[:] = sizes.tokens
+    items[filled.tokens :] = FILLER_ITEM
+    offsets[filled.rows + 1 :] = sizes.tokens  # the first spare row takes all spare tokens, the others are empty
+    exclude[filled.exclusions :] = (0, _NO_ITEM)
 
 
 def _within(sizes: Sizes, limits: Limits) -> bool:
@@ -97,7 +91,7 @@ def _cost(sizes: Sizes) -> tuple[int, int, int]:
 
 
 class CudaGraph:
-    """Launches, captured once, replayed as a whole."""
+    """Launches on a stream that were captured once and are replayed as a whole."""
 
     def __init__(self, launch: Callable[[], None], stream: int) -> None:
         """Capture what `launch` gives to the stream; it must have run before with the same sizes.
@@ -121,7 +115,7 @@ class CudaGraph:
             api.cudaGraphDestroy(graph)
 
     def replay(self, stream: int) -> None:
-        """Give it to the stream.
+        """Have the stream replay the launches.
 
         Raises:
             BackendError: CUDA failed.
@@ -139,11 +133,13 @@ class CudaGraph:
 def capture_all(
     buckets: Sequence[Sizes], run: Callable[[Sizes], None], launch: Callable[[], None], stream: int
 ) -> dict[Sizes, CudaGraph]:
-    """A graph for each bucket.
+    """Capture a graph for each bucket.
 
     Args:
-        run: runs once with a bucket's sizes, and waits; TensorRT prepares itself for them.
+        buckets: the sizes.
+        run: runs once with a bucket's sizes, and waits, so that TensorRT prepares itself for them.
         launch: launches with the sizes of the last `run`.
+        stream: the handle of the stream that both use.
 
     Raises:
         BackendError: CUDA cannot capture them.

@@ -1,7 +1,7 @@
-"""One execution context of an engine, with all it needs to run by itself: stream, buffers, pinned staging, graphs.
+"""Runs one execution context of a plan, with all it needs by itself: stream, buffers, pinned staging memory, graphs.
 
-Buffers are allocated once, for the largest sizes, so that their addresses stay, as CUDA graphs need. A lane serves one
-run at a time; different lanes run at the same time.
+Buffers are allocated once, for the largest sizes, so that their addresses stay, as CUDA graphs need. A runner does one
+run at a time; different runners run at the same time.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ import numpy as np
 
 from recblr.array_types import ExcludeArray, ItemsArray, OffsetsArray, StatesArray
 from recblr.errors import BackendError, RecblrError
-from recblr.runtime.backends.base import Limits
 from recblr.runtime.gpu.cuda import (
+    CudaEvent,
     DeviceMemory,
-    Event,
     PinnedMemory,
     Stream,
     copy_on_device,
@@ -30,6 +29,7 @@ from recblr.runtime.gpu.cuda import (
 )
 from recblr.runtime.gpu.graphs import CudaGraph, Sizes, capture_all, choose_bucket, fill
 from recblr.runtime.gpu.slots import SlotsArray
+from recblr.runtime.limits import Limits
 
 INPUTS = ("items", "offsets", "state_in", "exclude")
 OUTPUTS = ("top_items", "top_scores", "state_out")
@@ -41,27 +41,48 @@ _log = logging.getLogger(__name__)
 
 
 class ExecutionContext(Protocol):
-    """What is used of TensorRT's `IExecutionContext`."""
+    """The part of TensorRT's `IExecutionContext` that is used."""
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        """Of the next run; false if the profile does not have it."""
+        """Set the shape of an input in the next run; false if the profile does not allow it."""
         ...
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
-        """Of the next run."""
+        """Set where a tensor lies in the next run; false if TensorRT refuses the address."""
         ...
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        """Give a run to the stream; false if that failed."""
+        """Have the stream run the plan; false if that failed."""
+        ...
+
+
+class OpenedPlan(Protocol):
+    """The part of `recblr.runtime.gpu.trt_plan.TensorRTPlan` that is used; tests have a stand-in for it."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the GPU's memory for the activations of one context."""
+        ...
+
+    def create_context(self) -> ExecutionContext:
+        """A new execution context."""
+        ...
+
+    def failure_reason(self) -> str:
+        """What TensorRT said of its last failure."""
+        ...
+
+    def inspect(self) -> dict[str, Any]:
+        """What TensorRT's engine inspector says of the plan."""
         ...
 
 
 @dataclass(frozen=True)
 class TensorShapes:
-    """Shapes of an engine's tensors.
+    """The shapes of a plan's tensors.
 
     Attributes:
-        limits: of one run.
+        limits: the largest sizes of one run.
         state_size: S.
         max_k: k.
     """
@@ -72,11 +93,11 @@ class TensorShapes:
 
     @property
     def largest(self) -> Sizes:
-        """The limits."""
+        """The largest sizes."""
         return Sizes(self.limits.rows, self.limits.tokens, self.limits.exclusions)
 
     def of(self, sizes: Sizes) -> dict[str, tuple[int, ...]]:
-        """By name, `sources` and `targets` [B] included, the slots in a pool of states."""
+        """The shape of each tensor at these sizes, by name; `sources` and `targets` [B] are slots of a pool."""
         states = (sizes.rows, self.state_size)
         return {
             "items": (sizes.tokens,),
@@ -91,26 +112,29 @@ class TensorShapes:
         }
 
 
-class ExecutionLane:
-    """See the module. Its methods give work to its stream and return, unless they say that they wait.
+class ContextRunner:
+    """An execution context with its stream and buffers.
+
+    Its methods give work to the stream and return, where they do not say that they wait.
 
     Attributes:
-        stream: its own.
+        stream: the stream that all its work is given to.
     """
 
-    def __init__(self, context: ExecutionContext, shapes: TensorShapes, why: Callable[[], str]) -> None:
+    def __init__(self, context: ExecutionContext, shapes: TensorShapes, failure_reason: Callable[[], str]) -> None:
         """Allocate.
 
         Args:
-            context: for this lane alone.
-            why: what TensorRT said of a failure.
+            context: used by this runner alone.
+            shapes: of the plan's tensors.
+            failure_reason: gives what TensorRT said of its last failure.
 
         Raises:
             OutOfDeviceMemoryError: the GPU has not the memory.
             BackendError: CUDA failed.
         """
         self.stream = Stream()
-        self._context, self._shapes, self._why = context, shapes, why
+        self._context, self._shapes, self._failure_reason = context, shapes, failure_reason
         largest = shapes.of(shapes.largest)
         sizes = {name: math.prod(shape) * _DTYPES[name].itemsize for name, shape in largest.items()}
         self._device = {name: DeviceMemory(nbytes) for name, nbytes in sizes.items()}
@@ -120,70 +144,71 @@ class ExecutionLane:
         self._bound: dict[str, int] = {}
         self._bound_sizes: Sizes | None = None
         self._graphs: dict[Sizes, CudaGraph] = {}
-        self._staged = Event()
-        self._done = Event()
+        self._staged = CudaEvent()
+        self._done = CudaEvent()
 
     @property
     def graphs(self) -> list[Sizes]:
-        """Sizes that have a CUDA graph."""
+        """The sizes that have a CUDA graph."""
         return list(self._graphs)
 
     def address(self, name: str) -> int:
-        """Of a tensor's buffer on the GPU."""
+        """The address of a tensor's buffer on the GPU."""
         return self._device[name].address
 
     def capture(self, buckets: Sequence[Sizes]) -> None:
         """Capture a CUDA graph for each bucket; waits.
 
         Raises:
-            BackendError: CUDA or TensorRT cannot do so; the lane works without graphs then.
+            BackendError: CUDA or TensorRT cannot do so; the runner can still run without graphs.
         """
         self._graphs = capture_all(buckets, self._warm_up, self._enqueue, self.stream.handle)
 
     def drop_graphs(self) -> None:
-        """Run plainly from now on."""
+        """Run without graphs from now on."""
         self._graphs = {}
 
-    def sizes_for(self, request: Sizes) -> Sizes:
-        """The sizes to run a request with: of a graph that it can be filled up to, or its own."""
-        return choose_bucket(self._graphs, request) or request
+    def sizes_for(self, sizes: Sizes) -> Sizes:
+        """The sizes to run with: those of a graph that the run can be filled up to, or its own."""
+        return choose_bucket(self._graphs, sizes) or sizes
 
     def stage(self, sizes: Sizes, items: ItemsArray, offsets: OffsetsArray, exclude: ExcludeArray) -> None:
-        """Bring a request to the buffers, filled up to `sizes`; waits for the last staging, if any is under way."""
+        """Copy the inputs to the buffers, filled up to `sizes`; waits until the last staging is done."""
         self._staged.synchronize()
-        request = Sizes(len(offsets) - 1, len(items), len(exclude))
+        given = Sizes(len(offsets) - 1, len(items), len(exclude))
         shapes = self._shapes.of(sizes)
         staging = {name: self._staging(name, shapes[name]) for name in ("items", "offsets", "exclude")}
-        staging["items"][: request.tokens] = items
-        staging["offsets"][: request.rows + 1] = offsets
-        staging["exclude"][: request.exclusions] = exclude
-        fill(sizes, request, staging["items"], staging["offsets"], staging["exclude"])
+        staging["items"][: given.tokens] = items
+        staging["offsets"][: given.rows + 1] = offsets
+        staging["exclude"][: given.exclusions] = exclude
+        fill(sizes, given, staging["items"], staging["offsets"], staging["exclude"])
         for name, values in staging.items():
             copy_to_device(self.address(name), values, self.stream.handle)
 
     def stage_states(self, states: StatesArray) -> None:
-        """Bring states [B, S] to the buffer; after `stage`."""
+        """Copy states [B, S] to their buffer; call it after `stage`."""
         values = self._staging("state_in", states.shape)
         values[:] = states
         copy_to_device(self.address("state_in"), values, self.stream.handle)
 
     def stage_slots(self, sources: SlotsArray, targets: SlotsArray) -> None:
-        """Bring the places in a pool, [B] each, to the GPU; waits for the last staging, if any is under way."""
+        """Copy slots of a pool, int32 [B] each, to the GPU; waits until the last staging is done."""
         self._staged.synchronize()
         for name, slots in (("sources", sources), ("targets", targets)):
             values = self._staging(name, slots.shape)
             values[:] = slots
             copy_to_device(self.address(name), values, self.stream.handle)
 
-    def staged(self) -> None:
-        """Mark that all was staged, in a run that nobody waits for."""
+    def mark_staged(self) -> None:
+        """Mark that all inputs were staged, in a run that nobody waits for."""
         self._staged.record(self.stream.handle)
 
     def execute(self, sizes: Sizes, addresses: dict[str, int] | None = None) -> None:
-        """Run with these sizes: the graph, if there is one, on the lane's buffers; else plainly.
+        """Run with these sizes: by replaying their graph, if there is one, otherwise by launching.
 
         Args:
-            addresses: of tensors that lie elsewhere; no graph is used then.
+            sizes: of the run.
+            addresses: of tensors that lie outside the runner's buffers; no graph is used then.
 
         Raises:
             BackendError: TensorRT or CUDA failed.
@@ -196,7 +221,7 @@ class ExecutionLane:
         self._enqueue()
 
     def download(self, n_rows: int, names: Sequence[str]) -> list[np.ndarray]:
-        """Outputs of the first rows, copied; waits.
+        """Copies of the first rows of some outputs; waits for the run.
 
         Raises:
             BackendError: what was given to the GPU failed.
@@ -209,19 +234,19 @@ class ExecutionLane:
         return [values.copy() for values in results]
 
     def wait_for(self, stream: int) -> None:
-        """Let the next work wait for all that another stream was given."""
+        """Have the next work wait for all work given to another stream so far."""
         self._done.record(stream)
-        self._done.hold(self.stream.handle)
+        self._done.wait(self.stream.handle)
 
     def copy_in(self, name: str, source: int, nbytes: int) -> None:
-        """Copy an array of the GPU to a tensor's buffer."""
+        """Copy an array on the GPU to a tensor's buffer."""
         copy_on_device(self.address(name), source, nbytes, self.stream.handle)
 
     def _staging(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         return self._pinned[name].array(shape, _DTYPES[name])
 
     def _warm_up(self, bucket: Sizes) -> None:
-        """Run once with sizes of a graph, on zeros that look like a request."""
+        """Run once with the sizes of a graph, on filler that is a valid run."""
         nothing = np.empty(0, np.int32)
         self.stage(bucket, nothing, np.zeros(1, np.int32), np.empty((0, 2), np.int32))
         self._bind(bucket, {})
@@ -237,61 +262,63 @@ class ExecutionLane:
             shapes = self._shapes.of(sizes)
             for name in INPUTS:
                 if not self._context.set_input_shape(name, shapes[name]):
-                    raise BackendError(f"TensorRT does not take {name} of shape {shapes[name]} ({self._why()})")
+                    raise BackendError(
+                        f"TensorRT does not take {name} of shape {shapes[name]} ({self._failure_reason()})"
+                    )
             self._bound_sizes = sizes
         for name in (*INPUTS, *OUTPUTS):
             address = addresses.get(name, self.address(name))
             if self._bound.get(name) != address:
                 self._bound.pop(name, None)
                 if not self._context.set_tensor_address(name, address):
-                    raise BackendError(f"TensorRT does not take the address of {name} ({self._why()})")
+                    raise BackendError(f"TensorRT does not take the address of {name} ({self._failure_reason()})")
                 self._bound[name] = address
 
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(self.stream.handle):
-            raise BackendError(f"TensorRT could not run the engine ({self._why()})")
+            raise BackendError(f"TensorRT could not run the plan ({self._failure_reason()})")
 
 
-class LanePool:
-    """Lanes, lent to one caller each; others wait their turn."""
+class RunnerPool:
+    """Runners, each lent to one caller at a time; further callers wait their turn."""
 
-    def __init__(self, lanes: Sequence[ExecutionLane]) -> None:
-        """All free."""
-        self.lanes = list(lanes)
-        self._free: SimpleQueue[ExecutionLane] = SimpleQueue()
-        for lane in self.lanes:
-            self._free.put(lane)
+    def __init__(self, runners: Sequence[ContextRunner]) -> None:
+        """Make a pool in which all runners are free."""
+        self.runners = list(runners)
+        self._free: SimpleQueue[ContextRunner] = SimpleQueue()
+        for runner in self.runners:
+            self._free.put(runner)
 
     @contextmanager
-    def borrow(self) -> Iterator[ExecutionLane]:
-        """A lane; waits until one is free. After an error it has ended its work, so that the next run finds it idle."""
-        lane = self._free.get()
+    def borrow(self) -> Iterator[ContextRunner]:
+        """Lend a runner; waits until one is free. After an error its work is ended before it is lent again."""
+        runner = self._free.get()
         try:
-            yield lane
+            yield runner
         except BaseException:
-            self._settle(lane)
+            self._settle(runner)
             raise
         finally:
-            self._free.put(lane)
+            self._free.put(runner)
 
-    def _settle(self, lane: ExecutionLane) -> None:
+    def _settle(self, runner: ContextRunner) -> None:
         try:
-            lane.stream.synchronize()
+            runner.stream.synchronize()
         except RecblrError as error:  # the one under way says so already
             _log.debug("the GPU failed: %s", error)
 
 
-def capture_graphs(lanes: Sequence[ExecutionLane], buckets: Sequence[Sizes]) -> None:
-    """Capture CUDA graphs in all lanes, or in none, with a reason in the log, where that cannot be done."""
+def capture_graphs(runners: Sequence[ContextRunner], buckets: Sequence[Sizes]) -> None:
+    """Capture CUDA graphs in all runners, or in none, with a reason in the log, where that cannot be done."""
     try:
-        for lane in lanes:
-            lane.capture(buckets)
+        for runner in runners:
+            runner.capture(buckets)
     except BackendError as error:
-        _log.warning("the engine runs without CUDA graphs: %s", error)
-        for lane in lanes:
-            lane.drop_graphs()
+        _log.warning("the plan runs without CUDA graphs: %s", error)
+        for runner in runners:
+            runner.drop_graphs()
 
 
 def tensor_dtype(name: str) -> np.dtype[Any]:
-    """Of a tensor of the engine."""
+    """The type of a tensor of the plan."""
     return _DTYPES[name]

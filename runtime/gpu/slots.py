@@ -1,4 +1,4 @@
-"""Which user's state is in which slot of a pool: leases, least recently used out first. Nothing of memory."""
+"""Which user's state is in which slot of a pool, and who has leased it. The memory itself is the pool's."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SlotsArray: TypeAlias = Int32[np.ndarray, "slots"]
 
 @dataclass(eq=False)
 class Lease:
-    """Slots that nobody else is given until they are given back. Of its rows, what becomes of a run is noted.
+    """The slots of some users, which nobody else is given until they are given back, and what became of their runs.
 
     Attributes:
         users: [B] each once.
-        slots: int32 [B]
+        slots: int32 [B] the slot of each.
         known: bool [B] whether the slot holds the user's state. Cleared, the row starts from the initial state.
         fed: bool [B] whether any item was ever fed to that state.
         broken: bool [B] whether a run that writes the slot failed, or is under way; the state is then lost.
@@ -40,11 +40,11 @@ class Lease:
 
     @property
     def sources(self) -> SlotsArray:
-        """int32 [B] where the states are to be read; -1 for users without one, who start from the initial state."""
+        """int32 [B] the slots to read states from; -1 for users without a state, who start from the initial one."""
         return np.where(self.known, self.slots, np.int32(-1)).astype(np.int32)
 
     def rows(self, rows: slice) -> Lease:
-        """Some of the rows, whose runs are noted here, too. Their tags are a copy."""
+        """A lease of some of the rows, whose runs are noted here, too. Its tags are a copy."""
         return Lease(
             self.users[rows], self.slots[rows], self.known[rows], self.fed[rows], self.broken[rows], self.tags[rows]
         )
@@ -68,10 +68,10 @@ class _Entry(NamedTuple):
 
 
 class SlotTable:
-    """Slots and their users. Threads may share it."""
+    """The slots of a pool and their users; new users take those of the least recently used. Threads may share it."""
 
     def __init__(self, n_slots: int) -> None:
-        """All free."""
+        """Make a table in which all slots are free."""
         self.n_slots = n_slots
         self._free = list(range(n_slots - 1, -1, -1))
         self._idle: OrderedDict[Hashable, _Entry] = OrderedDict()  # the least recently used first

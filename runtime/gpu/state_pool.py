@@ -7,15 +7,24 @@ import ctypes
 import logging
 import threading
 from collections.abc import Hashable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from recblr.array_types import (
+    ExcludeArray,
+    ItemsArray,
+    OffsetsArray,
+    StateArray,
+    StatesArray,
+    TopItemsArray,
+    TopScoresArray,
+)
 from recblr.errors import BackendError, ConfigError
 from recblr.plugins import PluginLibrary, PluginLibraryError, abi, load_library
-from recblr.runtime.bundle.opening import StateArray
 from recblr.runtime.gpu.cuda import (
+    CudaEvent,
     DeviceMemory,
-    Event,
     OutOfDeviceMemoryError,
     Stream,
     copy_to_device,
@@ -27,14 +36,14 @@ _log = logging.getLogger(__name__)
 
 
 class StateMover:
-    """The native library's gather and scatter on the GPU, and the state of new users there."""
+    """Moves states between a pool and a batch on the GPU, by the native library's kernels; has the initial state."""
 
     def __init__(self, initial: StateArray, library: PluginLibrary | None = None) -> None:
-        """Load what is needed.
+        """Load the kernels and the initial state.
 
         Args:
             initial: float32 [S].
-            library: with CUDA kernels; None for the installed one.
+            library: the native library, with CUDA kernels; None for the installed one.
 
         Raises:
             ConfigError: the native library is missing, or was built without CUDA.
@@ -60,14 +69,16 @@ class StateMover:
 
         Args:
             pool: address of float32 [n_slots, S].
+            n_slots: the pool's size.
             slots: address of int32 [B] on the GPU.
+            n_rows: B.
             states: address of float32 [B, S].
-            stream: which does so.
+            stream: the handle of the stream that copies.
         """
         self._move("recblr_gather_state_cuda", pool, n_slots, slots, n_rows, states, stream)
 
     def scatter(self, pool: int, n_slots: int, slots: int, n_rows: int, states: int, stream: int) -> None:
-        """Inverse of `gather`."""
+        """Copy states [B, S] to the pool; the arguments are those of `gather`."""
         self._move("recblr_scatter_state_cuda", pool, n_slots, slots, n_rows, states, stream)
 
     def _move(self, function: str, pool: int, n_slots: int, slots: int, n_rows: int, states: int, stream: int) -> None:
@@ -118,25 +129,20 @@ class DeviceStates:
             _log.warning("the GPU has not the memory for %s states: the pool holds %s", f"{wanted:,}", f"{n_slots:,}")
         self._table = SlotTable(n_slots)
         self._order = threading.Lock()
-        self._written = Event()
+        self._written = CudaEvent()
 
     def __len__(self) -> int:
-        """How many users have a state here, leased ones aside."""
+        """How many users have a state here; those leased are not counted."""
         return len(self._table)
 
     @property
     def n_slots(self) -> int:
-        """For how many users there is room."""
+        """How many users there is room for."""
         return self._table.n_slots
-
-    @property
-    def nbytes(self) -> int:
-        """Of the GPU's memory."""
-        return self.n_slots * self._state_bytes
 
     @contextlib.contextmanager
     def lease(self, users: Sequence[Hashable]) -> Iterator[Lease]:
-        """Have the users' slots; waits while another lease has one of the users, or all the room.
+        """Lease the users' slots; waits while another lease has one of the users, or all the room.
 
         A thread that holds a lease must not ask for another.
 
@@ -157,7 +163,7 @@ class DeviceStates:
         return self._table.drop(user)
 
     def recent_users(self, n: int) -> list[Hashable]:
-        """At most `n` users that have a state here, leased ones aside, the latest used first."""
+        """At most `n` users that have a state here and are not leased, the latest used first."""
         return self._table.recent_users(n)
 
     def shrink(self) -> bool:
@@ -173,7 +179,7 @@ class DeviceStates:
         return self.n_slots > 1 and self._table.shrink(self._move)
 
     def _move(self, used: SlotsArray) -> tuple[int, int]:
-        """To a pool of half the size. `used`: the slots with a state, the least recently used first."""
+        """Move to a pool of half the size. `used`: the slots with a state, the least recently used first."""
         before, n_slots = self.n_slots, max(self.n_slots // 2, 1)
         old = self._memory
         new = self._allocate(n_slots)
@@ -191,30 +197,34 @@ class DeviceStates:
         return n_slots, len(kept)
 
     def gather(self, lease: Lease, slots: int, states: int, stream: int) -> None:
-        """For a backend: bring the leased states to a batch.
+        """Copy the leased states to a batch, for a backend.
 
         Args:
+            lease: of B users.
             slots: address on the GPU of `lease.sources`.
             states: address of float32 [B, S].
+            stream: the handle of the stream that copies.
         """
         with self._order:
-            self._written.hold(stream)
+            self._written.wait(stream)
         self._mover.gather(self._memory.address, self.n_slots, slots, len(lease.users), states, stream)
 
     def scatter(self, lease: Lease, slots: int, states: int, stream: int) -> None:
-        """For a backend: keep a batch's states.
+        """Copy a batch's states to their slots, for a backend.
 
         Args:
+            lease: of B users.
             slots: address on the GPU of `lease.slots`.
             states: address of float32 [B, S].
+            stream: the handle of the stream that copies.
         """
         self._mover.scatter(self._memory.address, self.n_slots, slots, len(lease.users), states, stream)
 
     def order_after(self, stream: int) -> None:
-        """For a backend that does not wait for its stream: later runs wait for what it wrote on the GPU."""
+        """Have later runs wait for what a stream was given so far, for a backend that does not wait itself."""
         with self._order:
             # What waits for this waits for all that was marked before, too.
-            self._written.hold(stream)
+            self._written.wait(stream)
             self._written.record(stream)
 
     def _allocate(self, n_slots: int) -> DeviceMemory | None:
@@ -235,7 +245,41 @@ class DeviceStates:
     def _copy_kept(self, old: DeviceMemory, n_old: int, kept: SlotsArray, new: DeviceMemory) -> None:
         stream = Stream()
         slots = DeviceMemory(kept.nbytes)
-        self._written.hold(stream.handle)
+        self._written.wait(stream.handle)
         copy_to_device(slots.address, kept, stream.handle)
         self._mover.gather(old.address, n_old, slots.address, len(kept), new.address, stream.handle)
         stream.synchronize()
+
+
+@runtime_checkable
+class LeasingBackend(Protocol):
+    """A backend that can also run on states that stay on the GPU, as `TensorRTBackend` can."""
+
+    def device_states(self, max_bytes: int) -> DeviceStates:
+        """A pool of users' states, in at most so many bytes of the GPU's memory."""
+        ...
+
+    def run_leased(
+        self,
+        items: ItemsArray,
+        offsets: OffsetsArray,
+        states: DeviceStates,
+        lease: Lease,
+        exclude: ExcludeArray,
+        *,
+        fetch: bool = False,
+    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
+        """Run on the leased states [B, S], and write the new ones to their slots.
+
+        Args:
+            items: int32 [N]
+            offsets: int32 [B + 1]
+            states: the pool that the lease is of.
+            lease: of B users; unknown ones start from the initial state.
+            exclude: int32 [M, 2]
+            fetch: return the new states, too.
+
+        Returns:
+            int32 [B, k], float32 [B, k], and float32 [B, S], or [0, S] where the states are not fetched.
+        """
+        ...

@@ -14,12 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, TypeAlias
 
 from recblr.errors import ConfigError, MissingExtraError, short_reason
-
-Target: TypeAlias = Literal["tensorrt", "tensorrt-rtx"]
-TARGETS: tuple[Target, ...] = ("tensorrt", "tensorrt-rtx")
+from recblr.runtime.bundle.plan_section import Target
 
 _MODULES: dict[Target, tuple[str, ...]] = {
     "tensorrt": ("tensorrt",),

@@ -1,4 +1,4 @@
-"""What building and running an engine share: TensorRT's messages, kept, and the plugin library.
+"""What building and running a plan share: TensorRT's messages, kept, and the plugin library.
 
 Importing this module needs `recblr.runtime.gpu.trt_module.load_tensorrt` to have been called.
 """

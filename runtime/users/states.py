@@ -1,4 +1,4 @@
-"""Where a Recommender keeps its users' states: in host memory, or on the GPU beside a TensorRT engine."""
+"""Where a Recommender keeps its users' states: in host memory, or on the GPU that TensorRT runs on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CacheDevice: TypeAlias = Literal["host", "gpu"]
 CACHE_DEVICES: tuple[CacheDevice, ...] = get_args(CacheDevice)
 
-_MOST_AT_ONCE = 1_024  # users whose states and histories are in memory beside the cache
+_MOST_AT_ONCE = 1_024  # users whose states and histories are in memory at once, the cache's aside
 
 
 class HeldStates(Protocol):
@@ -37,11 +37,11 @@ class HeldStates(Protocol):
     stamps: VersionsArray
 
     def restart(self, rows: Sequence[int]) -> None:
-        """Have rows begin with the initial state."""
+        """Let rows begin with the initial state."""
         ...
 
     def step(self, new_items: RowsOfIds, k: int, exclude: Exclude, only: Only) -> list[Ranking]:
-        """Feed the rows their new items, and rank; see `recblr.runtime.Engine.step`."""
+        """Feed the rows their new items, and rank, as `recblr.runtime.Engine.step` does."""
         ...
 
     def keep(self, rows: Sequence[int], seqs: Sequence[int], stamps: Sequence[int]) -> None:
@@ -60,7 +60,7 @@ class UserStates(Protocol):
 
     @property
     def engine(self) -> Engine:
-        """The model."""
+        """The engine whose states they are."""
         ...
 
     @property
@@ -73,7 +73,7 @@ class UserStates(Protocol):
         ...
 
     def hold(self, users: Sequence[UserId]) -> AbstractContextManager[HeldStates]:
-        """Their states."""
+        """Have the states of some users for one batch, as a context manager."""
         ...
 
     def drop(self, user: UserId) -> bool:
@@ -90,8 +90,8 @@ def user_states(engine: Engine, device: CacheDevice, max_bytes: int) -> UserStat
 
     Args:
         engine: the model.
-        device: "host", or "gpu" for the engine's.
-        max_bytes: of states, at most; see `StateCache` and `Engine.device_states`.
+        device: "host", or "gpu" for the GPU that the engine runs on.
+        max_bytes: the most that the states take, as for `StateCache` and `Engine.device_states`.
 
     Raises:
         ConfigError: there is no such place, or no room in it.
@@ -103,35 +103,35 @@ def user_states(engine: Engine, device: CacheDevice, max_bytes: int) -> UserStat
 
 
 class HostStates:
-    """In a `StateCache`. Two threads may hold a user's state at once; what the later one keeps stays."""
+    """`UserStates` in host memory. Two threads may hold a user's state at once; what the later one keeps stays."""
 
     each_once = False
 
     def __init__(self, engine: Engine, max_bytes: int) -> None:
-        """See `user_states`."""
+        """Make an empty cache for an engine's states, of at most `max_bytes`."""
         self.engine = engine
         self._cache = StateCache(engine.state_size, max_bytes)
 
     @property
     def users_at_once(self) -> int:
-        """See `UserStates`."""
+        """As many users as may be in memory at once."""
         return _MOST_AT_ONCE
 
     def __len__(self) -> int:
-        """See `UserStates`."""
+        """How many users have a state in the cache."""
         return len(self._cache)
 
     @contextmanager
     def hold(self, users: Sequence[UserId]) -> Iterator[HeldStates]:
-        """See `UserStates`."""
+        """Copy the users' states from the cache."""
         yield _HeldOnHost(self.engine, self._cache, users)
 
     def drop(self, user: UserId) -> bool:
-        """See `UserStates`."""
+        """Remove a user's state from the cache. Returns whether there was one."""
         return self._cache.drop(user)
 
     def recent_users(self, n: int) -> list[UserId]:
-        """See `UserStates`."""
+        """At most `n` users in the cache, the latest used first."""
         return self._cache.recent_users(n)
 
 
@@ -155,27 +155,27 @@ class _HeldOnHost:
 
 
 class GpuStates:
-    """In a pool on the GPU, under leases: of two threads that ask for a user, one waits for the other."""
+    """`UserStates` in a pool on the GPU, under leases: of two threads that ask for a user, one waits for the other."""
 
     each_once = True
 
     def __init__(self, engine: Engine, max_bytes: int) -> None:
-        """See `user_states`."""
+        """Make a pool for an engine's states, of at most `max_bytes`."""
         self.engine = engine
         self._pool = engine.device_states(max_bytes)
 
     @property
     def users_at_once(self) -> int:
-        """See `UserStates`: half of the pool, so that two threads find room."""
+        """Half as many users as the pool has room for, so that two threads find room."""
         return max(1, min(_MOST_AT_ONCE, self._pool.n_slots // 2))
 
     def __len__(self) -> int:
-        """See `UserStates`; without those who are held."""
+        """How many users have a state in the pool; those held are not counted."""
         return len(self._pool)
 
     @contextmanager
     def hold(self, users: Sequence[UserId]) -> Iterator[HeldStates]:
-        """See `UserStates`. With an error in or after `step`, the states of all these users are lost."""
+        """Lease the users' slots. With an error in or after `step`, the states of all these users are lost."""
         with self._pool.lease(users) as lease:
             held = _HeldOnGpu(self.engine, LeasedStates(self._pool, lease))
             try:
@@ -187,16 +187,16 @@ class GpuStates:
             lease.known &= [tag is not None for tag in lease.tags]
 
     def drop(self, user: UserId) -> bool:
-        """See `UserStates`."""
+        """Remove a user's state from the pool. Returns whether there was one."""
         return self._pool.drop(user)
 
     def recent_users(self, n: int) -> list[UserId]:
-        """See `UserStates`; without those who are held."""
+        """At most `n` users in the pool who are not held, the latest used first."""
         return cast("list[UserId]", self._pool.recent_users(n))
 
 
 class _HeldOnGpu:
-    """A tag is (seq, stamp)."""
+    """Leased states on the GPU; the tag of each is (seq, stamp)."""
 
     def __init__(self, engine: Engine, leased: LeasedStates) -> None:
         self._engine, self._leased = engine, leased

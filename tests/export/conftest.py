@@ -26,7 +26,7 @@ from recblr.export.bundle import export_bundle
 from recblr.export.onnx.graph import build_graph
 from recblr.model import RecBLR
 from recblr.plugins import find_library
-from recblr.runtime.bundle.precisions import Precision
+from recblr.runtime.bundle.plan_section import Precision
 from recblr.vocabulary import ItemVocabulary
 
 MakeModel: TypeAlias = Callable[..., RecBLR]

@@ -24,7 +24,7 @@ from recblr.errors import ConfigError, ExportError, OutputError
 from recblr.export import bundle as bundle_writer
 from recblr.export.bundle import export_bundle
 from recblr.runtime import load, open_bundle
-from recblr.runtime.bundle.opening import file_entry, manifest_checksum
+from recblr.runtime.bundle.manifest import file_entry, manifest_checksum
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")
 

@@ -21,7 +21,7 @@ from recblr.export import cli
 from recblr.export.cli import main
 from recblr.export.tensorrt import plan_builder
 from recblr.runtime import open_bundle
-from recblr.runtime.bundle.precisions import Precision
+from recblr.runtime.bundle.plan_section import Precision
 from recblr.runtime.gpu import trt_module as tensorrt_library
 from recblr.runtime.gpu.trt_module import load_tensorrt
 

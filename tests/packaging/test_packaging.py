@@ -170,7 +170,7 @@ def test_a_wheel_install_needs_no_compiler(installed, tmp_path):
 import recblr.plugins, recblr.runtime
 library = recblr.plugins.load_library()
 print(library.path, library.version, f"{library.cuda_architectures!r}")
-engine = recblr.runtime.load("bundle", threads=1, engine="native")
+engine = recblr.runtime.load("bundle", threads=1, backend="native")
 print(engine.recommend([[103, 120, 111]], k=5)[0].items)
 """
     library, answer = run(installed, code, tmp_path, PATH=str(tmp_path / "empty")).splitlines()

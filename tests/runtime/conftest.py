@@ -21,7 +21,7 @@ import redis
 import recblr
 from recblr.files import write_json
 from recblr.runtime import Engine, Manifest, load
-from recblr.runtime.bundle.opening import INITIAL_STATE_FILE, ITEMS_FILE, MODEL_FILE, file_entry, write_manifest
+from recblr.runtime.bundle.manifest import INITIAL_STATE_FILE, ITEMS_FILE, MODEL_FILE, file_entry, write_manifest
 from recblr.vocabulary import ItemVocabulary
 
 D = 4
@@ -191,7 +191,7 @@ def rewrite_manifest() -> Callable[..., None]:
     """Change fields of a bundle's manifest, as one who knows the checksum would."""
     import json
 
-    from recblr.runtime.bundle.opening import MANIFEST_FILE, manifest_checksum
+    from recblr.runtime.bundle.manifest import MANIFEST_FILE, manifest_checksum
 
     def rewrite(folder: Path, **changes: object) -> None:
         content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ class Recorder:
     """A backend that notes what it is given, and hands it on."""
 
     def __init__(self, engine: Engine) -> None:
-        self.inner = engine._backend
+        self.inner = engine.backend
         self.runs: list[tuple[int, int, int]] = []
 
     def run(self, items: np.ndarray, offsets: np.ndarray, state_in: np.ndarray, exclude: np.ndarray) -> Any:
@@ -251,14 +251,11 @@ def test_no_more_results_are_ranked_than_are_asked_for(toy: Any, batching: Batch
         expected = engine.recommend([[10], [20, 30]], k=2)
         states = engine.step(None, [[10]], k=3)[1]
         best = Best(engine)
-        if engine.batcher is None:
-            engine._backend = best
-        else:
+        if engine.batcher is not None:
             best.inner = engine.batcher.backend
-            engine._backend = Batcher(best)
-        with engine:
-            assert equal(engine.recommend([[10], [20, 30]], k=2), expected)
-            assert len(engine.step(states, [[20]], k=1)[0][0].items) == 1
+        with Engine(engine.bundle, best if batching is None else Batcher(best)) as recorded:
+            assert equal(recorded.recommend([[10], [20, 30]], k=2), expected)
+            assert len(recorded.step(states, [[20]], k=1)[0][0].items) == 1
     assert asked == [2, 1]
 
 
@@ -361,8 +358,11 @@ def test_a_large_catalogue_is_not_ranked_by_the_graph(
     monkeypatch.setattr(loading, "LARGE_CATALOGUE", engine.n_items)
     large = load(toy.path, threads=1)
     assert "bounded memory" in large.description
-    graph = large._backend._backend._session  # type: ignore[attr-defined]
-    assert [output.name for output in graph.get_outputs()] == ["state_out"]
+    assert isinstance(large.backend, catalogue.CatalogueBackend)
+    states = large.bundle.initial_state[None]
+    none, one = np.empty((0, 2), np.int32), np.array([1], np.int32)
+    top_items, top_scores, _ = large.backend.backend.run(one, np.array([0, 1], np.int32), states, none)
+    assert top_items.shape == top_scores.shape == (1, 0)
     for options in ({"k": 5}, {"k": 9}, {"k": 4, "exclude_seen": False}, {"k": 3, "only": [10, 80, 40]}):
         assert equal(large.recommend(HISTORIES, **options), engine.recommend(HISTORIES, **options))
 
@@ -399,7 +399,7 @@ def cpus_of_workers(engine: Engine, pinned: bool) -> list[set[int]]:
     assert engine.batcher is not None
     assert engine.recommend([[10, 20]], k=1)[0].items
     for _ in range(2000):
-        cpus = [os.sched_getaffinity(worker.native_id or 0) for worker in engine.batcher._workers]
+        cpus = [os.sched_getaffinity(worker.native_id or 0) for worker in engine.batcher.threads]
         if not pinned or all(len(of_worker) == 1 for of_worker in cpus):
             break
         time.sleep(0.01)

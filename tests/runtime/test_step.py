@@ -37,7 +37,7 @@ def test_states_are_new_float32_arrays(engine: Engine) -> None:
 
 
 def test_states_given_stay_as_they_are_where_rows_are_fed_in_pieces(engine: Engine) -> None:
-    in_pieces = Engine(engine.bundle, engine._backend, Limits(tokens=2))
+    in_pieces = Engine(engine.bundle, engine.backend, Limits(tokens=2))
     _, before = engine.step(None, [[10], [20, 30]], k=3)
     kept = before.copy()
     _, states = in_pieces.step(before, [[20, 30, 10, 20, 30], [10]], k=3)

@@ -1,4 +1,4 @@
-"""What every store of histories promises, and what they share: ids, the text form of events."""
+"""The protocol of stores of histories, and what they share: ids, and events as text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from recblr.array_types import ItemId
 from recblr.errors import ConfigError, RequestError, shown
-from recblr.item_ids import ID_LIMIT, exact_id
+from recblr.item_ids import ID_LIMIT, as_list, exact_id, is_sequence
+from recblr.runtime.inputs import ItemIds
 
 UserId: TypeAlias = int | str
 EventId: TypeAlias = int | str
@@ -29,6 +30,9 @@ class Append(NamedTuple):
     user: UserId
     items: list[ItemId]
     event_id: EventId | None = None
+
+
+NewEvent: TypeAlias = tuple[UserId, ItemIds] | tuple[UserId, ItemIds, EventId | None]
 
 
 class Event(NamedTuple):
@@ -80,8 +84,26 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what the store holds open; it cannot be used afterwards."""
+        """Close what the store holds open; it cannot be used afterwards."""
         ...
+
+
+def append_of(event: NewEvent) -> Append:
+    """An event as callers give it, in the form that stores take.
+
+    Raises:
+        RequestError: no tuple or list of (user, items) or (user, items, event_id), or ids as `check_id` refuses them.
+    """
+    if not isinstance(event, tuple | list) or len(event) not in (2, 3):
+        raise RequestError(f"an event is {event!r:.60}: give (user, items) or (user, items, event_id)")
+    user, items, event_id = (*event, None)[:3]
+    if not is_sequence(items) or getattr(items, "ndim", 1) != 1:
+        raise RequestError(f"items is {shown(items)}: give a sequence of item ids")
+    return Append(
+        check_id(user, "user"),
+        [check_id(item, f"items[{j}]") for j, item in enumerate(as_list(items))],
+        None if event_id is None else check_id(event_id, "event_id"),
+    )
 
 
 def check_id(value: object, name: str) -> int | str:
@@ -124,7 +146,7 @@ def cut(items: list[ItemId], max_history: int | None) -> list[ItemId]:
 
 
 def new_stamp() -> int:
-    """A stamp of an event; safe across threads, processes and forks."""
+    """A new stamp for an event, unique across threads, processes and forks."""
     return secrets.randbits(63)
 
 

@@ -31,7 +31,7 @@ class _Log:
 
 
 class MemoryStore:
-    """A `Store`. What it holds ends with the process."""
+    """A `Store` in memory. What it holds ends with the process."""
 
     def __init__(self, max_history: int | None = None) -> None:
         """Make an empty one.
@@ -48,25 +48,25 @@ class MemoryStore:
         self._closed = False
 
     def append(self, appends: Sequence[Append]) -> list[bool]:
-        """See `Store.append`."""
+        """Store events in this process's memory."""
         with self._lock:
             self._check_open()
             return [self._append(append) for append in appends]
 
     def read(self, users: Sequence[UserId], since: Sequence[int]) -> list[list[Event]]:
-        """See `Store.read`."""
+        """Copy the users' events."""
         with self._lock:
             self._check_open()
             return [self._read(user, first) for user, first in zip(users, since, strict=True)]
 
     def forget(self, user: UserId) -> bool:
-        """See `Store.forget`."""
+        """Remove all of a user. Returns whether there was anything."""
         with self._lock:
             self._check_open()
             return self._logs.pop(user, None) is not None
 
     def close(self) -> None:
-        """See `Store.close`."""
+        """Drop all histories."""
         with self._lock:
             self._closed = True
             self._logs.clear()

@@ -1,4 +1,4 @@
-"""From the name of a store to the store."""
+"""Opens a store of histories by its name."""
 
 from __future__ import annotations
 

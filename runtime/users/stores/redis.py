@@ -66,7 +66,7 @@ return redis.call('LRANGE', KEYS[1], math.max(since, 0), -1)
 
 
 class RedisStore:
-    """A `Store`. How safe an acknowledged event is depends on the server's settings.
+    """A `Store` in a Redis or Valkey server. How safe an acknowledged event is depends on the server's settings.
 
     With `appendonly yes` and `appendfsync always` it survives a crash; with `appendfsync everysec` a crash may take the
     last second or two; `maxmemory-policy` must be `noeviction`, or the server drops histories when it is full. Each
@@ -107,7 +107,7 @@ class RedisStore:
             raise self._store_error(error, "nothing was opened") from error
 
     def append(self, appends: Sequence[Append]) -> list[bool]:
-        """See `Store.append`; an error leaves open which of them were stored."""
+        """Store events in one round trip; an error leaves open which of them were stored."""
         pipeline = self._pipeline()
         for append in appends:
             items = cut(append.items, self.max_history)
@@ -118,7 +118,7 @@ class RedisStore:
         return [bool(new) for new in self._execute(pipeline, consequence)]
 
     def read(self, users: Sequence[UserId], since: Sequence[int]) -> list[list[Event]]:
-        """See `Store.read`."""
+        """Read the users' events in one round trip."""
         pipeline = self._pipeline()
         for user, first in zip(users, since, strict=True):
             log, _ = self._keys(user)
@@ -129,19 +129,19 @@ class RedisStore:
         return [[_event(entry) for entry in log] for log in self._execute(pipeline, "nothing was read")]
 
     def forget(self, user: UserId) -> bool:
-        """See `Store.forget`; the server's append-only file keeps its trace until it is next rewritten."""
+        """Remove all of a user; the server's append-only file keeps its trace until it is next rewritten."""
         pipeline = self._pipeline()
         pipeline.delete(*self._keys(user))
         (deleted,) = self._execute(pipeline, "whether it was forgotten is not known; repeat it")
         return bool(deleted)
 
     def close(self) -> None:
-        """See `Store.close`."""
+        """Close the connections."""
         self._closed = True
         self._client.close()
 
     def _keys(self, user: UserId) -> tuple[str, str]:
-        """Of the events and of their ids; braces keep both on one node of a cluster."""
+        """The keys of a user's events and of their ids; braces keep both on one node of a cluster."""
         key = f"{self._prefix}:{{{id_text(user)}}}"
         return f"{key}:events", f"{key}:event_ids"
 

@@ -49,7 +49,7 @@ _FORGET = "DELETE FROM events WHERE user = ?"
 
 
 class SQLiteStore:
-    """A `Store`. An acknowledged event survives the end of the process, `kill -9` included.
+    """A `Store` in an SQLite file. An acknowledged event survives the end of the process, `kill -9` included.
 
     With synchronous "FULL" it survives power loss, too, as far as the disk keeps what it says it wrote. With "NORMAL"
     an append does not wait for the disk, and power loss may take the latest events, but never the file.
@@ -91,12 +91,12 @@ class SQLiteStore:
             self._create(connection)
 
     def append(self, appends: Sequence[Append]) -> list[bool]:
-        """See `Store.append`; all of them are one transaction."""
+        """Store events in one transaction."""
         with self._transaction("nothing was stored") as connection:
             return [self._append(connection, append) for append in appends]
 
     def read(self, users: Sequence[UserId], since: Sequence[int]) -> list[list[Event]]:
-        """See `Store.read`."""
+        """Read the users' events."""
         with self._connection("nothing was read") as connection:
             return [
                 [
@@ -107,7 +107,7 @@ class SQLiteStore:
             ]
 
     def forget(self, user: UserId) -> bool:
-        """See `Store.forget`; nothing stays in the files, but for what a reader at this moment still needs."""
+        """Remove all of a user; nothing stays in the files, but for what a reader at this moment still needs."""
         with self._transaction("nothing was forgotten") as connection:
             found = connection.execute(_FORGET, (id_text(user),)).rowcount > 0
         with self._connection("forgotten, but its trace is still in the write-ahead log") as connection:
@@ -116,7 +116,7 @@ class SQLiteStore:
         return found
 
     def close(self) -> None:
-        """See `Store.close`; calls under way in other threads still finish."""
+        """Close the idle connections; calls under way in other threads still finish."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []

@@ -24,14 +24,14 @@ from recblr.export.tensorrt.settings import PlanSettings
 from recblr.preparation import DataSettings, prepare
 from recblr.runtime import Limits, open_bundle
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from recblr.runtime.bundle.precisions import Precision
+from recblr.runtime.bundle.plan_section import Precision
 
 # Precision -> .path of the bundle, .printed by recblr-export.
 MakePlanBundle: TypeAlias = Callable[[Precision], Any]
 
 
 def _evaluation(bundle: Path) -> dict[str, Any]:
-    section: dict[str, Any] = json.loads((bundle / "manifest.json").read_text())["engine"]
+    section: dict[str, Any] = json.loads((bundle / "manifest.json").read_text())["plan"]
     evaluation: dict[str, Any] = section["evaluation"]
     return evaluation
 

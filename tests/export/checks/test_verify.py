@@ -21,8 +21,8 @@ from recblr.export.checks import verify
 from recblr.export.checks.comparison import Batch
 from recblr.export.checks.parity import PyTorchReference
 from recblr.runtime import open_bundle
-from recblr.runtime.bundle.opening import file_entry, manifest_checksum
-from recblr.runtime.bundle.precisions import Precision
+from recblr.runtime.bundle.manifest import file_entry, manifest_checksum
+from recblr.runtime.bundle.plan_section import Precision
 
 # Precision -> .path of the bundle, .printed by recblr-export.
 MakePlanBundle: TypeAlias = Callable[[Precision], Any]
@@ -125,7 +125,7 @@ def test_missing_packages(refusal: Callable[..., str], bundle: Path, monkeypatch
 def test_a_plan_without_a_gpu(refusal: Callable[..., str], plan_bundle: MakePlanBundle) -> None:
     path = plan_bundle("bf16").path
     error = refusal("--verify", path)
-    assert error.startswith(f"Error: {path} holds an engine, and there is no GPU here to run it on: ")
+    assert error.startswith(f"Error: {path} holds a TensorRT plan, and there is no GPU here to run it on: ")
     assert "NVIDIA driver and cuda-bindings" in error
 
 
@@ -140,7 +140,7 @@ def test_a_plan_without_a_gpu_as_a_command(
 
 
 @pytest.mark.usefixtures("no_gpu")
-@pytest.mark.parametrize("name", ["model.engine", "librecblr_plugins.so"])
+@pytest.mark.parametrize("name", ["model.plan", "librecblr_plugins.so"])
 def test_a_plan_that_was_altered(
     refusal: Callable[..., str], plan_bundle: MakePlanBundle, tmp_path: Path, name: str
 ) -> None:

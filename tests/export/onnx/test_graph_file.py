@@ -32,8 +32,8 @@ from recblr.runtime import Backend, load, open_bundle
 from recblr.runtime.backends.catalogue import Catalogue
 from recblr.runtime.backends.native import NativeBackend, native_model
 from recblr.runtime.backends.onnxruntime import NativeOpsError, OnnxRuntimeBackend, library_with_ops
-from recblr.runtime.bundle.opening import file_entry
-from recblr.runtime.bundle.precisions import PRECISIONS, Precision
+from recblr.runtime.bundle.manifest import file_entry
+from recblr.runtime.bundle.plan_section import PRECISIONS, Precision
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,7 +11,7 @@ import pytest
 
 from recblr.errors import ExportError
 from recblr.export.onnx.precision import emulated_graph, tensorrt_graph
-from recblr.runtime.bundle.precisions import PRECISIONS
+from recblr.runtime.bundle.plan_section import PRECISIONS
 
 
 @pytest.mark.filterwarnings("error")

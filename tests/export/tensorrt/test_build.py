@@ -13,7 +13,7 @@ from recblr.errors import ConfigError, ExportError, OutputError
 from recblr.export.onnx.precision import tensorrt_graph
 from recblr.export.tensorrt.plan_builder import PlanBuilder
 from recblr.export.tensorrt.settings import PlanSettings
-from recblr.runtime.bundle.precisions import PRECISIONS, Precision, tensorrt_type
+from recblr.runtime.bundle.plan_section import PRECISIONS, Precision, tensorrt_type
 from recblr.runtime.gpu.trt_module import load_tensorrt
 
 Build: TypeAlias = Callable[..., Any]

@@ -22,10 +22,9 @@ from recblr.export.tensorrt.plan_builder import PlanBuilder
 from recblr.export.tensorrt.settings import PlanSettings
 from recblr.runtime import Bundle, is_bundle, load, open_bundle
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from recblr.runtime.bundle.opening import file_entry, manifest_checksum
-from recblr.runtime.bundle.plan_section import EngineSection
-from recblr.runtime.bundle.precisions import PRECISIONS, Precision, tensorrt_type
-from recblr.runtime.gpu.device import Gpu
+from recblr.runtime.bundle.manifest import file_entry, manifest_checksum
+from recblr.runtime.bundle.plan_section import PRECISIONS, PlanSection, Precision, tensorrt_type
+from recblr.runtime.gpu.cuda import Gpu
 
 # Precision -> .path of the bundle, .printed by recblr-export.
 MakePlanBundle: TypeAlias = Callable[[Precision], Any]
@@ -41,7 +40,7 @@ def _manifest(bundle: Path) -> dict[str, Any]:
 
 def _rewrite_section(bundle: Path, engine: object, **changes: object) -> None:
     """Another plan's section in the manifest, under a right checksum."""
-    manifest = {**_manifest(bundle), "engine": engine, **changes}
+    manifest = {**_manifest(bundle), "plan": engine, **changes}
     manifest["checksum"] = manifest_checksum(manifest)
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
@@ -56,8 +55,8 @@ def copied_bundle(plan_bundle: MakePlanBundle, tmp_path: Path) -> Path:
 def test_what_the_manifest_says(plan_bundle: MakePlanBundle, plugin_library: Path, precision: Precision) -> None:
     bundle = plan_bundle(precision).path
     manifest = _manifest(bundle)
-    engine = manifest["engine"]
-    assert engine["file"] == "model.engine"
+    engine = manifest["plan"]
+    assert engine["file"] == "model.plan"
     assert (engine["target"], engine["precision"]) == ("tensorrt-rtx", precision)
     assert version("tensorrt-rtx-cu13-bindings").startswith(engine["version"])
     assert engine["profile"] == {
@@ -81,11 +80,11 @@ def test_what_the_manifest_says(plan_bundle: MakePlanBundle, plugin_library: Pat
     assert set(manifest["files"]) == {path.name for path in bundle.iterdir()} - {"manifest.json"}
     assert manifest["files"] == {name: file_entry(bundle / name) for name in manifest["files"]}
     assert (bundle / "librecblr_plugins.so").read_bytes() == plugin_library.read_bytes()
-    assert open_bundle(bundle).engine.to_dict() == engine
+    assert open_bundle(bundle).plan.to_dict() == engine
 
 
 def test_plans_of_lower_precision_are_smaller(plan_bundle: MakePlanBundle) -> None:
-    weights = {precision: _manifest(plan_bundle(precision).path)["engine"]["weight_bytes"] for precision in PRECISIONS}
+    weights = {precision: _manifest(plan_bundle(precision).path)["plan"]["weight_bytes"] for precision in PRECISIONS}
     assert weights["fp16"] < weights["fp32"]
     assert weights["bf16"] < weights["fp32"]
 
@@ -95,7 +94,7 @@ def test_the_same_onnx_as_without_a_plan(plan_bundle: MakePlanBundle, trained_pa
     export_bundle(load_checkpoint(trained_path), tmp_path / "plain", max_k=12)
     bundle = plan_bundle("fp16").path
     assert (bundle / "model.onnx").read_bytes() == (tmp_path / "plain" / "model.onnx").read_bytes()
-    assert open_bundle(tmp_path / "plain").engine is None
+    assert open_bundle(tmp_path / "plain").plan is None
     history = open_bundle(bundle).vocabulary.ids[:3]
     answers = [load(path, threads=1).recommend([history], k=5)[0].items for path in (bundle, tmp_path / "plain")]
     assert len(answers[0]) == 5
@@ -114,7 +113,7 @@ def test_limits_and_an_embedded_plugin(
         trained_path, "-o", tmp_path / "bundle", "--target", "tensorrt-rtx", *LIMITS, "--max-k", 12, "--embed-plugin"
     )
     assert result.exit_code == 0, result.output
-    section = open_bundle(tmp_path / "bundle").engine
+    section = open_bundle(tmp_path / "bundle").plan
     assert section is not None
     assert section.to_dict()["profile"] == {
         "rows": {"minimum": 1, "optimum": 2, "maximum": 8},
@@ -125,10 +124,10 @@ def test_limits_and_an_embedded_plugin(
     assert "1 to 8 rows (best at 2), 0 to 500 new items (best at 500) and 0 to 70 exclusions" in result.stdout
 
     plain = open_bundle(plan_bundle("fp32").path)
-    assert section.memory_bytes < plain.engine.memory_bytes
+    assert section.memory_bytes < plain.plan.memory_bytes
     assert section.plugin_embedded
     with_plugin, without = (
-        bundle.manifest.files["model.engine"]["bytes"] for bundle in (open_bundle(tmp_path / "bundle"), plain)
+        bundle.manifest.files["model.plan"]["bytes"] for bundle in (open_bundle(tmp_path / "bundle"), plain)
     )
     assert with_plugin - without > 0.9 * plugin_library.stat().st_size
 
@@ -140,7 +139,7 @@ def test_compute_capabilities(run_export: Callable[..., Result], trained_path: P
         trained_path, "-o", tmp_path / "bundle", "--target", "tensorrt-rtx", *two, *LIMITS, "--max-k", 12
     )
     assert result.exit_code == 0, result.output
-    section = open_bundle(tmp_path / "bundle").engine
+    section = open_bundle(tmp_path / "bundle").plan
     assert section is not None
     assert section.compute_capabilities == ["8.9", "8.6"]
     assert "(compute capabilities: 8.9, 8.6)" in result.stdout
@@ -148,18 +147,18 @@ def test_compute_capabilities(run_export: Callable[..., Result], trained_path: P
 
 def test_bundles_from_before_there_were_plans(plan_bundle: MakePlanBundle, copied_bundle: Path) -> None:
     manifest = _manifest(copied_bundle)
-    del manifest["engine"]
+    del manifest["plan"]
     manifest["checksum"] = manifest_checksum(manifest)
     (copied_bundle / "manifest.json").write_text(json.dumps(manifest))
     bundle = open_bundle(copied_bundle)
-    assert bundle.engine is None
+    assert bundle.plan is None
     assert bundle.manifest.max_k == 12
 
 
 def test_fields_of_a_later_version_are_no_error(copied_bundle: Path) -> None:
-    engine = _manifest(copied_bundle)["engine"]
+    engine = _manifest(copied_bundle)["plan"]
     _rewrite_section(copied_bundle, {**engine, "weather": "fine"})
-    assert open_bundle(copied_bundle).engine.to_dict() == engine
+    assert open_bundle(copied_bundle).plan.to_dict() == engine
 
 
 _MALFORMED: dict[str, list[object]] = {
@@ -185,7 +184,7 @@ _MALFORMED: dict[str, list[object]] = {
 
 @pytest.mark.parametrize("field", _MALFORMED)
 def test_a_section_that_is_malformed(copied_bundle: Path, field: str) -> None:
-    engine = _manifest(copied_bundle)["engine"]
+    engine = _manifest(copied_bundle)["plan"]
     assert set(engine) == set(_MALFORMED)
     values = [*_MALFORMED[field], *([] if field in ("gpu", "memory_bytes", "weight_bytes") else ["missing"])]
     for value in values:
@@ -193,7 +192,7 @@ def test_a_section_that_is_malformed(copied_bundle: Path, field: str) -> None:
         if value == "missing":
             del changed[field]
         _rewrite_section(copied_bundle, changed)
-        message = rf"manifest\.json: engine\.{field} is missing or malformed \(.*\): copy the bundle again"
+        message = rf"manifest\.json: plan\.{field} is missing or malformed \(.*\): copy the bundle again"
         with pytest.raises(BundleError, match=message) as caught:
             open_bundle(copied_bundle)
         assert "\n" not in str(caught.value)
@@ -216,29 +215,29 @@ def test_a_profile_that_is_malformed(plan_bundle: MakePlanBundle, tmp_path: Path
     """The manifest alone: it is read before the files."""
     manifest = plan_bundle("fp32").path / "manifest.json"
     shutil.copy(manifest, tmp_path)
-    engine = _manifest(tmp_path)["engine"]
+    engine = _manifest(tmp_path)["plan"]
     _rewrite_section(tmp_path, {**engine, "profile": {**engine["profile"], kind: sizes}})
-    with pytest.raises(BundleError, match=r"engine\.profile is missing or malformed"):
+    with pytest.raises(BundleError, match=r"plan\.profile is missing or malformed"):
         open_bundle(tmp_path)
 
 
-@pytest.mark.parametrize("section", ["model.engine", [], 1, True])
+@pytest.mark.parametrize("section", ["model.plan", [], 1, True])
 def test_a_section_that_is_none(copied_bundle: Path, section: object) -> None:
     _rewrite_section(copied_bundle, section)
-    with pytest.raises(BundleError, match=r"engine is missing or malformed"):
+    with pytest.raises(BundleError, match=r"plan is missing or malformed"):
         open_bundle(copied_bundle)
 
 
-@pytest.mark.parametrize("name", ["model.engine", "librecblr_plugins.so"])
+@pytest.mark.parametrize("name", ["model.plan", "librecblr_plugins.so"])
 def test_files_of_the_plan_are_listed(copied_bundle: Path, name: str) -> None:
     manifest = _manifest(copied_bundle)
     files = {other: entry for other, entry in manifest["files"].items() if other != name}
-    _rewrite_section(copied_bundle, manifest["engine"], files=files)
+    _rewrite_section(copied_bundle, manifest["plan"], files=files)
     with pytest.raises(BundleError, match=rf"manifest\.json does not list {name}"):
         open_bundle(copied_bundle)
 
 
-@pytest.mark.parametrize("name", ["model.engine", "librecblr_plugins.so"])
+@pytest.mark.parametrize("name", ["model.plan", "librecblr_plugins.so"])
 @pytest.mark.parametrize("damage", ["missing", "altered", "longer"])
 def test_files_of_the_plan_that_are_damaged(copied_bundle: Path, name: str, damage: str) -> None:
     """Found by all who open the bundle, those who need the ONNX file alone, too."""
@@ -257,8 +256,8 @@ def test_files_of_the_plan_that_are_damaged(copied_bundle: Path, name: str, dama
 
 
 def test_a_section_without_a_field() -> None:
-    with pytest.raises(ConfigError, match=r"engine\.file is missing"):
-        EngineSection.from_dict({})
+    with pytest.raises(ConfigError, match=r"plan\.file is missing"):
+        PlanSection.from_dict({})
 
 
 class _Plan(OnnxRuntimeBackend):
@@ -286,8 +285,8 @@ def run_plan(monkeypatch: pytest.MonkeyPatch) -> type[_Plan]:
         pass
 
     def open_plan(bundle: Bundle) -> Plan:
-        assert bundle.engine is not None
-        assert bundle.engine.status == "built, not run"
+        assert bundle.plan is not None
+        assert bundle.plan.status == "built, not run"
         return Plan(bundle.model_path)
 
     monkeypatch.setattr("recblr.export.tensorrt.writer.open_plan", open_plan)
@@ -311,9 +310,9 @@ def test_a_verified_plan(builder: PlanBuilder, checkpoint: Checkpoint, tmp_path:
         np.arange(2), Sequences(np.array([1, 2, 3], np.int32), np.array([0, 2, 3])), np.array([4, 5], np.int32)
     )
     manifest = export_bundle(checkpoint, tmp_path / "bundle", 20, builder, targets)
-    section = open_bundle(tmp_path / "bundle").engine
+    section = open_bundle(tmp_path / "bundle").plan
     assert section is not None
-    assert section.to_dict() == manifest["engine"]
+    assert section.to_dict() == manifest["plan"]
     assert (section.status, section.gpu) == ("verified", "Made-up 4000")
     assert section.proof["inspector"] == {"layers": 7, "types": ["Float", "Half"]}
     assert section.verification["reference"] == "PyTorch"

@@ -18,7 +18,7 @@ from recblr.export.tensorrt.settings import PlanSettings
 from recblr.export.triton.graph import triton_graph
 from recblr.export.triton.plan import triton_plan_builder, triton_profile
 from recblr.export.triton.repository import write_repository
-from recblr.runtime.bundle.precisions import PRECISIONS, Precision
+from recblr.runtime.bundle.plan_section import PRECISIONS, Precision
 from recblr.runtime.gpu.trt_module import load_tensorrt
 
 _DTYPES = {"TYPE_INT32": "INT32", "TYPE_FP32": "FLOAT"}  # Triton's names and TensorRT's

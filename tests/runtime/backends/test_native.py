@@ -17,7 +17,8 @@ from recblr.errors import ConfigError
 from recblr.runtime import load, loading
 from recblr.runtime.backends.native import NativeBackend, native_model
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from recblr.runtime.bundle.opening import open_bundle, write_manifest
+from recblr.runtime.bundle.manifest import write_manifest
+from recblr.runtime.bundle.opening import open_bundle
 
 pytest.importorskip("torch", reason="the model is exported here")
 pytest.importorskip("onnx", reason="the model is exported here")
@@ -136,8 +137,8 @@ def test_threads_do_not_change_results(bundle, batch):
 def test_it_is_the_engine_on_a_cpu_unless_another_is_asked_for(bundle):
     own = "recblr's own kernels on the CPU, 1 thread"
     assert load(bundle, threads=1).description == own
-    assert load(bundle, threads=1, engine="native").description == own
-    assert load(bundle, threads=1, engine="onnxruntime").description.startswith("ONNX Runtime")
+    assert load(bundle, threads=1, backend="native").description == own
+    assert load(bundle, threads=1, backend="onnxruntime").description.startswith("ONNX Runtime")
     assert load(bundle, threads=1, native_ops=False).description.endswith("the ops as ONNX functions")
 
 
@@ -146,17 +147,17 @@ def test_wide_models_are_for_onnx_runtime(bundle, monkeypatch, caplog):
     with caplog.at_level(logging.INFO):
         assert load(bundle, threads=1).description.startswith("ONNX Runtime")
     assert "ONNX Runtime computes: the model is 64 wide" in caplog.text
-    assert load(bundle, threads=1, engine="native").description.startswith("recblr's own kernels")
+    assert load(bundle, threads=1, backend="native").description.startswith("recblr's own kernels")
 
 
 def test_what_it_cannot_do_is_refused_when_it_is_asked_for(bundle):
-    with pytest.raises(ConfigError, match="engine is 'native', but it has no device"):
-        load(bundle, device="cuda", engine="native")
+    with pytest.raises(ConfigError, match="backend is 'native', but it has no device"):
+        load(bundle, device="cuda", backend="native")
     with pytest.raises(ConfigError, match="threads is 0"):
         load(bundle, threads=0)
 
 
-def test_a_bundle_that_does_not_tell_its_weights_is_computed_by_the_graph(bundle, tmp_path, caplog):
+def test_a_bundle_that_does_not_say_where_its_weights_are_is_computed_by_the_graph(bundle, tmp_path, caplog):
     copy = tmp_path / "bundle"
     shutil.copytree(bundle, copy)
     manifest = open_bundle(copy).manifest
@@ -164,8 +165,8 @@ def test_a_bundle_that_does_not_tell_its_weights_is_computed_by_the_graph(bundle
     with caplog.at_level(logging.INFO):
         engine = load(copy, threads=1)
     assert engine.description.startswith("ONNX Runtime")
-    assert "ONNX Runtime computes: the bundle does not tell where its weights are" in caplog.text
-    with pytest.raises(ConfigError, match="does not tell where its weights are: export it again"):
-        load(copy, engine="native")
+    assert "ONNX Runtime computes: the bundle does not say where its weights are" in caplog.text
+    with pytest.raises(ConfigError, match="does not say where its weights are: export it again"):
+        load(copy, backend="native")
     (ranking,) = engine.recommend([[1, 2, 3]])
     assert len(ranking.items) == 10

@@ -336,7 +336,7 @@ def test_a_thread_that_finds_nothing_waiting_computes_itself(
         assert batcher.metrics().failed == 1
         with pytest.raises(RequestError, match="offsets do not describe"):
             pool.submit(batcher.run, *rows([1])[:1], np.array([0, 2], np.int32), *rows([1])[2:]).result(WAIT)
-    worker = batcher._workers[0]
+    worker = batcher.threads[0]
     assert threads == [own, worker, worker, worker, own]
     assert sums(batcher.run(*rows([4]))) == [[4, 1, 0]]
     assert threads[-1] is worker  # of the main thread, where Ctrl-C comes
@@ -384,7 +384,7 @@ def test_closing_leaves_a_callers_run_that_does_not_end(backend: FakeBackend, ma
 
 def test_a_forgotten_batcher_ends_its_workers(backend: FakeBackend) -> None:
     batcher = Batcher(backend)
-    (worker,) = batcher._workers
+    (worker,) = batcher.threads
     forgotten = weakref.ref(batcher)
     del batcher
     gc.collect()
@@ -516,7 +516,7 @@ def test_a_forked_process_is_told(make: Callable[..., Batcher]) -> None:
 def test_an_engine_batches_without_knowing(engine: Engine) -> None:
     histories = [[10], [20, 30], [], [40] * 30, [50, 999]]
     expected = engine.recommend(histories, k=5)
-    with Batcher(engine._backend, LIMITS) as batcher, concurrent.futures.ThreadPoolExecutor(5) as pool:
+    with Batcher(engine.backend, LIMITS) as batcher, concurrent.futures.ThreadPoolExecutor(5) as pool:
         batched = Engine(engine.bundle, batcher)
         results = list(pool.map(lambda history: batched.recommend([history], k=5)[0], histories))
     for ranking, other in zip(expected, results, strict=True):
@@ -527,7 +527,7 @@ def test_not_a_number_stays_in_its_row(engine: Engine) -> None:
     size = engine.state_size
     items, offsets, exclude = np.array([1, 2, 3], np.int32), np.arange(4, dtype=np.int32), np.empty((0, 2), np.int32)
     states = np.zeros((3, size), np.float32)
-    with Batcher(engine._backend) as batcher:
+    with Batcher(engine.backend) as batcher:
         clean = batcher.run(items, offsets, states, exclude)
         states = states.copy()
         states[1] = np.nan

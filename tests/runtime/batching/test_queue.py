@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from recblr.errors import BackendError, ClosedError, DeadlineError, OverloadedError
 from recblr.runtime import Batcher, Limits
 from recblr.runtime.batching import queue as batch_queue
+from recblr.runtime.batching.callers import Callers
+from recblr.runtime.batching.job import Answer, BatchResults, Job, Part, Result
 from recblr.runtime.batching.queue import BatchQueue
-from recblr.runtime.batching.request import Part, Request, Result
-from recblr.runtime.batching.results import Answer, BatchResults
 
 WAIT = 20.0
 LIMITS = Limits(rows=4, tokens=8, exclusions=6)
@@ -30,12 +30,12 @@ class Clock:
         return self.now
 
 
-def request(lists: list[list[int]], exclusions: int = 0) -> Request:
+def job(lists: list[list[int]], exclusions: int = 0) -> Job:
     offsets = np.zeros(len(lists) + 1, np.int32)
     np.cumsum([len(row) for row in lists], out=offsets[1:])
     items = np.array([item for row in lists for item in row], np.int32)
     exclude = np.array([[n % len(lists), n + 1] for n in range(exclusions)], np.int32).reshape(-1, 2)
-    return Request(items, offsets, np.zeros((len(lists), 2), np.float32), exclude, Future())
+    return Job(items, offsets, np.zeros((len(lists), 2), np.float32), exclude, Future())
 
 
 def make_queue(clock: Callable[[], float], answers: list[Answer], **options: Any) -> BatchQueue:
@@ -80,7 +80,7 @@ def test_every_request_ends_once_and_right_in_any_interleaving(
 ) -> None:
     clock, answers = Clock(), list[Answer]()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_queue, "_FEWEST_SHARED_TOKENS", 3)
+        patch.setattr(batch_queue, "FEWEST_SHARED_TOKENS", 3)
         queue = make_queue(clock, answers, workers=workers, callers=callers)
         check_interleaving(steps, clock, answers, queue, workers, callers)
 
@@ -88,9 +88,9 @@ def test_every_request_ends_once_and_right_in_any_interleaving(
 def check_interleaving(
     steps: list[tuple[Any, ...]], clock: Clock, answers: list[Answer], queue: BatchQueue, workers: int, callers: int
 ) -> None:
-    expected: dict[Request, list[float]] = {}
+    expected: dict[Job, list[float]] = {}
     running: list[list[Part]] = []
-    failed: set[Request] = set()
+    failed: set[Job] = set()
     entered: list[tuple[int, int]] = []
     refused = withdrawn = answered_alone = failed_alone = 0
 
@@ -98,11 +98,11 @@ def check_interleaving(
         """Whether a worker would find work at once, once what expired is gone."""
         return any(r.deadline is None or r.deadline > clock.now for r in waiting())
 
-    def waiting() -> list[Request]:
+    def waiting() -> list[Job]:
         return [r for r in expected if not r.done and r.rows_left and r not in held()]
 
-    def held() -> set[Request]:
-        return {part.request for parts in running for part in parts if not part.final}
+    def held() -> set[Job]:
+        return {part.job for parts in running for part in parts if not part.final}
 
     def free() -> bool:
         """Whether a worker may start a batch."""
@@ -117,12 +117,12 @@ def check_interleaving(
 
     def end(parts: list[Part], error: Exception | None = None) -> None:
         if error is not None:
-            failed.update(part.request for part in parts)
+            failed.update(part.job for part in parts)
         queue.finish(BatchResults(compute(parts) if error is None else [(part, error) for part in parts]))
 
     for step in steps:
         if step[0] == "put":
-            new = request(step[1], step[2])
+            new = job(step[1], step[2])
             try:
                 queue.put(new, step[3])
                 expected[new] = [float(sum(row)) for row in step[1]]
@@ -156,12 +156,12 @@ def check_interleaving(
         running.append(parts)
         end(running.pop())
 
-    assert len({answer.request for answer in answers}) == len(answers)
+    assert len({answer.job for answer in answers}) == len(answers)
     assert all(asked.done for asked in expected)
     for answer in answers:
         if answer.result is not None:
-            assert answer.result[1][:, 0].tolist() == expected[answer.request]
-        elif answer.request in failed:
+            assert answer.result[1][:, 0].tolist() == expected[answer.job]
+        elif answer.job in failed:
             assert isinstance(answer.error, BackendError | DeadlineError)
         else:
             assert isinstance(answer.error, DeadlineError)
@@ -185,20 +185,20 @@ def test_a_partly_full_batch_waits_out_its_delay() -> None:
         worker.join(0.05)
         return [0 if parts is None else sum(part.n_rows for part in parts) for parts in taken] if taken else []
 
-    queue.put(request([[1], [2]]), None)
+    queue.put(job([[1], [2]]), None)
     assert take() == []
     clock.now += 0.19
-    queue.put(request([[3]]), None)
+    queue.put(job([[3]]), None)
     assert taken == []
     clock.now += 0.02  # the first has waited long enough, the second goes with it
-    queue.put(request([[4] * 5]), None)  # of the other lane
+    queue.put(job([[4] * 5]), None)  # of the other lane
     deadline = threading.Event()
     for _ in range(400):
         if taken:
             break
         deadline.wait(WAIT / 400)
     assert [[part.n_rows for part in parts or ()] for parts in taken] == [[2, 1]]
-    queue.put(request([[5] * 6]), None)  # with the other, more tokens than a batch: no more delay
+    queue.put(job([[5] * 6]), None)  # with the other, more tokens than a batch: no more delay
     parts = queue.take()
     assert parts is not None
     assert [part.lengths for part in parts] == [[5]]
@@ -217,7 +217,7 @@ def test_a_batch_of_the_preferred_size_does_not_wait(preferred: Limits) -> None:
         enough.set()
 
     threading.Thread(target=take, daemon=True).start()
-    queue.put(request([[1, 2]]), None)
+    queue.put(job([[1, 2]]), None)
     if preferred.rows == 2:
         rest = [[3, 4]]
     elif preferred.tokens == 5:
@@ -226,7 +226,7 @@ def test_a_batch_of_the_preferred_size_does_not_wait(preferred: Limits) -> None:
         rest = [[3, 4], [5, 6], [7, 8]]
     for row in rest:
         assert not enough.wait(0.02)
-        queue.put(request([row]), None)
+        queue.put(job([row]), None)
     assert enough.wait(WAIT)
     assert taken == [[1] * (len(rest) + 1)]
 
@@ -234,20 +234,20 @@ def test_a_batch_of_the_preferred_size_does_not_wait(preferred: Limits) -> None:
 def test_a_jump_of_the_clock_expires_what_it_must_and_starts_the_rest() -> None:
     clock, answers = Clock(), list[Answer]()
     queue = make_queue(clock, answers, max_delay=3600.0)
-    late, patient = request([[1]]), request([[2]])
+    late, patient = job([[1]]), job([[2]])
     queue.put(late, 60.0)
     queue.put(patient, None)
     clock.now += 1e9
     parts = queue.take()
     assert parts is not None
-    assert [part.request for part in parts] == [patient]
-    assert [(answer.request, type(answer.error)) for answer in answers] == [(late, DeadlineError)]
+    assert [part.job for part in parts] == [patient]
+    assert [(answer.job, type(answer.error)) for answer in answers] == [(late, DeadlineError)]
 
 
 def test_closing_between_the_pieces_of_a_row_runs_the_rest() -> None:
     clock, answers = Clock(), list[Answer]()
     queue = make_queue(clock, answers)
-    queue.put(request([list(range(1, 21)), [3]]), None)
+    queue.put(job([list(range(1, 21)), [3]]), None)
     piece = queue.take()
     assert piece is not None
     assert not piece[0].final
@@ -267,7 +267,7 @@ def test_closing_between_the_pieces_of_a_row_runs_the_rest() -> None:
 def test_time_that_runs_out_while_a_piece_runs_holds_up_nobody() -> None:
     clock, answers = Clock(), list[Answer]()
     queue = make_queue(clock, answers, workers=2)
-    long, other = request([list(range(1, 31))]), request([[7] * 5])
+    long, other = job([list(range(1, 31))]), job([[7] * 5])
     queue.put(long, 1.0)
     piece = queue.take()
     clock.now += 2
@@ -275,10 +275,10 @@ def test_time_that_runs_out_while_a_piece_runs_holds_up_nobody() -> None:
     parts = queue.take()  # by another worker
     assert parts is not None
     assert piece is not None
-    assert [part.request for part in parts] == [other]
+    assert [part.job for part in parts] == [other]
     queue.finish(BatchResults(compute(piece)))
     queue.finish(BatchResults(compute(parts)))
-    assert [(answer.request, type(answer.error)) for answer in answers] == [(long, DeadlineError), (other, type(None))]
+    assert [(answer.job, type(answer.error)) for answer in answers] == [(long, DeadlineError), (other, type(None))]
     assert (queue.metrics().queued_rows, queue.metrics().queued_tokens) == (0, 0)
 
 
@@ -303,22 +303,22 @@ def test_a_worker_that_dies_leaves_no_caller_waiting(workers: int) -> None:
         return 0.0
 
     batcher = Batcher(Sums(), LIMITS, max_delay=0.5, workers=workers, clock=clock)
-    asked = request([[1]])
-    first = batcher.submit(asked._items, np.array([0, 1], np.int32), asked._states, asked._exclude)
+    rows = np.ones(1, np.int32), np.array([0, 1], np.int32), np.zeros((1, 2), np.float32), np.empty((0, 2), np.int32)
+    first = batcher.submit(*rows)
     broken.set()
-    second = batcher.submit(asked._items, np.array([0, 1], np.int32), asked._states, asked._exclude)
+    second = batcher.submit(*rows)
     for future in (first, second):
         with pytest.raises(ClosedError, match="worker ended"):
             future.result(WAIT)
     with pytest.raises(ClosedError):
-        batcher.submit(asked._items, np.array([0, 1], np.int32), asked._states, asked._exclude)
+        batcher.submit(*rows)
     batcher.close(timeout=WAIT)
 
 
 def test_callers_beside_the_workers_start_whatever_waits() -> None:
     queue = make_queue(Clock(), [], callers=2)
     for _ in range(2):  # the second batch would wait for the first
-        queue.put(request([[1] * 8]), None)
+        queue.put(job([[1] * 8]), None)
     assert queue.take() is not None
     assert queue.enter(1, 1)
     assert queue.enter(1, 1)
@@ -343,7 +343,7 @@ def test_callers_that_run_their_own_batch_take_a_workers_place() -> None:
     assert queue.enter(1, 1)
     assert queue.enter(1, 1)
     assert not queue.enter(1, 1)  # two batches run
-    step = request([[2]])
+    step = job([[2]])
     queue.put(step, None)
     taken: list[list[Part] | None] = []
     worker = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
@@ -352,7 +352,7 @@ def test_callers_that_run_their_own_batch_take_a_workers_place() -> None:
     assert taken == []
     queue.leave(1, 1, "answered")
     worker.join(WAIT)
-    assert [[part.request for part in parts or ()] for parts in taken] == [[step]]
+    assert [[part.job for part in parts or ()] for parts in taken] == [[step]]
     queue.finish(BatchResults(compute(taken[0] or ())))
     queue.close()
     with pytest.raises(ClosedError):
@@ -389,14 +389,14 @@ def lengths_of_next_batch(queue: BatchQueue) -> list[int]:
 def test_workers_share_the_long_rows_that_wait() -> None:
     queue = large_queue(Clock(), workers=2)
     for length in [90, 90, 90, 90, 90, 400, 30, 30]:
-        queue.put(request([[1] * length]), None)
+        queue.put(job([[1] * length]), None)
     taken = []
     while queue.metrics().queued_rows:
         taken.append(lengths_of_next_batch(queue))
     # 455 of 910; of the 460 that are left, all of a longer row; then no less than 128.
     assert taken == [[90] * 5, [400], [30, 30]]
     for _ in range(70):
-        queue.put(request([[1, 1]]), None)
+        queue.put(job([[1, 1]]), None)
     assert len(lengths_of_next_batch(queue)) == 64  # short rows are not shared
 
 
@@ -405,7 +405,7 @@ def test_where_small_batches_are_hardly_dearer_few_long_rows_go_one_after_the_ot
 
     def taken_of(n_rows: int) -> list[list[int]]:
         for _ in range(n_rows):
-            queue.put(request([[1] * 90]), None)
+            queue.put(job([[1] * 90]), None)
         taken = []
         while queue.metrics().queued_rows:
             taken.append(lengths_of_next_batch(queue))
@@ -425,12 +425,12 @@ def test_long_rows_leave_time_for_short_ones_while_these_come(alone: bool) -> No
             assert queue.enter(1, 1)
             queue.leave(1, 1, "answered")
         else:
-            queue.put(request([[1]]), None)
+            queue.put(job([[1]]), None)
             assert lengths_of_next_batch(queue) == [1]
 
     def next_batch() -> list[int]:
         for _ in range(12):
-            queue.put(request([[1] * 90]), None)
+            queue.put(job([[1] * 90]), None)
         taken = lengths_of_next_batch(queue)
         while queue.metrics().queued_rows:
             lengths_of_next_batch(queue)
@@ -439,7 +439,7 @@ def test_long_rows_leave_time_for_short_ones_while_these_come(alone: bool) -> No
     assert next_batch() == [90] * 11
     short_comes()
     assert next_batch() == [90] * 5  # half the limit
-    queue.put(request([[1] * 900]), None)
+    queue.put(job([[1] * 900]), None)
     assert lengths_of_next_batch(queue) == [900]  # a row is not cut for that
     clock.now += 0.9
     assert next_batch() == [90] * 5
@@ -447,12 +447,14 @@ def test_long_rows_leave_time_for_short_ones_while_these_come(alone: bool) -> No
     assert next_batch() == [90] * 11
 
 
-def test_runs_of_callers_are_counted_though_nobody_asks() -> None:
+def test_runs_of_callers_are_counted_though_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted, count = list[int](), Callers.count
+    monkeypatch.setattr(Callers, "count", lambda callers, counts: (counted.append(1), count(callers, counts)))
     queue = make_queue(Clock(), [], callers=1)
     for n in range(600):
         assert queue.enter(2, 3)
         queue.leave(2, 3, "failed" if n % 3 == 0 else "answered")
-    assert len(queue._callers._runs) < 300
+    assert len(counted) == 2
     metrics = queue.metrics()
     assert (metrics.accepted, metrics.answered, metrics.failed, metrics.backend_errors) == (600, 400, 200, 200)
     assert (metrics.batch_rows.total, metrics.batch_tokens, metrics.open_requests) == (800.0, 1200, 0)

@@ -417,7 +417,7 @@ def test_the_backend_asked_for_computes(toy: Any, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.stderr.startswith("ONNX Runtime")
     refused = refusal(invoke("--engine", toy.path, *options, *QUICK, "--backend", "native"))
-    assert "engine is 'native', but" in refused
+    assert "backend is 'native', but" in refused
 
 
 def test_lengths_from_a_data_file(text_toy: Any, tmp_path: Path) -> None:

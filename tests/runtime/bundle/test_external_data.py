@@ -12,8 +12,8 @@ import pytest
 
 from recblr.errors import BundleError
 from recblr.runtime import load, open_bundle
-from recblr.runtime.bundle.onnx_weights import map_item_embedding, map_weights
-from recblr.runtime.bundle.opening import file_entry
+from recblr.runtime.bundle.manifest import file_entry
+from recblr.runtime.bundle.onnx_file import map_item_embedding, map_weights
 
 onnx = pytest.importorskip("onnx")
 

@@ -15,7 +15,7 @@ import pytest
 
 from recblr.errors import BundleError
 from recblr.runtime import is_bundle, load, open_bundle
-from recblr.runtime.bundle.opening import file_entry, manifest_checksum, write_manifest
+from recblr.runtime.bundle.manifest import file_entry, manifest_checksum, write_manifest
 
 
 def _replace(folder: Path, rewrite_manifest: Callable[..., None], name: str, write: Callable[[Path], None]) -> None:

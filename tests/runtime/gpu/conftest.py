@@ -1,9 +1,9 @@
 # ruff: noqa: N802, N815 (the names are those of CUDA)
-"""A fake of CUDA's runtime API, and of an engine, for machines without a GPU.
+"""A fake of CUDA's runtime API, and of a TensorRT plan, for machines without a GPU.
 
 Host memory stands for the GPU's. What is given to a stream waits until something synchronizes with it, so that work
 which should have been ordered, and is not, reads the wrong contents. All memory starts as NaN, lies between guard
-bytes, and every address that is used must lie in it. The engine's runs are computed by ONNX Runtime from the bundle's
+bytes, and every address that is used must lie in it. The plan's runs are computed by ONNX Runtime from the bundle's
 own graph. This proves what the host does; nothing of a GPU or of TensorRT.
 """
 
@@ -27,7 +27,7 @@ import pytest
 
 from recblr.plugins import PluginLibrary, abi
 from recblr.runtime import Bundle, open_bundle
-from recblr.runtime.bundle.plan_section import EngineSection, Extent, Profile
+from recblr.runtime.bundle.plan_section import Extent, PlanSection, Profile
 from recblr.runtime.gpu.backend import TensorRTBackend
 from recblr.runtime.gpu.cuda import ALIGNMENT
 
@@ -181,10 +181,10 @@ class FakeCuda(ModuleType):
         return (_Error.cudaSuccess,)
 
     def cudaMemcpyAsync(self, target: int, source: int, nbytes: int, kind: _CopyKind, stream: int) -> tuple[_Error]:
-        self.give(stream, lambda: self._copy(target, source, nbytes, kind))
+        self.give(stream, lambda: self.copy(target, source, nbytes, kind))
         return (_Error.cudaSuccess,)
 
-    def _copy(self, target: int, source: int, nbytes: int, kind: _CopyKind) -> None:
+    def copy(self, target: int, source: int, nbytes: int, kind: _CopyKind) -> None:
         if kind != _CopyKind.cudaMemcpyDeviceToHost:
             self.region(target, nbytes)
         if kind != _CopyKind.cudaMemcpyHostToDevice:
@@ -355,23 +355,23 @@ class FakeContext:
             self._fake.array(addresses[name], values.shape, values.dtype)[:] = values
 
 
-class FakeEngine:
-    """Stands in for `recblr.runtime.gpu.trt_engine.TensorRTEngine`."""
+class FakePlan:
+    """Stands in for `recblr.runtime.gpu.trt_plan.TensorRTPlan`."""
 
     memory_bytes = 0
 
     def __init__(self, fake: FakeCuda, bundle: Bundle) -> None:
-        assert bundle.engine is not None
+        assert bundle.plan is not None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(bundle.model_path), options)
-        self._fake, self._profile = fake, bundle.engine.profile
+        self._fake, self._profile = fake, bundle.plan.profile
 
     def create_context(self) -> FakeContext:
         return FakeContext(self._fake, self._session, self._profile)
 
-    def why(self) -> str:
+    def failure_reason(self) -> str:
         return "the fake gave no reason"
 
     def inspect(self) -> dict[str, Any]:
@@ -432,31 +432,31 @@ def upload(fake_cuda: FakeCuda) -> Callable[..., FakeArray]:
 
 
 @pytest.fixture
-def fake_engine(fake_cuda: FakeCuda) -> Callable[[Bundle], FakeEngine]:
-    """Makes the fake engine of a bundle."""
-    return lambda bundle: FakeEngine(fake_cuda, bundle)
+def fake_plan(fake_cuda: FakeCuda) -> Callable[[Bundle], FakePlan]:
+    """Makes the fake plan of a bundle."""
+    return lambda bundle: FakePlan(fake_cuda, bundle)
 
 
 @pytest.fixture
-def add_engine() -> Callable[..., Bundle]:
-    """A bundle as if an engine of (rows, tokens, exclusions) was in it."""
-    return _with_engine
+def add_plan() -> Callable[..., Bundle]:
+    """A bundle as if a plan of (rows, tokens, exclusions) was in it."""
+    return _with_plan
 
 
 @pytest.fixture
 def open_fake(fake_cuda: FakeCuda, toy: Any) -> Callable[..., TensorRTBackend]:
-    """Opens the toy's bundle, or another, as if an engine with these limits was in it, with the backend's options."""
+    """Opens the toy's bundle, or another, as if a plan with these limits was in it, with the backend's options."""
 
     def open_fake(path: Path = toy.path, limits: tuple[int, int, int] = (8, 64, 48), **options: Any) -> TensorRTBackend:
-        bundle = _with_engine(open_bundle(path), *limits)
-        return TensorRTBackend(bundle, engine=FakeEngine(fake_cuda, bundle), **options)
+        bundle = _with_plan(open_bundle(path), *limits)
+        return TensorRTBackend(bundle, plan=FakePlan(fake_cuda, bundle), **options)
 
     return open_fake
 
 
-def _with_engine(bundle: Bundle, rows: int, tokens: int, exclusions: int) -> Bundle:
-    section = EngineSection(
-        file="model.engine",
+def _with_plan(bundle: Bundle, rows: int, tokens: int, exclusions: int) -> Bundle:
+    section = PlanSection(
+        file="model.plan",
         target="tensorrt-rtx",
         version="0.0",
         precision="fp32",
@@ -474,7 +474,7 @@ def _with_engine(bundle: Bundle, rows: int, tokens: int, exclusions: int) -> Bun
         verification={},
         evaluation={},
     )
-    return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, engine=section.to_dict()))
+    return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, plan=section.to_dict()))
 
 
 class _DeferredMoves:

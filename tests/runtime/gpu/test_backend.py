@@ -14,9 +14,10 @@ from recblr.errors import MissingExtraError, RequestError
 from recblr.plugins import PluginLibraryError, load_library
 from recblr.runtime import Bundle, Engine, load, open_bundle
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from recblr.runtime.bundle.plan_section import Target
 from recblr.runtime.gpu.backend import TensorRTBackend
-from recblr.runtime.gpu.device import current_gpu
-from recblr.runtime.gpu.trt_module import Target, load_tensorrt
+from recblr.runtime.gpu.cuda import current_gpu
+from recblr.runtime.gpu.trt_module import load_tensorrt
 
 GPU = current_gpu()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(GPU is None, reason="no CUDA device, or no cuda-bindings")]
@@ -171,7 +172,7 @@ def test_the_engine_splits_what_is_larger(bundle: Bundle, backend: TensorRTBacke
     engine = Engine(bundle, backend, backend.limits)
     random = np.random.default_rng(0)
     histories = [random.integers(0, V, size).tolist() for size in (3000, 1024, 1025, *random.integers(0, 60, 40))]
-    wanted = load(bundle.path, engine="onnxruntime").recommend(histories, k=MAX_K)
+    wanted = load(bundle.path, backend="onnxruntime").recommend(histories, k=MAX_K)
     for ours, theirs in zip(engine.recommend(histories, k=MAX_K), wanted, strict=True):
         scale = np.abs(theirs.scores).max(initial=1)
         np.testing.assert_allclose(ours.scores, theirs.scores, rtol=0, atol=TOLERANCE * scale)
@@ -183,7 +184,7 @@ def test_load_takes_the_engine(bundle: Bundle) -> None:
 
 
 def test_more_than_the_profile_is_refused(backend: TensorRTBackend, request_of: Any) -> None:
-    with pytest.raises(RequestError, match="17 rows, the engine takes 16"):
+    with pytest.raises(RequestError, match="17 rows, the plan takes 16"):
         backend.run(*request_of(0, 17, 17))
 
 

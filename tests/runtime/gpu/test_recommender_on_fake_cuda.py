@@ -27,7 +27,7 @@ def gpu_engine(
     """An engine on the fake, of 8 rows, 64 items and 48 exclusions at most."""
     monkeypatch.setattr(pool_module, "load_library", lambda: moves)
     backend = open_fake(graphs=False)
-    return Engine(backend._bundle, backend, backend.limits)
+    return Engine(backend.bundle, backend, backend.limits)
 
 
 def same(ranking: Any, items: list[Any], scores: list[float]) -> bool:
@@ -54,7 +54,7 @@ def test_answers_equal_the_histories(gpu_engine: Engine, toy: Any, slots: int) -
             assert ranking.popular == (not known)
             if known:
                 assert same(ranking, *toy.ranking(known, 5, exclude=known if seen else ()))
-    assert recommender.n_cached_users <= slots
+    assert len(recommender.recent_users(100)) <= slots
 
 
 def test_allow_lists_long_histories_and_deep_rankings(gpu_engine: Engine, toy: Any) -> None:
@@ -69,7 +69,7 @@ def test_allow_lists_long_histories_and_deep_rankings(gpu_engine: Engine, toy: A
     assert same(rankings[1], *toy.ranking([10], 8, exclude=left_out))
     assert rankings[2].popular
     assert rankings[2].items == [60]
-    assert recommender.n_cached_users == 2  # nothing is known of the third
+    assert len(recommender.recent_users(100)) == 2  # nothing is known of the third
     recommender.add_events("long", [20])
     assert same(recommender.recommend("long", 8, exclude_seen=False), *toy.ranking([*history, 20], 8))
 
@@ -117,7 +117,7 @@ def test_a_failure_loses_states_and_no_answers(gpu_engine: Engine, toy: Any, fak
     with pytest.raises(BackendError):
         recommender.recommend("u", 5)
     fake_cuda.failing = False
-    assert recommender.n_cached_users == 1
+    assert len(recommender.recent_users(100)) == 1
     assert same(recommender.recommend("u", 8, exclude_seen=False), *toy.ranking([10, 30], 8))
 
 
@@ -129,7 +129,7 @@ def test_an_error_after_a_part_ran_feeds_nothing_twice(
     recommender.add_events_many([(user, [10]) for user in users])
     recommender.recommend_many(users, 5)
     recommender.add_events_many([(user, [20]) for user in users])
-    backend = gpu_engine._backend
+    backend = gpu_engine.backend
     run_leased, runs = backend.run_leased, []
 
     def second_fails(*arguments: Any, **options: Any) -> Any:
@@ -158,7 +158,7 @@ def test_a_store_that_fails_loses_no_state(gpu_engine: Engine, toy: Any, monkeyp
         patch.setattr(store, "read", gone)
         with pytest.raises(StoreError, match="the store is gone"):
             recommender.recommend("u", 5)
-    assert recommender.n_cached_users == 1
+    assert len(recommender.recent_users(100)) == 1
     assert same(recommender.recommend("u", 8, exclude_seen=False), *toy.ranking([10], 8))
 
 
@@ -167,14 +167,14 @@ def test_swap_with_rebuilt_states(gpu_engine: Engine, toy: Any) -> None:
     recommender.add_events_many([(user, [10, 20]) for user in "abc"])
     recommender.recommend_many(["a", "b", "c"], 5)
     recommender.swap(gpu_engine, rebuild=2)
-    assert recommender.n_cached_users == 2
-    assert recommender._serving.recent_users(5) == ["c", "b"]
+    assert len(recommender.recent_users(100)) == 2
+    assert recommender.recent_users(5) == ["c", "b"]
     assert same(recommender.recommend("a", 8, exclude_seen=False), *toy.ranking([10, 20], 8))
 
 
 def test_behind_a_batcher(gpu_engine: Engine, toy: Any) -> None:
-    with Batcher(gpu_engine._backend) as batcher:
-        engine = Engine(gpu_engine.bundle, batcher, gpu_engine._limits)
+    with Batcher(gpu_engine.backend) as batcher:
+        engine = Engine(gpu_engine.bundle, batcher, gpu_engine.limits)
         recommender = Recommender(engine, cache_bytes=4 * STATE_BYTES, cache_device="gpu")
         recommender.add_events("u", [10, 20])
         assert same(recommender.recommend("u", 8, exclude_seen=False), *toy.ranking([10, 20], 8))
@@ -189,7 +189,7 @@ def test_two_that_share_a_store(gpu_engine: Engine, toy: Any) -> None:
         recommender.recommend("u", 5)
     other.forget("u")
     assert one.recommend("u", 5).popular
-    assert one.n_cached_users == 0
+    assert len(one.recent_users(100)) == 0
     other.add_events("u", [40])
     assert same(one.recommend("u", 8, exclude_seen=False), *toy.ranking([40], 8))
 

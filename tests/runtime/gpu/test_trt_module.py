@@ -11,8 +11,6 @@ from types import ModuleType
 import pytest
 
 from recblr.errors import ConfigError, MissingExtraError
-from recblr.runtime.gpu import trt_module as tensorrt_library
-from recblr.runtime.gpu.trt_module import load_tensorrt, tensorrt_in_use, title
 
 needs_tensorrt_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx_bindings") is None,
@@ -26,11 +24,16 @@ PIP = (
 )
 
 
-@pytest.fixture(autouse=True)
-def nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a process that has asked for no TensorRT yet; and the real libraries are left alone."""
-    monkeypatch.setattr(tensorrt_library, "_loaded", {})
-    monkeypatch.setattr(tensorrt_library, "_give_rtx_its_library_name", lambda: None)
+@pytest.fixture
+def trt_module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module as in a process that has asked for no TensorRT yet; and the real libraries are left alone."""
+    monkeypatch.setattr(sys, "platform", "win32")  # the libraries of a wheel are loaded early on Linux alone
+    spec = importlib.util.find_spec("recblr.runtime.gpu.trt_module")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _module(name: str, **content: object) -> ModuleType:
@@ -39,18 +42,18 @@ def _module(name: str, **content: object) -> ModuleType:
     return module
 
 
-def test_tensorrt_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorrt_is_missing(trt_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)  # importing it raises ModuleNotFoundError
     with pytest.raises(MissingExtraError) as caught:
-        load_tensorrt("tensorrt")
+        trt_module.load_tensorrt("tensorrt")
     assert str(caught.value) == f"TensorRT is not installed: {PIP[0]}"
 
 
-def test_tensorrt_rtx_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorrt_rtx_is_missing(trt_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tensorrt_rtx", "tensorrt_rtx_bindings"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError) as caught:
-        load_tensorrt("tensorrt-rtx")
+        trt_module.load_tensorrt("tensorrt-rtx")
     assert str(caught.value) == f"TensorRT-RTX is not installed: {PIP[1]}"
 
 
@@ -63,74 +66,76 @@ def test_tensorrt_rtx_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["a stub", "no libraries", "libraries that do not load"],
 )
-def test_its_libraries_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, reason: str) -> None:
+def test_its_libraries_are_missing(
+    trt_module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, reason: str
+) -> None:
     """What its packages do where NVIDIA's host was not reachable at the installation."""
     (tmp_path / "tensorrt").mkdir()
     (tmp_path / "tensorrt" / "__init__.py").write_text(source.replace("\\\\", "\\"))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     with pytest.raises(MissingExtraError) as caught:
-        load_tensorrt("tensorrt")
+        trt_module.load_tensorrt("tensorrt")
     assert str(caught.value).startswith(f"TensorRT cannot be imported ({reason}")
     assert str(caught.value).endswith(f"): {PIP[0]}")
     assert "\n" not in str(caught.value)
 
 
-def test_an_empty_shell_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_shell_of_it(trt_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as type stubs alone."""
     monkeypatch.setitem(sys.modules, "tensorrt", _module("tensorrt"))
     with pytest.raises(MissingExtraError) as caught:
-        load_tensorrt("tensorrt")
+        trt_module.load_tensorrt("tensorrt")
     assert str(caught.value) == f"TensorRT is installed without its libraries: {PIP[0]}"
 
 
 @pytest.mark.parametrize("version", ["8.6.1", "9.3.0.post12.dev1", "12.0.0", "unknown", ""])
-def test_another_major_version(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+def test_another_major_version(trt_module: ModuleType, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", _module("tensorrt", Builder=object, __version__=version))
     with pytest.raises(MissingExtraError) as caught:
-        load_tensorrt("tensorrt")
+        trt_module.load_tensorrt("tensorrt")
     assert str(caught.value) == f"TensorRT {version} is installed, recblr knows 10.x and 11.x: {PIP[0]}"
     with pytest.raises(ConfigError, match="no TensorRT is loaded"):
-        tensorrt_in_use()
+        trt_module.tensorrt_in_use()
 
 
-def test_another_major_version_of_tensorrt_rtx(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_major_version_of_tensorrt_rtx(trt_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     module = _module("tensorrt_rtx", Builder=object, __version__="2.0.0.1")
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
     with pytest.raises(MissingExtraError) as caught:
-        load_tensorrt("tensorrt-rtx")
+        trt_module.load_tensorrt("tensorrt-rtx")
     assert str(caught.value) == f"TensorRT-RTX 2.0.0.1 is installed, recblr knows 1.x: {PIP[1]}"
 
 
 @pytest.mark.parametrize("version", ["10.0.1", "10.16.1.11", "11.1.0"])
-def test_a_process_uses_one(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+def test_a_process_uses_one(trt_module: ModuleType, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     module = _module("tensorrt", Builder=object, __version__=version)
     monkeypatch.setitem(sys.modules, "tensorrt", module)
-    assert load_tensorrt("tensorrt") is module
+    assert trt_module.load_tensorrt("tensorrt") is module
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    assert load_tensorrt("tensorrt") is module  # asked for again, it is not imported again
-    assert tensorrt_in_use() is module
+    assert trt_module.load_tensorrt("tensorrt") is module  # asked for again, it is not imported again
+    assert trt_module.tensorrt_in_use() is module
     with pytest.raises(ConfigError) as caught:
-        load_tensorrt("tensorrt-rtx")
+        trt_module.load_tensorrt("tensorrt-rtx")
     assert str(caught.value) == (
         "this process uses TensorRT already, and one can't hold TensorRT-RTX besides: start another"
     )
 
 
-def test_the_bindings_alone_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bindings_alone_are_enough(trt_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     module = _module("tensorrt_rtx_bindings", Builder=object, __version__="1.2.0")
     monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", module)
-    assert load_tensorrt("tensorrt-rtx") is module
+    assert trt_module.load_tensorrt("tensorrt-rtx") is module
 
 
-def test_none_is_loaded() -> None:
+def test_none_is_loaded(trt_module: ModuleType) -> None:
     with pytest.raises(ConfigError, match=r"no TensorRT is loaded: call .*\.load_tensorrt first"):
-        tensorrt_in_use()
+        trt_module.tensorrt_in_use()
 
 
-def test_titles() -> None:
-    assert (title("tensorrt"), title("tensorrt-rtx")) == ("TensorRT", "TensorRT-RTX")
+def test_titles(trt_module: ModuleType) -> None:
+    assert (trt_module.title("tensorrt"), trt_module.title("tensorrt-rtx")) == ("TensorRT", "TensorRT-RTX")
 
 
 @needs_tensorrt_rtx

@@ -1,6 +1,6 @@
 """What is built on the TensorRT that was loaded: its messages, its registry of plugins, checks of plain numbers.
 
-Opening and running an engine needs a GPU, and is not done here: these are the checks that come before it.
+Opening and running a plan needs a GPU, and is not done here: these are the checks that come before it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 from recblr.errors import BundleError, RequestError
 from recblr.plugins import find_library
-from recblr.runtime.bundle.plan_section import NOT_RUN, EngineSection, Extent, Profile
+from recblr.runtime.bundle.plan_section import NOT_RUN, Extent, PlanSection, Profile
 from recblr.runtime.gpu.trt_module import load_tensorrt
 
 # Looked for, not imported: imported before recblr, TensorRT-RTX lacks the name of its library.
@@ -153,10 +153,10 @@ register(sys.argv[1])
 
 
 class TestBeforeAnEngineRuns:
-    """The checks of plain data. That TensorRT itself refuses other engines takes a GPU to see."""
+    """The checks of plain data. That TensorRT itself refuses other plans takes a GPU to see."""
 
-    SECTION = EngineSection(
-        file="model.engine",
+    SECTION = PlanSection(
+        file="model.plan",
         target="tensorrt-rtx",
         version="1.7.1.116",
         precision="fp32",
@@ -179,14 +179,14 @@ class TestBeforeAnEngineRuns:
     def _loaded(self, trt: Any) -> None:
         pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed")
 
-    def test_an_engine_of_another_version(self) -> None:
-        from recblr.runtime.gpu.trt_engine import check_version
+    def test_a_plan_of_another_version(self) -> None:
+        from recblr.runtime.gpu.trt_plan import check_version
 
         check_version(self.SECTION, "1.7.1.116")
         with pytest.raises(BundleError) as caught:
             check_version(self.SECTION, "1.8.0.2")
         assert str(caught.value) == (
-            "the engine was built by TensorRT-RTX 1.7.1.116, and 1.8.0.2 is installed: install that version, or "
+            "the plan was built by TensorRT-RTX 1.7.1.116, and 1.8.0.2 is installed: install that version, or "
             "export the bundle again"
         )
 
@@ -199,5 +199,5 @@ class TestBeforeAnEngineRuns:
         with pytest.raises(RequestError) as caught:
             check_sizes(limits.tokens, 1501, "tokens", "--max-tokens")
         assert str(caught.value) == (
-            "the request has 1,501 tokens, the engine takes 500: send fewer at once, or export with --max-tokens 1501"
+            "the request has 1,501 tokens, the plan takes 500: send fewer at once, or export with --max-tokens 1501"
         )

@@ -230,7 +230,7 @@ def test_requests_of_many_connections_share_runs(engine: Engine, toy: Any) -> No
         def run(self, items: np.ndarray, offsets: np.ndarray, states: np.ndarray, exclude: np.ndarray) -> Any:
             runs.append(len(offsets) - 1)
             assert gate.wait(20)
-            return engine._backend.run(items, offsets, states, exclude)
+            return engine.backend.run(items, offsets, states, exclude)
 
     def wait_until(condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 20

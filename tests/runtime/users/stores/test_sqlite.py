@@ -79,11 +79,13 @@ def test_a_full_disk_says_so_and_leaves_what_was_stored_readable(tmp_path: Path)
     store.close()
 
 
-def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connections, connect = list[sqlite3.Connection](), sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **b: connections.append(connect(*a, **b)) or connections[-1])
     store = SQLiteStore(tmp_path)
-    with store._connection("") as connection:  # as if the disk were full, in one connection
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    (connection,) = connections  # as if the disk were full, in this one
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(StoreError, match="database or disk is full; nothing was stored; free some space"):
         store.append([Append("u", ["y" * 1000]) for _ in range(50)])
     assert store.read(["u"], [0]) == [[]]

@@ -305,7 +305,7 @@ class TestEngine:
 
     @needs_native_ops
     def test_the_native_operators_by_default(self, bundle: Path) -> None:
-        engine = load(bundle, threads=2, engine="onnxruntime")
+        engine = load(bundle, threads=2, backend="onnxruntime")
         assert engine.description == f"ONNX Runtime {onnxruntime.__version__} on the CPU, 2 threads, native ops"
         assert engine.description in repr(engine)
 
@@ -346,7 +346,7 @@ class TestEngine:
 
         monkeypatch.setattr(onnxruntime_backend, "load_library", missing)
         with caplog.at_level(logging.INFO, "recblr"):
-            engine = load(bundle, threads=1, engine="onnxruntime")
+            engine = load(bundle, threads=1, backend="onnxruntime")
         assert "ONNX functions" in engine.description
         assert [record.getMessage() for record in caplog.records] == [
             "ONNX Runtime runs the file's functions: the library is not installed"
@@ -358,7 +358,7 @@ class TestEngine:
     @needs_native_ops
     def test_a_library_without_the_operators(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(plugins.PluginLibrary, "has_onnxruntime_ops", False)
-        assert "ONNX functions" in load(bundle, threads=1, engine="onnxruntime").description
+        assert "ONNX functions" in load(bundle, threads=1, backend="onnxruntime").description
         with pytest.raises(ConfigError, match="built without ONNX Runtime's headers: give .* ONNXRUNTIME_ROOT"):
             load(bundle, threads=1, native_ops=True)
 
@@ -369,7 +369,7 @@ class TestEngine:
         broken.write_text("no library")
         monkeypatch.setattr(onnxruntime_backend, "library_with_ops", lambda device: broken)
         with caplog.at_level(logging.WARNING, "recblr"):
-            engine = load(bundle, threads=1, engine="onnxruntime")
+            engine = load(bundle, threads=1, backend="onnxruntime")
         assert "ONNX functions" in engine.description
         (record,) = caplog.records
         assert "broken.so" in record.getMessage()

@@ -1,4 +1,4 @@
-"""A request in arrays of other libraries on the GPU: checked, and brought to where TensorRT reads it."""
+"""The arrays of a run that lie on the GPU in the hands of other libraries: checked, and placed where TensorRT reads."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from recblr.errors import RequestError
 from recblr.runtime.gpu.arrays import ArrayView, DeviceArrayLike, view_array
 from recblr.runtime.gpu.cuda import ALIGNMENT
 from recblr.runtime.gpu.graphs import Sizes
-from recblr.runtime.gpu.runner import OUTPUTS, ExecutionLane, TensorShapes, tensor_dtype
+from recblr.runtime.gpu.runner import OUTPUTS, ContextRunner, TensorShapes, tensor_dtype
 
 Outputs: TypeAlias = tuple[DeviceArrayLike, DeviceArrayLike, DeviceArrayLike | None]
 
 
 @dataclass(frozen=True)
-class DeviceRequest:
-    """Views of a request's arrays.
+class RunArrays:
+    """Views of the arrays of one run.
 
     Attributes:
-        shapes: of the engine's tensors.
-        stream: where the arrays are used.
+        shapes: of the plan's tensors.
+        stream: the handle of the stream that uses the arrays.
         device: the number of the GPU that they must be on.
-        inputs: by name.
-        outputs: those that the caller gave, by name.
+        inputs: the views of the inputs, by name.
+        outputs: the views of those outputs that the caller gave, by name.
     """
 
     shapes: TensorShapes
@@ -33,27 +33,33 @@ class DeviceRequest:
     inputs: dict[str, ArrayView] = field(default_factory=dict)
     outputs: dict[str, ArrayView] = field(default_factory=dict)
 
-    def read(
+    def add_inputs(
         self,
         items: DeviceArrayLike,
         offsets: DeviceArrayLike,
         state_in: DeviceArrayLike | None,
         exclude: DeviceArrayLike | None,
     ) -> None:
-        """See the inputs; None for states that lie in a pool, and for no exclusions.
+        """View the inputs.
+
+        Args:
+            items: int32 [N]
+            offsets: int32 [B + 1]
+            state_in: float32 [B, S]; None for states that lie in a pool.
+            exclude: int32 [M, 2]; None for no exclusions.
 
         Raises:
             RequestError: one is no such array.
         """
-        self._see("items", items, (None,))
-        self._see("offsets", offsets, (None,))
+        self._add_input("items", items, (None,))
+        self._add_input("offsets", offsets, (None,))
         if exclude is not None:
-            self._see("exclude", exclude, (None, 2))
+            self._add_input("exclude", exclude, (None, 2))
         if state_in is not None:
-            self._see("state_in", state_in, self.tensor_shapes["state_in"])
+            self._add_input("state_in", state_in, self.tensor_shapes["state_in"])
 
-    def write(self, out: Outputs | None) -> None:
-        """See the arrays for results; None for those that are to be allocated. After `read`.
+    def add_outputs(self, out: Outputs | None) -> None:
+        """View the arrays for results, None for those that are to be allocated; call it after `add_inputs`.
 
         Raises:
             RequestError: one is no such array.
@@ -71,37 +77,37 @@ class DeviceRequest:
 
     @property
     def sizes(self) -> Sizes:
-        """B, N and M; B is below 1 where there is no offset or one only."""
+        """The sizes of the run; B is below 1 where there is no offset or one only."""
         exclude = self.inputs.get("exclude")
         rows = self.inputs["offsets"].shape[0] - 1
         return Sizes(rows, self.inputs["items"].shape[0], exclude.shape[0] if exclude else 0)
 
     @property
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """By name."""
+        """The shape of each tensor at the run's sizes, by name."""
         return self.shapes.of(self.sizes)
 
     @property
     def streams(self) -> set[int]:
-        """Whose work must be done before the arrays are used."""
+        """The streams whose work must be done before the arrays are used."""
         views = (*self.inputs.values(), *self.outputs.values())
         return {view.stream for view in views if view.stream is not None}
 
-    def bring(self, lane: ExecutionLane) -> dict[str, int]:
-        """Where TensorRT is to read each input: where it lies, or, not aligned, in the lane's buffer, copied there.
+    def place_inputs(self, runner: ContextRunner) -> dict[str, int]:
+        """Copy the inputs that are not aligned, as TensorRT needs them, to the runner's buffers.
 
         Returns:
-            The addresses of those that it reads where they lie.
+            The addresses of the others, which TensorRT reads where they lie.
         """
         addresses = {}
         for name, view in self.inputs.items():
             if view.address and view.address % ALIGNMENT == 0:
                 addresses[name] = view.address
             elif view.address:
-                lane.copy_in(name, view.address, math.prod(view.shape) * tensor_dtype(name).itemsize)
+                runner.copy_in(name, view.address, math.prod(view.shape) * tensor_dtype(name).itemsize)
         return addresses
 
-    def _see(self, name: str, array: DeviceArrayLike, shape: tuple[int | None, ...]) -> None:
+    def _add_input(self, name: str, array: DeviceArrayLike, shape: tuple[int | None, ...]) -> None:
         self.inputs[name] = self._view(name, array, shape, writable=False)
 
     def _view(self, name: str, array: DeviceArrayLike, shape: tuple[int | None, ...], *, writable: bool) -> ArrayView:

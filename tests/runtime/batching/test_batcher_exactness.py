@@ -57,7 +57,7 @@ def test_a_batch_changes_no_bit(bundle: Path, threads: int, limits: Limits) -> N
     generator = np.random.default_rng(0)
     lengths = [0, 1, 1, 1, 2, 7, 15, 16, 17, 39, 40, 41, 130, 511, 512, 513, 700, *generator.integers(1, 60, 20)]
     histories = [generator.integers(1, N_ITEMS + 1, length).tolist() for length in lengths]
-    with Batcher(bare._backend, limits, max_delay=0.002) as batcher, ThreadPoolExecutor(24) as pool:
+    with Batcher(bare.backend, limits, max_delay=0.002) as batcher, ThreadPoolExecutor(24) as pool:
         engine = Engine(bare.bundle, batcher)
         alone = [engine.step(None, [history], k=20) for history in histories]
         before = batcher.metrics().batch_rows

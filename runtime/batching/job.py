@@ -1,11 +1,11 @@
-"""One caller's request on its way through the batcher: checked, cut into parts, and put together again."""
+"""A job: the rows of one call to the batcher, checked, cut into parts for its batches, and put together again."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -19,7 +19,7 @@ from recblr.array_types import (
     TopScoresArray,
 )
 from recblr.errors import RequestError
-from recblr.runtime.backends.base import Limits
+from recblr.runtime.limits import Limits
 
 Result: TypeAlias = tuple[TopItemsArray, TopScoresArray, StatesArray]
 AnyFuture: TypeAlias = Future[Result] | asyncio.Future[Result]
@@ -33,11 +33,11 @@ _NO_EXCLUSIONS: ExcludeArray = np.empty((0, 2), _INT32)
 
 @dataclass(slots=True, eq=False)
 class Part:
-    """Consecutive rows of one request, or a piece of a longer row, for one run.
+    """Consecutive rows of one job, or a piece of a longer row, for one run.
 
     Attributes:
-        request: whose rows they are.
-        first: the first of the rows in the request; the last is `first + n_rows - 1`.
+        job: whose rows they are.
+        first: the first of the rows in the job; the last is `first + n_rows - 1`.
         items: int32 [N] of these rows.
         lengths: items per row.
         states: float32 [B, S].
@@ -45,7 +45,7 @@ class Part:
         final: the rows end here; otherwise it is one row, whose next piece needs the new state.
     """
 
-    request: Request
+    job: Job
     first: int
     items: ItemsArray
     lengths: Sequence[int]
@@ -59,8 +59,8 @@ class Part:
 
     @property
     def k(self) -> int | None:
-        """Results per row that are asked for; see `Request.k`."""
-        return self.request.k if self.final else 0
+        """The most results per row; None for as many as the backend gives, 0 for the states alone."""
+        return self.job.k if self.final else 0
 
     def halves(self) -> tuple[Part, Part]:
         """The same rows, at least two, in two parts."""
@@ -71,7 +71,7 @@ class Part:
         rest[:, 0] -= middle
         return (
             Part(
-                self.request,
+                self.job,
                 self.first,
                 self.items[:token],
                 self.lengths[:middle],
@@ -80,7 +80,7 @@ class Part:
                 self.final,
             ),
             Part(
-                self.request,
+                self.job,
                 self.first + middle,
                 self.items[token:],
                 self.lengths[middle:],
@@ -91,8 +91,8 @@ class Part:
         )
 
 
-class Request:
-    """A group of rows that one caller sent and that is answered as a whole.
+class Job:
+    """The rows of one call, which are answered as a whole.
 
     Parts are taken in the order of the rows. How a row is cut into pieces depends on the limits alone, never on what
     else waits. Nothing here locks: the queue's lock covers `take`, `resume` and `add`.
@@ -142,7 +142,7 @@ class Request:
         k: int | None = None,
         places: list[int] | None = None,
     ) -> None:
-        """Check the arrays' form, so that a malformed request cannot reach the rows of another.
+        """Check the arrays' form, so that a malformed job cannot reach the rows of another.
 
         Args:
             items: int32 [N].
@@ -151,7 +151,7 @@ class Request:
             exclude: int32 [M, 2].
             future: where the answer goes.
             loop: the event loop of `future`, where it is asyncio's.
-            k: see above.
+            k: the most results per row; see the attribute.
             places: what `checked_offsets` gave, where the arrays were checked before.
 
         Raises:
@@ -250,11 +250,11 @@ class Request:
         return Part(self, first, self._items[start:stop], lengths, states, exclude, final=True)
 
     def resume(self, states: StatesArray) -> None:
-        """Go on after a piece: float32 [1, S], the row's new state."""
+        """Go on after a piece of a row: `states`, float32 [1, S], is the row's new state."""
         self._state = states.copy()
 
     def add(self, part: Part, result: Result) -> Result | None:
-        """Take in a final part's result; the request's own once it is whole."""
+        """Add the result of a final part. Returns the whole job's result once all parts are there, else None."""
         self._unanswered -= part.n_rows
         if part.n_rows == self.n_rows:
             return result
@@ -270,11 +270,39 @@ class Request:
         return None if self._unanswered else self._result
 
     def release(self) -> None:
-        """Let go of what a request that is done holds. It may stay in the queue for a while; and its future, which
-        knows it, would wait with it for Python's collector of cycles, whose runs stop all threads."""
+        """Let go of what a job that is done holds.
+
+        It may stay in the queue for a while; and its future, which knows it, would wait with it for Python's collector
+        of cycles, whose runs stop all threads.
+        """
         self.future = None
         self._items, self._states, self._exclude = _NO_ITEMS, _NO_STATES, _NO_EXCLUSIONS
         self._state = self._result = None
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """The result or the error of a job that is done, to be set on its future."""
+
+    job: Job
+    future: AnyFuture
+    result: Result | None
+    error: Exception | None
+
+
+@dataclass(slots=True, eq=False)
+class BatchResults:
+    """The results of a batch.
+
+    Attributes:
+        of_parts: the result or the error of each part.
+        runs: rows and items of the backend's runs that succeeded.
+        raised: how many of its runs raised.
+    """
+
+    of_parts: list[tuple[Part, Result | Exception]] = field(default_factory=list)
+    runs: list[tuple[int, int]] = field(default_factory=list)
+    raised: int = 0
 
 
 def checked_offsets(
@@ -283,7 +311,7 @@ def checked_offsets(
     """The offsets as Python's numbers, once all arrays have the form that `recblr.runtime.Backend.run` asks for.
 
     Raises:
-        RequestError: see `Request`.
+        RequestError: other dtypes or shapes, offsets that do not describe `items`, or exclusions of other rows.
     """
     for array, name, dtype, ndim in (
         (items, "items", _INT32, 1),

@@ -1,0 +1,22 @@
+"""The most that one run of a model is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that one run is given. Larger requests are split into several runs; their results do not change.
+
+    Attributes:
+        rows: B.
+        tokens: N; a longer row is fed in pieces, through its state.
+        exclusions: M, of several rows together; the exclusions of one row are never split.
+    """
+
+    # Enough to keep every core busy, while memory stays bounded: the widest activation of the paper's model,
+    # [N, 2H] with H = 128, is 64 MiB.
+    rows: int = 256
+    tokens: int = 65_536
+    exclusions: int = 65_536
