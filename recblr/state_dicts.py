@@ -33,7 +33,7 @@ class Weights:
 
     @property
     def layers(self) -> int:
-        """L."""
+        """L, the number of layers."""
         return _count_layers(self.tensors)
 
 

@@ -71,7 +71,7 @@ class ItemVocabulary:
 
     @property
     def n_items(self) -> int:
-        """V."""
+        """V, the number of items."""
         return len(self.ids)
 
     def index(self, item_id: object) -> int:

@@ -126,7 +126,7 @@ class Engine:
     def recommend(
         self,
         histories: RowsOfIds,
-        k: int = 10,
+        k: int | None = None,
         exclude_seen: bool = True,
         exclude: Exclude = None,
         only: Only = None,
@@ -136,7 +136,8 @@ class Engine:
         Args:
             histories: [B] per user the item ids in chronological order, as list, tuple, NumPy array or what else
                 `ItemVocabulary.encode` takes. It says, too, what the ids of another type than `id_type` mean.
-            k: results per user; a user gets fewer where `exclude` and `only` leave fewer.
+            k: results per user; None is 10, or all items of a smaller catalogue. A user gets fewer where `exclude` and
+                `only` leave fewer.
             exclude_seen: leave out the items of the history.
             exclude: [B] further item ids to leave out, or None.
             only: item ids to choose from, the best among them exactly: one list for all users, or [B] lists with None
@@ -157,7 +158,7 @@ class Engine:
     async def arecommend(
         self,
         histories: RowsOfIds,
-        k: int = 10,
+        k: int | None = None,
         exclude_seen: bool = True,
         exclude: Exclude = None,
         only: Only = None,
@@ -174,7 +175,7 @@ class Engine:
         self,
         states: States,
         new_items: RowsOfIds,
-        k: int = 10,
+        k: int | None = None,
         exclude: Exclude = None,
         only: Only = None,
     ) -> tuple[list[Ranking], StatesArray]:
@@ -218,7 +219,7 @@ class Engine:
         self,
         states: LeasedStates,
         new_items: RowsOfIds,
-        k: int = 10,
+        k: int | None = None,
         exclude: Exclude = None,
         only: Only = None,
     ) -> list[Ranking]:
@@ -273,14 +274,14 @@ class Engine:
             raise ConfigError(f"states stay on the GPU only in a TensorRT engine, and this is {self.description}")
         return backend
 
-    def _read_new_items(self, new_items: RowsOfIds, k: int, exclude: Exclude, only: Only) -> Request:
+    def _read_new_items(self, new_items: RowsOfIds, k: int | None, exclude: Exclude, only: Only) -> Request:
         k = check_k(k, self.n_items)
         items, unknown = encode_rows(self.bundle.vocabulary, new_items, "new_items")
         exclusions = encode_exclusions(self.bundle.vocabulary, exclude, len(items))
         return Request(items, unknown, exclusions, encode_allowed(self.bundle.vocabulary, only, len(items)), k)
 
     def _read_histories(
-        self, histories: RowsOfIds, k: int, exclude_seen: bool, exclude: Exclude, only: Only
+        self, histories: RowsOfIds, k: int | None, exclude_seen: bool, exclude: Exclude, only: Only
     ) -> Request:
         vocabulary = self.bundle.vocabulary
         k = check_k(k, self.n_items)

@@ -13,6 +13,7 @@ from recblr.array_types import ItemId, ItemsArray, StateArray, StatesArray
 from recblr.errors import RequestError, shown
 from recblr.item_ids import is_sequence
 from recblr.runtime.allow_list import AllowList
+from recblr.runtime.limits import DEFAULT_K
 from recblr.vocabulary import ItemVocabulary
 
 ItemIds: TypeAlias = Sequence[ItemId] | np.ndarray
@@ -105,12 +106,14 @@ def encode_allowed(vocabulary: ItemVocabulary, only: Only, n_rows: int) -> Items
     ]
 
 
-def check_k(k: int, n_items: int) -> int:
-    """`k` as a Python int.
+def check_k(k: int | None, n_items: int) -> int:
+    """`k` as a Python int; of None, `DEFAULT_K` or all items of a smaller catalogue.
 
     Raises:
         RequestError: no whole number from 1 to `n_items`.
     """
+    if k is None:
+        return min(DEFAULT_K, n_items)
     try:
         number = operator.index(k)
     except TypeError as error:

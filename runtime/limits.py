@@ -1,8 +1,10 @@
-"""The most that one run of a model is given."""
+"""How much one run of a model is given, and how many results where nobody says."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+DEFAULT_K = 10  # results per user where none are asked for; all items of a smaller catalogue
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Command(click.Command):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """See `click.Command.main`."""
+        """Run the command line, as `click.Command.main` does, and exit with its status."""
 
         def run() -> Any:
             return super(Command, self).main(args, prog_name, complete_var, standalone_mode=False, **extra)
@@ -72,7 +72,7 @@ class Command(click.Command):
         return _flushed(status)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """See `click.Command.invoke`."""
+        """Check the paths that were given, then run the command, as `click.Command.invoke` does."""
         _check_outputs(self, ctx)
         _provide_temporary_folder(self, ctx)
         return super().invoke(ctx)

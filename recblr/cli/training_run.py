@@ -218,22 +218,22 @@ class _Monitor:
         plot_training(self._plot, self._trainer.state.records)
 
     def epoch_started(self, epoch: int, tokens: int) -> None:
-        """See `recblr.trainer.Monitor`."""
+        """Show a bar for the epoch."""
         self._epoch = self.progress.add_task(f"epoch {epoch}", total=tokens, status="")
         self.progress.update(self._all, completed=epoch - 1)
 
     def batch_done(self, tokens: int, loss: float) -> None:
-        """See `recblr.trainer.Monitor`."""
+        """Move the bar, and show the batch's loss."""
         if self._epoch is not None:
             self.progress.update(self._epoch, advance=tokens, status=f"loss {loss:.4f}")
 
     def validating(self) -> None:
-        """See `recblr.trainer.Monitor`."""
+        """Show that the epoch is being validated."""
         if self._epoch is not None:
             self.progress.update(self._epoch, status="validating")
 
     def epoch_done(self, record: EpochRecord, model: RecBLR) -> None:
-        """See `recblr.trainer.Monitor`."""
+        """Keep the model if it is the best, write log and plot, and print a line."""
         if self._epoch is not None:
             self.progress.remove_task(self._epoch)
         if record.best:

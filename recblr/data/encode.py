@@ -76,7 +76,7 @@ class _Encoder:
         self._codes: CodesArray = np.full(len(table), -1, np.int32)
 
     def encode(self, id_type: IdType) -> EncodedIds:
-        """See `encode_ids`."""
+        """The column as codes and distinct ids, of one type."""
         parts: list[pa.Array] = []
         n_values = 0
         for part, start in zip(self._table.parts, self._table.starts, strict=False):  # the last start is N

@@ -50,17 +50,17 @@ class Interactions:
 
     @property
     def n_users(self) -> int:
-        """U."""
+        """U, the number of users."""
         return len(self.user_ids)
 
     @property
     def n_items(self) -> int:
-        """V."""
+        """V, the number of items."""
         return len(self.item_ids)
 
     @property
     def n_interactions(self) -> int:
-        """N."""
+        """N, the number of interactions."""
         return len(self.items)
 
     @property

@@ -17,7 +17,7 @@ from recblr.errors import ConfigError
 from recblr.runtime.backends.base import BackendName
 from recblr.runtime.cli.batching_options import BATCHING_OPTIONS
 from recblr.runtime.cli.batching_options import NAMES as BATCHING_NAMES
-from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION, K_OPTION, chosen_k
+from recblr.runtime.cli.engine_options import BACKEND_OPTION, DEVICE_OPTION, ENGINE_OPTION, K_OPTION
 
 if TYPE_CHECKING:
     from recblr.runtime.benchmark.traffic import Lengths
@@ -169,6 +169,7 @@ def main(
     from recblr.runtime.benchmark.plan import Plan, Result, run
     from recblr.runtime.benchmark.report import json_report, print_table
     from recblr.runtime.bundle.manifest import MANIFEST_FILE
+    from recblr.runtime.inputs import check_k
 
     for path in (json_file, plot):
         if path is not None:
@@ -197,8 +198,7 @@ def main(
     for path in (json_file, plot):
         if path is not None:
             check_not_input(path, inputs)
-    plan = dataclasses.replace(plan, k=chosen_k(given["k"], loaded.n_items))
-    loaded.recommend([], plan.k)  # a wrong k shows at once
+    plan = dataclasses.replace(plan, k=check_k(given["k"], loaded.n_items))
     about = plan.n_measurements * (plan.seconds + plan.warm_up)
     click.echo(
         f"{loaded.description}: {plan.n_measurements} measurements, about {about:,.0f} s; Ctrl-C ends early", err=True

@@ -6,6 +6,7 @@ import click
 
 from recblr.cli.parameters import FilePath
 from recblr.runtime.backends.base import BACKENDS
+from recblr.runtime.limits import DEFAULT_K
 
 ENGINE_OPTION = click.option(
     "--engine", type=FilePath(), required=True, metavar="PATH", help="The bundle's folder, or a file in it."
@@ -21,12 +22,6 @@ BACKEND_OPTION = click.option(
     help="What computes: recblr's own kernels on the CPU, ONNX Runtime, TensorRT, or the fastest that runs here.",
 )
 
-DEFAULT_K = 10
 K_OPTION = click.option(
     "-k", "--k", type=int, help=f"Results per user.  [default: {DEFAULT_K}, or all items where there are fewer]"
 )
-
-
-def chosen_k(k: int | None, n_items: int) -> int:
-    """What K_OPTION stands for in a catalogue of so many items."""
-    return min(DEFAULT_K, n_items) if k is None else k

@@ -11,7 +11,7 @@ import click
 
 from recblr.cli.common import Command, version_option
 from recblr.errors import ConfigError
-from recblr.runtime.cli.engine_options import ENGINE_OPTION, K_OPTION, chosen_k
+from recblr.runtime.cli.engine_options import ENGINE_OPTION, K_OPTION
 
 if TYPE_CHECKING:
     from recblr.array_types import ItemId
@@ -44,9 +44,7 @@ def main(
     loaded = load(engine)
     vocabulary = loaded.bundle.vocabulary
     items, excluded = (_parse(vocabulary, text, separator) for text in (history, exclude))
-    (ranking,) = loaded.recommend(
-        [items], chosen_k(k, loaded.n_items), exclude_seen=not include_seen, exclude=[excluded]
-    )
+    (ranking,) = loaded.recommend([items], k, exclude_seen=not include_seen, exclude=[excluded])
     if as_json:
         content = {
             "items": ranking.items,

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from recblr.runtime.engine import Engine
+from recblr.runtime.limits import DEFAULT_K
 from recblr.runtime.ranking import Ranking
 
 EXAMPLE = {"histories": [[1, 2, 3], [42]], "k": 3, "exclude_seen": True, "exclude": [[7], []], "only": [50, 172, 181]}
@@ -41,7 +42,9 @@ class RecommendRequest(BaseModel):
         "and counted. A user with no known item gets the most popular items. The string of an integer's digits is "
         "the same id; a list without a known id is refused if one can be none of the model's for its type."
     )
-    k: StrictInt = Field(default=10, description="Results per user, at most the items of the catalogue.")
+    k: StrictInt = Field(
+        default=DEFAULT_K, description="Results per user, at most the items of the catalogue; by default all of fewer."
+    )
     exclude_seen: StrictBool = Field(default=True, description="Leave out the items of the history.")
     exclude: Annotated[_Rows | None, WithJsonSchema({**_ROWS_SCHEMA, "nullable": True})] = Field(
         default=None, description="Per user the item ids to leave out besides."
@@ -57,8 +60,8 @@ class RecommendRequest(BaseModel):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of `Engine.recommend`."""
-        return {name: getattr(self, name) for name in type(self).model_fields}
+        """The keyword arguments of `Engine.recommend`, but for those that were left to their defaults."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
 
 
 class RankingBody(BaseModel):

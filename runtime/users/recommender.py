@@ -173,7 +173,7 @@ class Recommender:
     def recommend(
         self,
         user: UserId,
-        k: int = 10,
+        k: int | None = None,
         exclude_seen: bool = True,
         exclude: ItemIds = (),
         only: Allowed | None = None,
@@ -182,7 +182,8 @@ class Recommender:
 
         Args:
             user: whose history decides; without one the popular items.
-            k: results; fewer where `exclude` and `only` leave fewer.
+            k: results; None is 10, or all items of a smaller catalogue. There are fewer where `exclude` and `only`
+                leave fewer.
             exclude_seen: leave out the items of the stored history.
             exclude: further item ids to leave out.
             only: item ids to choose from, or an `AllowList`, or None for the whole catalogue; the best among them,
@@ -201,7 +202,7 @@ class Recommender:
     def recommend_many(
         self,
         users: Sequence[UserId],
-        k: int = 10,
+        k: int | None = None,
         exclude_seen: bool = True,
         exclude: Exclude = None,
         only: Only = None,
@@ -225,7 +226,7 @@ class Recommender:
         self._check_usable()
         serving = self._serving
         vocabulary = serving.engine.bundle.vocabulary
-        check_k(k, serving.engine.n_items)
+        k = check_k(k, serving.engine.n_items)
         if not isinstance(users, Collection) or isinstance(users, str):
             raise RequestError(f"users is {users!r:.60}: give a sequence of user ids")
         users = [check_id(user, f"users[{b}]") for b, user in enumerate(users)]

@@ -41,6 +41,15 @@ def equal(left: Sequence[Ranking], right: Sequence[Ranking]) -> bool:
     return plain(left) == plain(right)
 
 
+def test_without_k_there_are_ten_results_or_all_items_of_a_smaller_catalogue(engine: Engine) -> None:
+    assert engine.n_items == 9
+    assert len(engine.recommend([[]])[0].items) == 9
+    rankings, _ = engine.step(None, [[50]])
+    assert sorted(rankings[0].items) == sorted(engine.bundle.vocabulary.ids)
+    with pytest.raises(RequestError, match="k is 10, but the catalogue has 9 items"):
+        engine.recommend([[]], k=10)
+
+
 def test_rankings_are_the_models(engine: Engine, toy: Any) -> None:
     rankings = engine.recommend(HISTORIES, k=5)
     assert len(rankings) == len(HISTORIES)
@@ -277,7 +286,7 @@ def test_more_than_the_real_limits(engine: Engine, toy: Any) -> None:
     assert rankings[300].items == toy.ranking([20, 30] * 40_000, 2, exclude=[20, 30])[0]
 
 
-@pytest.mark.parametrize("k", [0, -1, 10, 10**20, 2.0, "3", None, True])
+@pytest.mark.parametrize("k", [0, -1, 10, 10**20, 2.0, "3", True])
 def test_k_out_of_range(engine: Engine, k: Any) -> None:
     for ask in (lambda: engine.recommend([[10]], k=k), lambda: engine.step(None, [[10]], k=k)):
         with pytest.raises(RequestError, match=rf"k is '?{k}"):

@@ -293,6 +293,13 @@ def test_the_api_page_needs_no_internet(client: TestClient) -> None:
     assert "openapi.json" in page
 
 
+def test_without_k_a_small_catalogue_gives_all_it_has(client: TestClient) -> None:
+    answer = client.post(URL, json={"histories": [[]]})
+    assert answer.status_code == 200
+    assert len(answer.json()["rankings"][0]["items"]) == 9
+    assert "the catalogue has 9 items" in refusal(client, json={"histories": [[]], "k": 10})
+
+
 def test_the_api_is_described(client: TestClient) -> None:
     api = client.get("/openapi.json").json()
     assert api["openapi"] == "3.0.3"
