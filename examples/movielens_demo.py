@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 import signal
 import socket
@@ -32,6 +33,8 @@ FOLDER = Path(".demo")
 GROUPLENS = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 RECBOLE = "recbole==1.2.1"
 USERS = 3
+# Few epochs, so that it takes a minute or two; more and longer ones recommend a little better.
+TRAINING = shlex.split("--epochs 12 --max-history 200 --learning-rate 0.004 --schedule cosine --warmup-epochs 1")
 console = Console()
 
 
@@ -46,9 +49,7 @@ def main() -> int:
     try:
         titles = get_movielens(interactions)
         step("Training RecBLR (recblr-train)")
-        tool(
-            "recblr-train", interactions, "-o", model, "--epochs", 25, "--max-history", 200, "--learning-rate", "0.002"
-        )
+        tool("recblr-train", interactions, "-o", model, *TRAINING)
         step("Evaluating on every user's last film (recblr-evaluate)")
         tool("recblr-evaluate", model, interactions)
         step("Exporting (recblr-export)")
