@@ -128,10 +128,11 @@ def _positions(file: SourceFile, found: Sequence[str], columns: Columns) -> list
         named = ", ".join(map(repr, found[:_MAX_NAMED_COLUMNS]))
         more = f" and {len(found) - _MAX_NAMED_COLUMNS} more" if len(found) > _MAX_NAMED_COLUMNS else ""
         without = "; where it has no header, with --no-header --columns" if file.format.is_text else ""
-        raise DataError(
-            f"{file} has no column {', '.join(map(repr, missing))}, only {named}{more}: "
-            f"name its columns with --user-column, --item-column and --timestamp-column{without}"
-        )
+        advice = f"name its columns with --user-column, --item-column and --timestamp-column{without}"
+        if file.format.is_text and len(found) == 1:
+            between = "tabs" if file.format.delimiter == "\t" else "commas"
+            advice = f"its values have to be separated by {between}, as its suffix says"
+        raise DataError(f"{file} has no column {', '.join(map(repr, missing))}, only {named}{more}: {advice}")
     for name in columns.names:
         if found.count(name) > 1:
             raise DataError(f"{file} has {found.count(name)} columns named {name!r}: rename or remove all but one")

@@ -91,6 +91,8 @@ def open_bundle(path: str | Path) -> Bundle:
     folder = path.parent if path.is_file() else path
     if not folder.is_dir():
         raise BundleError(f"{path} does not exist: give the folder that recblr-export wrote")
+    if path != folder and not (folder / MANIFEST_FILE).exists():
+        raise BundleError(f"{path} is no bundle, nor a file of one: give the folder that recblr-export wrote")
     manifest = read_manifest(folder)
     if path != folder and path.name not in {MANIFEST_FILE, *manifest.files}:
         raise BundleError(f"{path} is not one of the files of the bundle beside it: give its folder, {folder}")

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import recblr
-from recblr.errors import ClosedError, DeadlineError, OverloadedError, RecblrError, RequestError
+from recblr.errors import ClosedError, DeadlineError, OverloadedError, RecblrError, RequestError, shown
 from recblr.runtime.engine import Engine
 from recblr.runtime.server.schemas import (
     ErrorBody,
@@ -203,9 +203,12 @@ def _error(status: int, message: str, headers: dict[str, str] | None = None) -> 
     return JSONResponse({"error": message}, status, headers)
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, str(error.detail), dict(error.headers or {}))
+    message = str(error.detail)
+    if error.status_code in (404, 405):
+        message = f"nothing answers {request.method} {shown(request.url.path)}: the page /docs lists what does"
+    return _error(error.status_code, message, dict(error.headers or {}))
 
 
 async def _recblr_error(_request: Request, error: Exception) -> Response:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from recblr.array_types import ItemId
-from recblr.errors import ConfigError, RequestError, shown
+from recblr.errors import ClosedError, ConfigError, RequestError, shown
 from recblr.item_ids import as_list, exact_id, is_sequence
 from recblr.runtime.allow_list import AllowList
 from recblr.runtime.batching.settings import Batching
@@ -45,6 +45,8 @@ class Recommender:
     like unknown ones, with a warning in the log and no error, which would meet all users of a call.
 
     With `max_history`, a state may know of events that are no longer kept; a rebuilt one does not.
+
+    Once it is closed, its methods raise `ClosedError`.
     """
 
     def __init__(
@@ -357,7 +359,7 @@ class Recommender:
     def _check_usable(self) -> None:
         self._fork_guard.check()
         if self._closed:
-            raise RequestError("the Recommender is closed: make a new one")
+            raise ClosedError("the Recommender is closed: make a new one")
 
 
 def _continues(held: HeldStates, b: int, events: Sequence[Event]) -> bool:

@@ -143,3 +143,16 @@ def test_no_header(tmp_path: Path) -> None:
         load_interactions(path)
     with pytest.raises(DataError, match="line 2: timestamp 'z'"):
         load_interactions(write(tmp_path, "9,1,x,100", "8,1,y,z"), header=header)
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "advice"),
+    [("log.csv", ";", "separated by commas"), ("log.tsv", ",", "separated by tabs"), ("log.inter", ",", "by tabs")],
+)
+def test_values_separated_by_something_else(tmp_path: Path, name: str, separator: str, advice: str) -> None:
+    path = tmp_path / name
+    path.write_text(
+        "".join(separator.join(row) + "\n" for row in (["user_id", "item_id", "timestamp"], ["1", "2", "3"]))
+    )
+    with pytest.raises(DataError, match=f"has no column .*{advice}"):
+        load_interactions(path)

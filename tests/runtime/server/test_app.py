@@ -168,7 +168,7 @@ def test_large_bodies_are_refused_before_they_are_parsed(client: TestClient, mon
 
 
 def test_unknown_addresses_and_methods(client: TestClient) -> None:
-    assert client.get("/nothing").json() == {"error": "Not Found"}
+    assert client.get("/nothing").json() == {"error": "nothing answers GET '/nothing': the page /docs lists what does"}
     response = client.get(URL)
     assert response.status_code == 405
     assert list(response.json()) == ["error"]

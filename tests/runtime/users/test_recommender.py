@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recblr.errors import BundleError, ConfigError, RecblrError, RequestError, StoreError
+from recblr.errors import BundleError, ClosedError, ConfigError, RecblrError, RequestError, StoreError
 from recblr.runtime import AllowList, Engine, Recommender, load, open_store
 
 IDS = [10, 20, 30, 40, 50, 60, 70, 80, 2**63]
@@ -458,7 +458,7 @@ def test_malformed_calls_change_nothing(engine: Engine, call: Callable[[Recommen
 def test_closed(engine: Engine, store_address: str | None) -> None:
     with Recommender(engine, store_address) as recommender:
         pass
-    with pytest.raises(RequestError, match="the Recommender is closed: make a new one"):
+    with pytest.raises(ClosedError, match="the Recommender is closed: make a new one"):
         recommender.recommend("u", 2)
     store = open_store(None)
     Recommender(engine, store).close()
