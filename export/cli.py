@@ -113,9 +113,9 @@ def main(
 ) -> None:
     """Export CHECKPOINT to a bundle that recblr-serve, recblr-recommend and recblr.runtime open.
 
-    CHECKPOINT is a model.pt of recblr-train, or weights of the authors' implementation, as RecBole, Lightning,
-    torch.save or safetensors writes them. The exported graph is run in ONNX Runtime and compared with PyTorch before
-    anything is written; a TensorRT engine (plan) is, too, where there is a GPU to run it.
+    CHECKPOINT is a model.pt of recblr-train, or weights of its model alone or of the authors' implementation, as
+    RecBole, Lightning, torch.save or safetensors writes them. The exported graph is run in ONNX Runtime and compared
+    with PyTorch before anything is written; a TensorRT engine (plan) is, too, where there is a GPU to run it.
     """
     if verify is not None:
         _verify(context, verify)

@@ -107,6 +107,9 @@ class ExportRun:
             write_repository(self._output, self._triton_repository, build_plan)
             click.echo(f"{self._triton_repository}: model repository for Triton; its README.md says how to serve it")
         click.echo(summary(self._output, manifest, time.perf_counter() - start))
+        if ids is None and "imported" in model.training:
+            n_items = model.vocabulary.n_items
+            click.echo(f"{self._checkpoint} has no item ids: its items are 1 to {n_items:,}; --item-ids names yours")
 
     def _targets(self, model: Checkpoint) -> Targets:
         """The test part of the evaluation data, in the model's indices."""

@@ -36,9 +36,9 @@ def main(
 ) -> None:
     """Evaluate MODEL on the held-out items of DATA: HR, NDCG and MRR at 10 and 20 over the whole catalogue.
 
-    MODEL is a model.pt of recblr-train, or weights of the authors' implementation, as RecBole, Lightning, torch.save or
-    safetensors writes them. DATA are files, folders, globs in quotes, or URIs. They are read, filtered and split as in
-    training, unless options say otherwise.
+    MODEL is a model.pt of recblr-train, or weights of its model alone or of the authors' implementation, as RecBole,
+    Lightning, torch.save or safetensors writes them. DATA are files, folders, globs in quotes, or URIs. They are read,
+    filtered and split as in training, unless options say otherwise.
     """
     require_extra("recblr-evaluate", "train", "torch", "pyarrow", "rich")
     from rich.console import Console

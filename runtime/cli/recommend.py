@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recblr.cli.common import Command, version_option
-from recblr.errors import ConfigError
+from recblr.errors import ConfigError, shown
 from recblr.runtime.cli.engine_options import ENGINE_OPTION, K_OPTION
 
 if TYPE_CHECKING:
@@ -56,23 +56,25 @@ def main(
         is_utf = (sys.stdout.encoding or "").lower().startswith("utf")
         click.echo(json.dumps(content, ensure_ascii=not is_utf))
     else:
-        _print_table(ranking, len(items))
+        _print_table(ranking, items, vocabulary)
 
 
 def _parse(vocabulary: ItemVocabulary, text: str, separator: str) -> list[ItemId]:
     return [vocabulary.parse(part) for part in text.split(separator)] if text.strip() else []
 
 
-def _print_table(ranking: Ranking, n_ids: int) -> None:
+def _print_table(ranking: Ranking, history: list[ItemId], vocabulary: ItemVocabulary) -> None:
     if ranking.unknown:
-        click.echo(f"{ranking.unknown} of {n_ids} item ids are unknown to the model and were skipped.", err=True)
+        first = next(item for item in history if vocabulary.index(item) == 0)
+        count = f"{ranking.unknown} of {len(history)} item ids"
+        click.echo(f"{count} are unknown to the model and were skipped, the first of them {shown(first)}.", err=True)
     if ranking.popular:
         click.echo("Nothing is known of this user: the most popular items, with their counts.", err=True)
     width = max([len("item"), *(len(str(item)) for item in ranking.items)])
     click.echo(f"rank  {'item':<{width}}  {'count' if ranking.popular else 'score':>10}")
     for rank, (item, score) in enumerate(zip(ranking.items, ranking.scores.tolist(), strict=True), start=1):
-        shown = f"{score:,.0f}" if ranking.popular else f"{score:.4f}"
-        click.echo(f"{rank:>4}  {item!s:<{width}}  {shown:>10}")
+        value = f"{score:,.0f}" if ranking.popular else f"{score:.4f}"
+        click.echo(f"{rank:>4}  {item!s:<{width}}  {value:>10}")
 
 
 if __name__ == "__main__":

@@ -83,6 +83,16 @@ def test_authors_model_with_item_ids(
     assert engine.recommend([["a", "film 5"]], k=3)[0].unknown == 0
 
 
+def test_weights_without_item_ids_say_how_items_are_named(
+    run_export: Callable[..., Result], checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    torch.save(checkpoint.model.state_dict(), tmp_path / "bare.pt")
+    result = run_export(tmp_path / "bare.pt", "-o", tmp_path / "bundle")
+    note = f"{tmp_path / 'bare.pt'} has no item ids: its items are 1 to 60; --item-ids names yours"
+    assert result.stdout.splitlines()[-1] == note
+    assert open_bundle(tmp_path / "bundle").vocabulary.ids == list(range(1, 61))
+
+
 def test_history_length_is_asked_for(refusal: Callable[..., str], authors_path: Path, tmp_path: Path) -> None:
     error = refusal(authors_path, "-o", tmp_path / "bundle")
     assert "give it with --history-length" in error

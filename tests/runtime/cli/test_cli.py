@@ -45,7 +45,7 @@ def test_a_table(toy: Any) -> None:
     rows = [line.split() for line in result.stdout.splitlines()]
     assert rows[0] == ["rank", "item", "score"]
     assert rows[1:] == [[str(j + 1), str(items[j]), f"{scores[j]:.4f}"] for j in range(3)]
-    assert result.stderr == "1 of 3 item ids are unknown to the model and were skipped.\n"
+    assert result.stderr == "1 of 3 item ids are unknown to the model and were skipped, the first of them 999.\n"
 
 
 def test_popular_items_for_an_empty_history(toy: Any) -> None:
