@@ -1,0 +1,287 @@
+/* The C API of librecblr: recommendations from a bundle, without Python.
+ *
+ *   recblr_bundle* bundle;  recblr_engine* engine;  recblr_result* result;
+ *   recblr_bundle_open("bundle/", &bundle);
+ *   recblr_engine_create(bundle, NULL, &engine);
+ *   recblr_result_create(&result);
+ *   recblr_recommend(engine, &request, result);
+ *
+ * Handles: what a *_create or *_open function gives is the caller's and is given back to the *_free of the same name;
+ * NULL is allowed there. A handle may be freed while others made of it are in use: an engine keeps its bundle.
+ *
+ * Threads: any thread may call any function at any time, on the same handles too, but a result belongs to one request
+ * at a time, and nothing may use a handle that is freed. After a fork, engines, stores and recommenders of the parent
+ * give RECBLR_FORKED: make them after the fork.
+ *
+ * Errors: functions return a status, RECBLR_OK or what is wrong; recblr_last_error then says it in one line, with the
+ * value and what to do. Outputs are not to be used after anything but RECBLR_OK.
+ *
+ * Structures of options begin with struct_size, sizeof the structure as the caller's compiler sees it, so that later
+ * versions add fields at the end; 0 in a field means its default unless it says otherwise. Text is UTF-8. Nothing that
+ * is passed in is kept after the call, unless a function says so.
+ *
+ * Dimensions: B rows (users), S numbers of a state, V items, D the size of a query vector.
+ */
+#ifndef RECBLR_RECBLR_H_
+#define RECBLR_RECBLR_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define RECBLR_API __attribute__((visibility("default")))
+#else
+#define RECBLR_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef int32_t recblr_status;
+#define RECBLR_OK 0
+#define RECBLR_INVALID_ARGUMENT 1 /* a request that cannot be answered */
+#define RECBLR_BAD_CONFIG 2       /* a setting out of its range */
+#define RECBLR_BAD_BUNDLE 3       /* no bundle, or an incomplete or altered one */
+#define RECBLR_STORE_FAILED 4     /* a store of histories that cannot be reached, is full or fails */
+#define RECBLR_OVERLOADED 5       /* refused, as too many requests wait; nothing of it was done */
+#define RECBLR_DEADLINE 6         /* the request's time ran out before it was answered */
+#define RECBLR_CLOSED 7           /* the engine, store or recommender is closed */
+#define RECBLR_BACKEND_FAILED 8   /* what runs the model failed */
+#define RECBLR_FORKED 9           /* used in a process that was forked after it was made */
+#define RECBLR_OUT_OF_MEMORY 10
+#define RECBLR_UNSUPPORTED 11 /* this build or this machine cannot do it */
+#define RECBLR_CANCELLED 12   /* the caller withdrew the request */
+#define RECBLR_INTERNAL 13    /* a fault of this library */
+
+/* The library's version, as a static string, such as "0.1.0". */
+RECBLR_API const char* recblr_version(void);
+
+/* What was wrong with this thread's last call that did not return RECBLR_OK: one line. Never NULL; valid until the
+ * thread's next call. */
+RECBLR_API const char* recblr_last_error(void);
+
+/* How many CPUs this process may use: its affinity, and the quota of its control group. */
+RECBLR_API int32_t recblr_usable_cpus(void);
+
+/* ---- Ids ---- */
+
+#define RECBLR_INTEGER_IDS 0
+#define RECBLR_STRING_IDS 1
+
+/* Values that are no ids at all, such as None in Python: counted as unknown, and an error in a row of which no id is
+ * known. `shown`, `type` and `advice` word the message for the first of them; advice may be NULL. */
+typedef struct recblr_strangers {
+  int64_t row;
+  int64_t count;
+  int64_t before; /* ids of the row before the first of them */
+  const char* shown;
+  const char* type;
+  const char* advice;
+} recblr_strangers;
+
+/* Rows of item ids. Row b has the ids offsets[b] to offsets[b+1]-1. An integer and the text of its canonical decimal
+ * form, 25 and "25", are one id. */
+typedef struct recblr_ids {
+  int32_t type; /* RECBLR_INTEGER_IDS or RECBLR_STRING_IDS */
+  int64_t n_rows;
+  const int64_t* offsets;            /* [n_rows+1], from 0, not falling */
+  const int64_t* integers;           /* RECBLR_INTEGER_IDS: [offsets[n_rows]] */
+  const char* text;                  /* RECBLR_STRING_IDS: all strings, one after another */
+  const int64_t* text_offsets;       /* RECBLR_STRING_IDS: [offsets[n_rows]+1], of bytes in `text` */
+  const recblr_strangers* strangers; /* [n_strangers], rows ascending, one for a row at most */
+  int64_t n_strangers;
+} recblr_ids;
+
+/* ---- Bundles ---- */
+
+typedef struct recblr_bundle recblr_bundle;
+
+/* Opens and verifies a bundle: the folder that recblr-export wrote, or a file in it. What later happens to the files
+ * changes nothing. */
+RECBLR_API recblr_status recblr_bundle_open(const char* path, recblr_bundle** bundle);
+RECBLR_API void recblr_bundle_free(recblr_bundle* bundle);
+
+/* Of an open bundle, and valid as long as it is: its folder, and its manifest.json as text. */
+RECBLR_API const char* recblr_bundle_path(const recblr_bundle* bundle);
+RECBLR_API const char* recblr_bundle_manifest(const recblr_bundle* bundle);
+/* "sha256:<hex>" names the model; states belong to one fingerprint. */
+RECBLR_API const char* recblr_bundle_fingerprint(const recblr_bundle* bundle);
+RECBLR_API int64_t recblr_bundle_n_items(const recblr_bundle* bundle);    /* V */
+RECBLR_API int64_t recblr_bundle_state_size(const recblr_bundle* bundle); /* S */
+RECBLR_API int64_t recblr_bundle_dim(const recblr_bundle* bundle); /* D: a state's last D numbers are the query */
+RECBLR_API int32_t recblr_bundle_id_type(const recblr_bundle* bundle);
+/* float32 [S], the state of a user of whom nothing is known. */
+RECBLR_API const float* recblr_bundle_initial_state(const recblr_bundle* bundle);
+
+/* The id of an index from 1 to V: *integer, or *text of *length bytes, which is NUL-terminated besides. Outputs may be
+ * NULL. */
+RECBLR_API recblr_status recblr_bundle_item(const recblr_bundle* bundle, int32_t index, int64_t* integer,
+                                            const char** text, int64_t* length, int64_t* count);
+
+/* The indices of the ids that the model knows: indices [at most as many as there are ids], row b's from
+ * index_offsets[b] on, [B+1]; unknown [B] how many others were skipped. `name` of the argument is for messages. */
+RECBLR_API recblr_status recblr_bundle_encode(const recblr_bundle* bundle, const recblr_ids* ids, const char* name,
+                                              int32_t* indices, int64_t* index_offsets, int64_t* unknown);
+
+/* ---- Engines ---- */
+
+typedef struct recblr_engine recblr_engine;
+
+/* Merges the requests of concurrent callers. */
+typedef struct recblr_batching {
+  size_t struct_size;
+  int64_t max_batch_rows;    /* of one run; 0: 64 */
+  int64_t max_batch_tokens;  /* items of one run, 0: 2560; a longer row is fed in pieces */
+  int64_t enough_rows;       /* so many rows, 0: 32, */
+  int64_t enough_tokens;     /* or items, 0: 96, are a batch that waits for no more */
+  double max_delay;          /* seconds that a batch waits for more */
+  int64_t max_queued_rows;   /* that may wait; 0: 4096 */
+  int64_t max_queued_tokens; /* 0: 1048576 */
+  double timeout;            /* seconds that a request may wait for its run; 0: without bound */
+  int32_t workers;           /* runs at once; 0: one per CPU for their threads */
+} recblr_batching;
+
+/* A run for a backend of the caller's, on arrays; see recblr_backend. */
+typedef struct recblr_backend_run {
+  size_t struct_size;
+  int64_t n_rows;         /* B, at least 1 */
+  int64_t n_items;        /* N */
+  int64_t n_exclude;      /* M */
+  int64_t k;              /* results per row, from 1 to max_k; 0 for the states alone */
+  const int32_t* items;   /* [N] from 1 to V, row after row */
+  const int32_t* offsets; /* [B+1]; a row may be empty */
+  const float* state_in;  /* [B, S] */
+  const int32_t* exclude; /* [M, 2] of (row, item) not to be ranked, rows ascending */
+  float* state_out;       /* [B, S] to be written */
+  int32_t* top_items;     /* [B, k] to be written: best first */
+  float* top_scores;      /* [B, k]; -inf where there are no more items */
+} recblr_backend_run;
+
+/* Runs a bundle's model in the caller's code. `run` is called from any thread, from several at once; where it fails it
+ * calls recblr_set_error and returns that status. */
+typedef struct recblr_backend {
+  size_t struct_size;
+  void* context;
+  recblr_status (*run)(void* context, const recblr_backend_run* run);
+  void (*release)(void* context); /* called once, when the engine is gone; may be NULL */
+  const char* description;        /* for people */
+  int64_t max_k;                  /* that it ranks; 0: it computes states alone. More is ranked by the library */
+  int64_t max_rows;               /* of a run, 0: 256 */
+  int64_t max_tokens;             /* 0: 65536 */
+  int64_t max_exclusions;         /* 0: 65536 */
+} recblr_backend;
+
+/* Sets what recblr_last_error of this thread says, for a callback that returns `status`. Returns it. */
+RECBLR_API recblr_status recblr_set_error(recblr_status status, const char* message);
+
+typedef struct recblr_engine_options {
+  size_t struct_size;
+  int32_t threads;                 /* of one run on the CPU; 0: one per usable CPU, or 1 with batching */
+  const recblr_batching* batching; /* NULL: each request runs by itself, in its caller's thread */
+  const recblr_backend* backend;   /* NULL: the library's own kernels on the CPU */
+} recblr_engine_options;
+
+/* Makes an engine; `options` may be NULL. */
+RECBLR_API recblr_status recblr_engine_create(recblr_bundle* bundle, const recblr_engine_options* options,
+                                              recblr_engine** engine);
+/* Closes it first, draining, if recblr_engine_close did not. */
+RECBLR_API void recblr_engine_free(recblr_engine* engine);
+
+/* Takes no more requests; with drain those taken are still answered, otherwise those that do not run yet fail. Returns
+ * when nothing runs any more, or after `timeout` seconds (negative: without bound), when the rest has failed, too. */
+RECBLR_API recblr_status recblr_engine_close(recblr_engine* engine, int32_t drain, double timeout);
+
+/* What runs the model and how, for people; valid as long as the engine. */
+RECBLR_API const char* recblr_engine_description(const recblr_engine* engine);
+
+/* ---- Requests ---- */
+
+/* Items to choose from, looked up once for each model and not for each request. Threads may share one. */
+typedef struct recblr_allow_list recblr_allow_list;
+RECBLR_API recblr_status recblr_allow_list_create(const recblr_ids* ids, recblr_allow_list** list); /* of one row */
+RECBLR_API void recblr_allow_list_free(recblr_allow_list* list);
+RECBLR_API int64_t recblr_allow_list_size(const recblr_allow_list* list);
+
+typedef struct recblr_request {
+  size_t struct_size;
+  recblr_ids items;     /* B rows: per user the history, oldest first, or what is new since the state */
+  const float* states;  /* [B, S] as an earlier request wrote them, of a model of the same fingerprint; NULL: all new */
+  float* new_states;    /* [B, S] to be written, not `states`; NULL where they are not wanted */
+  int64_t k;            /* results per user, from 1 to V; 0: 10, or all items of a smaller catalogue */
+  int32_t exclude_seen; /* 1: leave out the items of the row */
+  const recblr_ids* exclude; /* B rows of ids to leave out besides; NULL: none */
+  /* The ids that may be ranked: entries for all rows (n_only = 1), or one for each row (n_only = B and only_per_row);
+   * 0: all items. An entry is a list of only_lists where that is not NULL, or all items where only_all is 1, or a row
+   * of only_ids. */
+  int64_t n_only;
+  int32_t only_per_row;
+  const recblr_ids* only_ids;
+  const uint8_t* only_all;                    /* [n_only], or NULL */
+  const recblr_allow_list* const* only_lists; /* [n_only], or NULL */
+  double timeout;                             /* seconds that it may wait; 0: the engine's */
+  int32_t are_new_items;                      /* 1: `items` are called new_items in messages, not histories */
+} recblr_request;
+
+/* The memory of a request's answer, to be used again: then an answer takes no memory from the heap. */
+typedef struct recblr_result recblr_result;
+RECBLR_API recblr_status recblr_result_create(recblr_result** result);
+RECBLR_API void recblr_result_free(recblr_result* result);
+
+/* The best items of one user; arrays of `count`, valid until the result is used again or freed. Strings as long as the
+ * engine's bundle is open. */
+typedef struct recblr_ranking {
+  int64_t count;              /* k, or fewer where exclusions and allow-list leave no more */
+  const int64_t* integers;    /* item ids, best first; NULL where they are strings */
+  const char* const* strings; /* item ids, NUL-terminated; NULL where they are integers */
+  const int64_t* lengths;     /* of the strings, in bytes */
+  const int32_t* indices;     /* the model's indices of the items */
+  const float* scores;        /* not rising; equal ones in the order of the indices */
+  int64_t unknown;            /* ids of the row that the model does not know; they were skipped */
+  int32_t popular;            /* 1: nothing is known of the user: the most popular items, scored by their counts */
+} recblr_ranking;
+
+/* The best next items for each row. Waits for the answer. */
+RECBLR_API recblr_status recblr_recommend(recblr_engine* engine, const recblr_request* request, recblr_result* result);
+
+/* Called once with the status of a request that was submitted, RECBLR_CANCELLED included, in any thread;
+ * recblr_last_error says there what is wrong. It must not wait for another request. */
+typedef void (*recblr_done)(void* context, recblr_status status);
+
+/* recblr_recommend without waiting: `done` is called when `result` is there, perhaps before this returns. The request
+ * itself may go, but the result, states and new_states must stay until then. If the status is not RECBLR_OK, `done` is
+ * not called. `ticket`, which may be NULL, is for recblr_cancel. */
+RECBLR_API recblr_status recblr_submit(recblr_engine* engine, const recblr_request* request, recblr_result* result,
+                                       recblr_done done, void* context, uint64_t* ticket);
+
+/* Withdraws a request: 1 if `done` was not called yet; it is then called with RECBLR_CANCELLED before this returns. */
+RECBLR_API int32_t recblr_cancel(recblr_engine* engine, uint64_t ticket);
+
+RECBLR_API int64_t recblr_result_n_rows(const recblr_result* result);
+RECBLR_API recblr_status recblr_result_row(const recblr_result* result, int64_t row, recblr_ranking* ranking);
+
+/* ---- Metrics ---- */
+
+#define RECBLR_ROW_BUCKETS 12
+#define RECBLR_WAIT_BUCKETS 15
+
+/* A batching engine at one moment; counts since it was made. Every request taken is in exactly one of answered, failed,
+ * expired, cancelled or still open. The last bucket of each kind holds what is above the last bound. */
+typedef struct recblr_metrics {
+  size_t struct_size;
+  int64_t queued_rows, queued_tokens, open_requests, running_batches; /* now */
+  int64_t accepted, refused, answered, failed, expired, cancelled, backend_errors, batch_tokens;
+  int64_t batch_rows[RECBLR_ROW_BUCKETS]; /* runs by rows: up to 1, 2, 4, ... 1024, more */
+  double batch_rows_total;
+  int64_t wait_seconds[RECBLR_WAIT_BUCKETS]; /* requests by wait: up to .0001, .00025, .0005, .001, ... 2.5, more */
+  double wait_seconds_total;
+} recblr_metrics;
+
+/* RECBLR_UNSUPPORTED where the engine does not batch. */
+RECBLR_API recblr_status recblr_engine_metrics(const recblr_engine* engine, recblr_metrics* metrics);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* RECBLR_RECBLR_H_ */

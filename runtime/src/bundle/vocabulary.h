@@ -1,0 +1,59 @@
+// The item ids of a catalogue, all integers or all strings, in order of the model's indices 1 to V, with popularity.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+
+namespace recblr {
+
+// Immutable; threads may share it. Memory: for integers 8 bytes an item and a table of 4 bytes a place (or an open
+// hash of 8 bytes a place); for strings their bytes, 8 bytes an offset and the hash. Counts 8 bytes, popular order 4.
+class Vocabulary {
+ public:
+  // From items.json: {"id_type": "integer" | "string", "ids": [...], "counts": [...]}. Throws Error(kBundle), whose
+  // message does not name the file: no such JSON, ids of several types, an integer beyond int64, an id twice, counts
+  // that do not fit.
+  static std::unique_ptr<const Vocabulary> parse(std::string_view json);
+  ~Vocabulary();
+
+  IdType type() const;
+  int64_t n_items() const;
+
+  // The index of one id, 1 to V; 0 for one that is not known, or that can be no id of this model.
+  int32_t index(int64_t id) const;
+  int32_t index(std::string_view id) const;
+
+  // Whether a text can be an id of this model: any can for strings; for integers those in canonical decimal form, of at
+  // most 100 digits.
+  bool can_be_id(std::string_view id) const;
+
+  // Appends the indices of a row's known ids to `indices`, in order, and returns how many others were skipped. No id of
+  // this model can be a stranger, or for an integer model a text that `can_be_id` refuses: if none of the row's ids is
+  // known and one is such, throws Error(kInvalidArgument) as recblr.vocabulary's `encode` words it, "item id 'A-1' is
+  // of type str, the model's item ids are integers such as 1, and it knows none of those given: give integers, or text
+  // such as \"25\"". The first such one of the row is named.
+  int64_t encode_row(const Ids& ids, int64_t row, std::vector<int32_t>* indices) const;
+
+  // The id of index 1 to V.
+  int64_t integer(int32_t index) const;          // of an integer vocabulary
+  std::string_view string(int32_t index) const;  // of a string vocabulary; valid as long as this
+
+  // [V] indices, the most popular first, equally popular ones by index.
+  const std::vector<int32_t>& popular() const;
+  int64_t count(int32_t index) const;
+
+  // Bytes that it holds.
+  int64_t memory() const;
+
+ private:
+  Vocabulary();
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace recblr
