@@ -1,0 +1,45 @@
+#include "users/user_items.h"
+
+#include <algorithm>
+
+namespace recblr {
+
+void UserItems::clear() {
+  place = {};
+  seen.clear();
+  recent.clear();
+  n_new = 0;
+}
+
+void UserItems::add(const int32_t* items, int64_t n, std::optional<int64_t> max_history) {
+  if (!max_history) {
+    std::copy_if(items, items + n, std::back_inserter(recent), [](int32_t item) { return item != 0; });
+    n_new = static_cast<int64_t>(recent.size());
+    return;
+  }
+  recent.insert(recent.end(), items, items + n);
+  const int64_t beyond = static_cast<int64_t>(recent.size()) - *max_history;
+  if (beyond > 0) recent.erase(recent.begin(), recent.begin() + beyond);
+  n_new = std::min(n_new + n, *max_history);
+}
+
+void UserItems::feed(std::optional<int64_t> max_history, std::vector<int32_t>* fed) {
+  const auto begin = static_cast<int64_t>(fed->size());
+  std::copy_if(recent.end() - n_new, recent.end(), std::back_inserter(*fed), [](int32_t item) { return item != 0; });
+  if (!max_history) {
+    const auto old = static_cast<int64_t>(seen.size());
+    seen.insert(seen.end(), fed->begin() + begin, fed->end());
+    std::sort(seen.begin() + old, seen.end());
+    std::inplace_merge(seen.begin(), seen.begin() + old, seen.end());
+    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+    recent.clear();
+  } else if (n_new > 0) {
+    seen = recent;
+    std::sort(seen.begin(), seen.end());
+    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+    if (!seen.empty() && seen.front() == 0) seen.erase(seen.begin());
+  }
+  n_new = 0;
+}
+
+}  // namespace recblr
