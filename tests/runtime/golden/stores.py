@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-
-import redis
+from typing import Any
 
 from .models import DATA, read_data
 
@@ -26,7 +25,7 @@ def keep_sqlite(folder: Path) -> None:
     shutil.copy(file, _SQLITE)
 
 
-def fill_redis(client: redis.Redis) -> None:
+def fill_redis(client: Any) -> None:
     """Empty a Redis server, and give it the keys of the golden one."""
     client.flushall()
     for key, (kind, values) in read_data(_REDIS.name).items():
@@ -34,9 +33,9 @@ def fill_redis(client: redis.Redis) -> None:
         add(key.encode(), *(value.encode() for value in values))
 
 
-def keep_redis(client: redis.Redis) -> None:
+def keep_redis(client: Any) -> None:
     """Write a Redis server's keys and their values, all of which are UTF-8: {key: [type, values]}."""
-    keys = {}
+    keys: dict[str, Any] = {}
     for key in sorted(client.keys()):
         if client.type(key) == b"list":
             keys[key.decode()] = ["list", [value.decode() for value in client.lrange(key, 0, -1)]]

@@ -166,7 +166,7 @@ def test_onnx_runtime_to_its_rounding(bundles: Path) -> None:
         assert found[name].get("error") == answer.get("error"), name
         for ranking, wanted in zip(found[name].get("rankings", []), answer.get("rankings", []), strict=True):
             assert ranking["items"] == wanted["items"], name
-            np.testing.assert_allclose(*map(_scores, (ranking, wanted)), rtol=1e-5, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(_scores(ranking), _scores(wanted), rtol=1e-5, atol=1e-5, err_msg=name)
             assert [ranking.get(key) for key in ("n", "unknown", "popular")] == [
                 wanted.get(key) for key in ("n", "unknown", "popular")
             ], name

@@ -50,8 +50,8 @@ def value_of(encoded: Json, ids: Sequence[int] | Sequence[str], states: Mapping[
         return [value_of(value, ids, states) for value in encoded]
     if not isinstance(encoded, dict):
         return encoded
-    ((tag, inner),) = encoded.items()
-    inner = value_of(inner, ids, states)
+    ((tag, content),) = encoded.items()
+    inner: Any = value_of(content, ids, states)
     made: dict[str, Callable[..., Any]] = {
         "$tuple": lambda: tuple(inner),
         "$set": lambda: set(inner),
@@ -78,7 +78,7 @@ def ranking_json(ranking: Ranking) -> Json:
     assert ranking.scores.dtype == np.float32
     assert ranking.scores.shape == (len(ranking.items),)
     scores = ranking.scores.astype(">f4")
-    encoded = {"items": ranking.items[:SHOWN_ITEMS], "scores": scores[:SHOWN_ITEMS].tobytes().hex()}
+    encoded: dict[str, Json] = {"items": ranking.items[:SHOWN_ITEMS], "scores": scores[:SHOWN_ITEMS].tobytes().hex()}
     if len(ranking.items) > SHOWN_ITEMS:
         everything = json.dumps([ranking.items, scores.tobytes().hex()])
         encoded |= {"n": len(ranking.items), "all": digest(everything.encode())}
