@@ -6,6 +6,8 @@
 
 A golden file says what the runtime answered when it was made, and `test_golden.py` that it still does. So make one
 anew only where answers are meant to change, and read the difference; a case that is added changes no other's answer.
+The stores stay as they are for as long as what they hold must be readable.
+
 Written by hand are data/cases.json (an engine's), data/users.json (a Recommender's) and data/stored.json (of a store
 that was written before), with arguments as `values.py` describes them. Made anew by the same code, all files are the
 same; the machine must have AVX-512, for the answers of all instruction sets.
