@@ -20,6 +20,7 @@ $(SETUP): pyproject.toml constraints.txt CMakeLists.txt plugins/CMakeLists.txt $
 	$(PYTHON) -m venv --without-pip .venv
 	$(PYTHON) -m pip --python .venv/bin/python install --quiet --disable-pip-version-check pip
 	$(BIN)/python tools/get_onnxruntime_headers.py build/onnxruntime
+	$(BIN)/python tools/get_native_dependencies.py build/dependencies
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[train,export,serve,tensorrt-rtx,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps tensorrt-stubs
 	@touch $@
@@ -31,6 +32,7 @@ test: $(SETUP) ## Run all tests of the Python code
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-native: ## Run the native library's C++ tests, CUDA kernels on an emulator included, under ASan and UBSan
+	$(PYTHON) tools/get_native_dependencies.py build/dependencies
 	cmake -S . -B build/test-native -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=ON -DRECBLR_CUDA=EMULATED
 	cmake --build build/test-native --parallel 2
 	ctest --test-dir build/test-native --parallel 2 --output-on-failure
