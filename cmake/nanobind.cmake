@@ -5,4 +5,4 @@ execute_process(COMMAND "${Python_EXECUTABLE}" -m nanobind --cmake_dir OUTPUT_VA
 if(NOT nanobind_ROOT)
   message(FATAL_ERROR "${Python_EXECUTABLE} has no nanobind: run ${Python_EXECUTABLE} -m pip install nanobind")
 endif()
-find_package(nanobind 2.9 CONFIG REQUIRED)
+find_package(nanobind CONFIG REQUIRED)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 NEWER_RELEASE = "trixie"  # Debian 13
@@ -39,32 +40,34 @@ class DebianPackages:
         if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
             raise NotAvailableError("there is no apt here")
         try:
-            return self._unpack_of_own_release(package, header)
+            return self._extract(self._download_of_own_release(package), header)
         except NotAvailableError:
             if not newer_release:
                 raise
         if self._newer_release is None:
             self._newer_release = self._lists_of_newer_release(package)
-        return self._unpack(package, header, self._newer_release)
+        return self._extract(self._download(package, self._newer_release), header)
 
-    def _unpack_of_own_release(self, package: str, header: str) -> Path:
+    def _download_of_own_release(self, package: str) -> Path:
         if self._own_release is None:
             try:
-                return self._unpack(package, header, [])
+                return self._download(package, [])
             except NotAvailableError:  # the system's lists are missing or old: images of containers have none
                 self._own_release = self._lists("own")
                 _apt("update", options=self._own_release, cwd=self._folder)
-        return self._unpack(package, header, self._own_release)
+        return self._download(package, self._own_release)
 
-    def _unpack(self, package: str, header: str, options: list[str]) -> Path:
-        downloads, contents = self._folder / "downloads", self._folder / "contents" / package
-        for part in (downloads, contents):
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-        _apt("download", package, options=options, cwd=downloads)
-        _run(["dpkg-deb", "--extract", str(next(downloads.glob("*.deb"))), str(contents)], self._folder)
+    def _download(self, package: str, options: list[str]) -> Path:
+        """The package's file."""
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        _apt("download", package, options=options, cwd=folder)
+        return next(folder.glob("*.deb"))
+
+    def _extract(self, file: Path, header: str) -> Path:
+        contents = file.with_suffix("")
+        _run(["dpkg-deb", "--extract", str(file), str(contents)], self._folder)
         if not any((contents / "usr" / "include").rglob(header)):
-            raise NotAvailableError(f"{package} of this system's release is too old: it has no {header}")
+            raise NotAvailableError(f"{file.name} has no {header}")
         return contents
 
     def _lists_of_newer_release(self, package: str) -> list[str]:

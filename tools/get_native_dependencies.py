@@ -4,8 +4,8 @@
 
 FOLDER is build/dependencies unless given. The packages are unpacked; FOLDER/include then has their headers, FOLDER/lib
 their static libraries, and cmake/native_dependencies.cmake looks there first. What is there is not fetched, nor what
-the system has, unless with --all. Returns 1, and says what to do, if something that the core cannot do without is not to be had; without the
-rest the core is built with fewer abilities.
+the system has, unless with --all. Returns 1, and says what to do, if something that the core cannot do without is not
+to be had; without the rest the core is built with fewer abilities.
 """
 
 from __future__ import annotations

@@ -83,7 +83,9 @@ def test_the_wheel_holds_the_four_rooms_and_no_sources_of_the_library(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {*ROOMS, LIBRARY, "recblr/py.typed", *TEMPLATES} <= set(names)
     assert [name for name in names if name.endswith((".cpp", ".cu", "CMakeLists.txt"))] == []
-    assert {name.split("/")[0] for name in names} == {"recblr", re.sub(r"-cp.*|-py.*", ".dist-info", wheel.name)}
+    information = re.sub(r"-cp.*|-py.*", ".dist-info", wheel.name)
+    assert {name.split("/")[0] for name in names} == {"recblr", information}
+    assert {f"{information}/licenses/{name}" for name in ("LICENSE", "licenses/THIRD_PARTY.md")} <= set(names)
 
 
 def test_the_base_install_needs_no_torch_and_the_extras_are_complete(wheel):
