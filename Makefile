@@ -14,13 +14,14 @@ help: ## List the targets
 setup: $(SETUP) ## Make .venv with recblr and all it needs (editable)
 
 # --without-pip and `pip --python`: works where the system's Python lacks ensurepip.
+# -tools/...: what the build cannot do without is the build's to say, on a machine that has a compiler.
 # --no-compile: of ten thousand modules a fifth are ever imported, and compiled then.
 $(SETUP): pyproject.toml constraints.txt CMakeLists.txt plugins/CMakeLists.txt $(wildcard cmake/* plugins/cmake/* plugins/include/recblr/* plugins/src/* plugins/src/*/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv --without-pip .venv
 	$(PYTHON) -m pip --python .venv/bin/python install --quiet --disable-pip-version-check pip
 	$(BIN)/python tools/get_onnxruntime_headers.py build/onnxruntime
-	$(BIN)/python tools/get_native_dependencies.py build/dependencies
+	-$(BIN)/python tools/get_native_dependencies.py build/dependencies
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[train,export,serve,tensorrt-rtx,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps tensorrt-stubs
 	@touch $@

@@ -1,5 +1,5 @@
 // One small use of each of the C++ core's dependencies. Answers are JSON texts, valid until the thread's next call.
-#define OPENSSL_SUPPRESS_DEPRECATED // SHA256_*: 20 KB of code, where EVP_Digest brings 3.8 MB along
+#define OPENSSL_SUPPRESS_DEPRECATED  // SHA256_*: 20 KB of code, where EVP_Digest brings 3.8 MB along
 #include <openssl/sha.h>
 
 #include <cstring>
@@ -20,7 +20,7 @@ const char* answer(const nlohmann::json& value) {
   text = value.dump();
   return text.c_str();
 }
-} // namespace
+}  // namespace
 
 extern "C" const char* smoke_sha256(const char* text) {
   unsigned char digest[SHA256_DIGEST_LENGTH];
