@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -293,6 +294,26 @@ class TestFinder:
 @needs_cmake
 class TestLibrary:
     """All dependencies in one shared library."""
+
+    @pytest.mark.slow
+    def test_a_python_module(self, path: Path) -> None:
+        if importlib.util.find_spec("nanobind") is None:
+            pytest.skip("nanobind is not installed")
+        build = path.parent
+        done = configure(build, "SMOKE_MODULE=ON", f"Python_EXECUTABLE={sys.executable}")
+        assert done.returncode == 0, done.stderr
+        subprocess.run(["cmake", "--build", str(build)], capture_output=True, check=True)
+        code = "import smoke_module; print(smoke_module.successor(41))"
+        done = subprocess.run([sys.executable, "-c", code], cwd=build, capture_output=True, text=True, check=False)
+        assert done.stdout == "42\n", done.stderr
+
+    def test_a_python_without_nanobind(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("PYTHONPATH", raising=False)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
+        python = tmp_path / "bin" / "python"
+        done = configure(tmp_path / "build", "SMOKE_MODULE=ON", f"Python_EXECUTABLE={python}")
+        assert done.returncode != 0
+        assert f"{python} has no nanobind: run {python} -m pip install nanobind" in " ".join(done.stderr.split())
 
     @pytest.fixture
     def library(self, path: Path) -> ctypes.CDLL:
