@@ -3,8 +3,8 @@
 #   recblr::crypto   OpenSSL's libcrypto                              required
 #   recblr::sqlite   SQLite                                           RECBLR_SQLITE, sets RECBLR_WITH_SQLITE
 #   recblr::hiredis  hiredis with TLS, brings recblr::ssl             RECBLR_REDIS,  sets RECBLR_WITH_REDIS
-#   GTest::gtest_main                                                 with RECBLR_BUILD_TESTS
-# Each is looked for in RECBLR_DEPENDENCIES, then in the system and CMAKE_PREFIX_PATH. The folder comes first: it holds
+#   GTest::gtest_main  the system's first                           with RECBLR_BUILD_TESTS
+# The others are looked for in RECBLR_DEPENDENCIES, then in the system and CMAKE_PREFIX_PATH. The folder comes first: it holds
 # what the system lacked, or too old a version of it, and its headers go with its libraries. A static library is taken
 # where there is one, and none of its symbols is visible in a shared library that it is linked into.
 set(RECBLR_DEPENDENCIES "${CMAKE_CURRENT_LIST_DIR}/../build/dependencies" CACHE PATH
