@@ -129,6 +129,14 @@ void SqliteStore::give_back(std::unique_ptr<SqliteConnection> connection) {
   if (!is_closed_) idle_.push_back(std::move(connection));
 }
 
+void SqliteStore::check_in_place(const SqliteConnection& connection, const char* consequence) {
+  if (!connection.has_moved()) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  idle_.clear();
+  refuse(Code::kStore, path_ + ": the file was removed or replaced while it was in use; " + consequence +
+                           "; put it back, or restore it from a backup");
+}
+
 template <typename Work>
 void SqliteStore::use(const char* consequence, const Work& work) {
   check_process();
@@ -138,14 +146,8 @@ void SqliteStore::use(const char* consequence, const Work& work) {
       connection = connect(false);
       check_format(*connection);
     }
+    check_in_place(*connection, consequence);
     work(*connection);
-    // What was written into a removed file is gone with it.
-    if (connection->has_moved()) {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      idle_.clear();
-      refuse(Code::kStore, path_ + ": the file was removed or replaced while it was in use; " + consequence +
-                               "; put it back, or restore it from a backup");
-    }
   } catch (const SqliteError& error) {
     fail(error, consequence);
   }
@@ -179,6 +181,7 @@ void SqliteStore::write(const char* consequence, const Work& work) {
     try {
       work(connection);
       SqliteStatement::Run(connection, &connection.commit).step();
+      check_in_place(connection, "what was written went with it");
     } catch (...) {
       connection.roll_back();
       throw;

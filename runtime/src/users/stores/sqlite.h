@@ -42,6 +42,7 @@ class SqliteStore : public Store {
   // The same in a transaction that may write: committed at the end, rolled back on any error.
   template <typename Work>
   void write(const char* consequence, const Work& work);
+  void check_in_place(const SqliteConnection& connection, const char* consequence);
   std::unique_ptr<SqliteConnection> take();
   void give_back(std::unique_ptr<SqliteConnection> connection);
   std::unique_ptr<SqliteConnection> connect(bool make) const;

@@ -24,8 +24,7 @@ class Folder {
   std::string path_;
 };
 
-// A Redis server on a socket in a folder of its own, of the program that RECBLR_REDIS_SERVER names; it writes each
-// event to its disk.
+// A Redis server on a socket in a folder of its own, of the program that RECBLR_REDIS_SERVER names.
 class RedisServer {
  public:
   static const char* program();  // NULL: there is none; tests skip then

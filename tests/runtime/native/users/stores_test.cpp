@@ -162,14 +162,14 @@ TEST_P(Stores, AnyOrderOfCallsEqualsLists) {
     int64_t n_items;
     int64_t event_id;
   };
-  for (int seed = 0; seed < 20; ++seed) {
+  for (int seed = 0; seed < 12; ++seed) {
     std::mt19937 random(static_cast<unsigned>(seed));
     std::optional<int64_t> max_history;
     if (seed % 3 != 0) max_history = 1 + seed % 6;
     const auto store = open(max_history);
     for (const Id& user : kUsers) store->forget(key_of(user));
     std::map<size_t, std::vector<Kept>> model;
-    for (int turn = 0; turn < 40; ++turn) {
+    for (int turn = 0; turn < 30; ++turn) {
       const size_t user = random() % kUsers.size();
       if (random() % 6 == 0) {
         ASSERT_EQ(store->forget(key_of(kUsers[user])), model.erase(user) > 0);
