@@ -54,10 +54,10 @@ print(json.dumps({"seconds": seconds, "memory_bytes": taken("RssAnon") - before,
 
 def ids_of(kind: str, n_items: int) -> list[int] | list[str]:
     """So many ids of a kind, in no order."""
-    numbers = np.random.default_rng(0).permutation(n_items).astype(np.int64)
-    if kind == "integers":
-        return numbers.tolist()
-    return (numbers * 1_000_003).tolist() if kind == "integers far apart" else [f"item-{n:09d}" for n in numbers]
+    numbers: list[int] = np.random.default_rng(0).permutation(n_items).tolist()
+    if kind == "strings":
+        return [f"item-{number:09d}" for number in numbers]
+    return numbers if kind == "integers" else [1_000_003 * number for number in numbers]
 
 
 def write_bundle(folder: Path, ids: list[int] | list[str]) -> None:
