@@ -72,7 +72,8 @@ class TimedBackend : public Backend {
 
 // Requests of one row each, of these lengths.
 struct Requests {
-  explicit Requests(const std::vector<int64_t>& lengths) : states(2 * kStateSize * lengths.size()), rows(lengths.size()) {
+  explicit Requests(const std::vector<int64_t>& lengths)
+      : states(2 * kStateSize * lengths.size()), rows(lengths.size()) {
     items.resize(static_cast<size_t>(*std::max_element(lengths.begin(), lengths.end())), 1);
     for (size_t b = 0; b < lengths.size(); ++b) {
       rows[b].items = items.data();
@@ -268,9 +269,8 @@ int main() {
   Batcher batcher(backend, kStateSize, {});
   compare("histories by submit", *backend, histories, [&] { return submitted_rate(&batcher, histories, kSeconds); });
   compare("steps by submit", *backend, steps, [&] { return submitted_rate(&batcher, steps, kSeconds); });
-  compare("steps by blocked threads", *backend, steps, [&] {
-    return rate_of_threads(kCallers, kSeconds, 1, [&](int64_t n) { batcher.run(steps.row(n), 1); });
-  });
+  compare("steps by blocked threads", *backend, steps,
+          [&] { return rate_of_threads(kCallers, kSeconds, 1, [&](int64_t n) { batcher.run(steps.row(n), 1); }); });
   compare_latency(*backend, &batcher, steps);
   return 0;
 }

@@ -74,9 +74,15 @@ class FakeBackend : public Backend {
   std::string description() const override { return "a fake"; }
 
   // Runs wait until it is opened again.
-  void shut() { set([this] { open_ = false; }); }
-  void open() { set([this] { open_ = true; }); }
-  void fail_with(std::exception_ptr error) { set([&] { error_ = std::move(error); }); }
+  void shut() {
+    set([this] { open_ = false; });
+  }
+  void open() {
+    set([this] { open_ = true; });
+  }
+  void fail_with(std::exception_ptr error) {
+    set([&] { error_ = std::move(error); });
+  }
   bool wait_for_runs(size_t n) const {
     std::unique_lock<std::mutex> lock(mutex_);
     return changed_.wait_for(lock, kWait, [&] { return entered_ >= n; });
