@@ -6,8 +6,6 @@ namespace recblr {
 
 namespace {
 
-constexpr char kEmbedding[] = "embedding.weight";
-
 std::string text(const std::vector<int64_t>& shape) {
   std::string list = "[";
   for (const int64_t size : shape) list += (list.size() > 1 ? ", " : "") + std::to_string(size);
