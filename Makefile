@@ -15,7 +15,7 @@ setup: $(SETUP) ## Make .venv with recblr and all it needs (editable)
 
 # --without-pip and `pip --python`: works where the system's Python lacks ensurepip.
 # --no-compile: of ten thousand modules a fifth are ever imported, and compiled then.
-$(SETUP): pyproject.toml constraints.txt CMakeLists.txt plugins/CMakeLists.txt $(wildcard cmake/* plugins/cmake/* plugins/include/recblr/* plugins/src/* plugins/src/*/*)
+$(SETUP): pyproject.toml constraints.txt CMakeLists.txt plugins/CMakeLists.txt $(wildcard cmake/* plugins/cmake/* plugins/include/recblr/* plugins/src/* plugins/src/*/*) $(shell find runtime/src runtime/include -type f) runtime/CMakeLists.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv --without-pip .venv
 	$(PYTHON) -m pip --python .venv/bin/python install --quiet --disable-pip-version-check pip
@@ -30,10 +30,13 @@ demo: $(SETUP) ## Train, evaluate, export and serve on MovieLens-100k, and ask f
 test: $(SETUP) ## Run all tests of the Python code
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-native: ## Run the native library's C++ tests, CUDA kernels on an emulator included, under ASan and UBSan
-	cmake -S . -B build/test-native -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=ON -DRECBLR_CUDA=EMULATED
+test-native: ## Run the C++ tests, CUDA kernels on an emulator included, under ASan and UBSan; those of threads under TSan, too
+	cmake -S . -B build/test-native -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=address -DRECBLR_CUDA=EMULATED
 	cmake --build build/test-native --parallel 2
 	ctest --test-dir build/test-native --parallel 2 --output-on-failure
+	cmake -S . -B build/test-threads -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=thread -DRECBLR_CUDA=OFF
+	cmake --build build/test-threads --parallel 2
+	ctest --test-dir build/test-threads --label-regex threads --no-tests=error --output-on-failure
 
 # auditwheel finds patchelf on the PATH. The CUDA driver's library is the machine's own, never the wheel's.
 wheel: export RECBLR_CUDA_ARCHITECTURES ?= all

@@ -1,5 +1,5 @@
 // Makes an item index.
-#include "ranking/item_index.h"
+#include "backends/ranking/item_index.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -10,9 +10,9 @@
 
 #include "abi/arguments.h"
 #include "abi/guarded.h"
+#include "backends/ranking/rounded.h"
 #include "cpu/instruction_set.h"
 #include "cpu/parallel.h"
-#include "cpu/rounded.h"
 #include "recblr/plugins.h"
 
 namespace recblr {

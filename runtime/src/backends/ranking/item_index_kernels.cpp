@@ -4,7 +4,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "ranking/item_index.h"
+#include "backends/ranking/item_index.h"
 
 namespace recblr {
 namespace RECBLR_ISA {

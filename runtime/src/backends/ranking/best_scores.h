@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "backends/ranking/key.h"
+#include "backends/ranking/score_kernels.h"
 #include "cpu/crossovers.h"
-#include "ranking/key.h"
-#include "ranking/score_kernels.h"
 
 namespace recblr {
 

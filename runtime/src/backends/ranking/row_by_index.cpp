@@ -1,11 +1,11 @@
-#include "ranking/row_by_index.h"
+#include "backends/ranking/row_by_index.h"
 
 #include <cmath>
 #include <limits>
 
+#include "backends/ranking/best_scores.h"
+#include "backends/ranking/rounded_queries.h"
 #include "cpu/crossovers.h"
-#include "ranking/best_scores.h"
-#include "ranking/rounded_queries.h"
 
 namespace recblr {
 

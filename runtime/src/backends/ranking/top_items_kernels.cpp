@@ -1,7 +1,7 @@
 // Scores of items for groups of rows, in registers only: what does not pass its row's threshold is never stored.
 // Compiled once per instruction set, with RECBLR_ISA its namespace. No templates of the standard library here: a copy
 // of one compiled for this instruction set could replace the one that all machines use.
-#include "ranking/top_items_kernels.h"
+#include "backends/ranking/top_items_kernels.h"
 
 #include <string.h>
 

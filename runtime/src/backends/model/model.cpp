@@ -11,14 +11,14 @@
 
 #include "abi/arguments.h"
 #include "abi/guarded.h"
+#include "backends/model/kernels.h"
+#include "backends/ranking/best_scores.h"
+#include "backends/ranking/key.h"
+#include "backends/ranking/row_by_index.h"
+#include "backends/ranking/top_items.h"
 #include "cpu/crossovers.h"
 #include "cpu/instruction_set.h"
 #include "cpu/parallel.h"
-#include "model/kernels.h"
-#include "ranking/best_scores.h"
-#include "ranking/key.h"
-#include "ranking/row_by_index.h"
-#include "ranking/top_items.h"
 #include "recblr/plugins.h"
 
 namespace recblr {

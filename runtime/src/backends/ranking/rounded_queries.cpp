@@ -1,7 +1,7 @@
 // Rounds queries for an item index.
-#include "ranking/rounded_queries.h"
+#include "backends/ranking/rounded_queries.h"
 
-#include "cpu/rounded.h"
+#include "backends/ranking/rounded.h"
 
 namespace recblr {
 

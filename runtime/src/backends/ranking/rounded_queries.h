@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "ranking/item_index.h"
+#include "backends/ranking/item_index.h"
 
 namespace recblr {
 

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "ranking/item_index.h"
-#include "ranking/key.h"
-#include "ranking/score_kernels.h"
+#include "backends/ranking/item_index.h"
+#include "backends/ranking/key.h"
+#include "backends/ranking/score_kernels.h"
 
 namespace recblr {
 

@@ -1,4 +1,4 @@
-#include "ranking/best_scores.h"
+#include "backends/ranking/best_scores.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,7 @@
 // The k best items of a catalogue for every row, exactly. Items are scored tile by tile; only scores above the k-th
 // best of their row so far are kept, so that memory does not grow with the catalogue. With an index, most tiles are not
 // scored at all.
-#include "ranking/top_items.h"
+#include "backends/ranking/top_items.h"
 
 #include <algorithm>
 #include <atomic>
@@ -14,14 +14,14 @@
 
 #include "abi/arguments.h"
 #include "abi/guarded.h"
+#include "backends/ranking/item_index.h"
+#include "backends/ranking/item_lists.h"
+#include "backends/ranking/key.h"
+#include "backends/ranking/rounded_queries.h"
+#include "backends/ranking/top_items_kernels.h"
 #include "cpu/crossovers.h"
 #include "cpu/instruction_set.h"
 #include "cpu/parallel.h"
-#include "ranking/item_index.h"
-#include "ranking/item_lists.h"
-#include "ranking/key.h"
-#include "ranking/rounded_queries.h"
-#include "ranking/top_items_kernels.h"
 #include "recblr/plugins.h"
 
 namespace recblr {

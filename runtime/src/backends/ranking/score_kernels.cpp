@@ -1,6 +1,6 @@
 // Searches in a row's scores. Compiled once per instruction set, with RECBLR_ISA its namespace. No templates of the
 // standard library here: a copy of one compiled for this instruction set could replace the one that all machines use.
-#include "ranking/score_kernels.h"
+#include "backends/ranking/score_kernels.h"
 
 #include "cpu/vector.h"
 

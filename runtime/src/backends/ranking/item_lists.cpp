@@ -1,5 +1,5 @@
 // Sorts a request's lists of items by row.
-#include "ranking/item_lists.h"
+#include "backends/ranking/item_lists.h"
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 // A whole model's forward pass, and the scores of all items, from weights in panels. Compiled once per
 // instruction set, with RECBLR_ISA its namespace.
-#include "model/kernels.h"
+#include "backends/model/kernels.h"
 
 #include <math.h>
 #include <string.h>
