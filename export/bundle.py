@@ -21,11 +21,13 @@ from recblr.errors import ConfigError, ExportError
 from recblr.export.checks.parity import PyTorchReference, check_parity
 from recblr.export.checks.precision_loss import CUTOFF
 from recblr.export.onnx.functions import OPSET
-from recblr.export.onnx.graph import build_graph, initializer_names
+from recblr.export.onnx.graph import build_graph
 from recblr.export.onnx.graph_file import write_graph
+from recblr.export.onnx.weights import weight_places
 from recblr.export.tensorrt.plan_builder import PlanBuilder
 from recblr.export.tensorrt.writer import run_plan, write_plan
 from recblr.files import replacing_directory, write_text
+from recblr.model import LAYER_NORM_EPSILON
 from recblr.runtime.bundle.manifest import (
     INITIAL_STATE_FILE,
     ITEMS_FILE,
@@ -77,9 +79,9 @@ def export_bundle(
     with replacing_directory(path, is_bundle) as folder:
         graph = build_graph(model, max_k, fingerprint)
         names = write_graph(folder, graph, model)
-        weights = initializer_names(graph, model)
         del graph  # where it holds large weights, what follows needs the memory
         _check(folder / MODEL_FILE)
+        weights = weight_places(folder, model)
         parity = check_parity(model, folder / MODEL_FILE, max_k, weights)
         write_text(folder / ITEMS_FILE, json.dumps(vocabulary.to_json(), ensure_ascii=False))
         np.save(folder / INITIAL_STATE_FILE, model.initial_state().detach().numpy().astype(np.float32))
@@ -90,12 +92,13 @@ def export_bundle(
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             fingerprint=fingerprint,
-            model=model.config.to_dict(),
+            model={**model.config.to_dict(), "norm_epsilon": LAYER_NORM_EPSILON},
             precision="fp32",
             state_size=model.config.state_size,
             n_items=model.config.n_items,
             max_k=max_k,
-            onnx={"opset": OPSET, "weights": weights},
+            weights=weights,
+            onnx={"opset": OPSET},
             versions={
                 "recblr": recblr.__version__,
                 "torch": torch.__version__,

@@ -59,10 +59,13 @@ class ItemVocabulary:
             counts: [V] whole numbers >= 0, in the same order: how often the training data holds each item.
 
         Raises:
-            ConfigError: no ids, ids of several or other types, an id twice, or counts that do not fit.
+            ConfigError: no ids, ids of several or other types, integers beyond 64 bits, an id twice, or counts that
+                do not fit.
         """
         self.ids = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)  # type: ignore[assignment]
         self.id_type = _id_type(self.ids)
+        if self.id_type == "integer":
+            _check_64_bits(cast("list[int]", self.ids))
         self._index: dict[Any, int] = dict(zip(self.ids, range(1, len(self.ids) + 1), strict=True))
         if len(self._index) != len(self.ids):
             twice = next(item_id for j, item_id in enumerate(self.ids) if self._index[item_id] != j + 1)
@@ -223,6 +226,12 @@ def _id_type(ids: Sequence[object]) -> IdType:
         raise ConfigError("a vocabulary without items: give at least one item id")
     names = ", ".join(sorted(found.__name__ for found in types))
     raise ConfigError(f"item ids of type {names}: give only Python integers, or only strings")
+
+
+def _check_64_bits(ids: list[int]) -> None:
+    for item_id in (min(ids), max(ids)):
+        if not -(2**63) <= item_id < 2**63:
+            raise ConfigError(f"item id {shown(item_id)} is beyond 64 bits: make the ids strings, by --id-type string")
 
 
 def _checked_counts(counts: Sequence[int] | np.ndarray, n_items: int) -> CountsArray:

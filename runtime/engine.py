@@ -16,7 +16,7 @@ from recblr.array_types import (
     TopItemsArray,
     TopScoresArray,
 )
-from recblr.errors import BundleError, ConfigError, RequestError
+from recblr.errors import ConfigError, RequestError
 from recblr.item_ids import IdType
 from recblr.runtime.backends.base import Backend
 from recblr.runtime.backends.catalogue import FEWEST_INDEXED, Catalogue, CatalogueBackend
@@ -254,14 +254,11 @@ class Engine:
         """Ranks what the backend cannot: allow-lists, and more than `max_k` results.
 
         Raises:
-            RequestError: the bundle's graph holds no embedding that can be mapped.
+            BundleError: the embedding's file cannot be read any more.
         """
         if isinstance(self._unbatched, CatalogueBackend):
             return self._unbatched.catalogue
-        try:
-            return Catalogue.of_bundle(self.bundle, indexed=self.n_items >= FEWEST_INDEXED)
-        except BundleError as error:
-            raise RequestError(f"only, and k above {self.max_k}, need the items' embedding, but {error}") from error
+        return Catalogue.of_bundle(self.bundle, indexed=self.n_items >= FEWEST_INDEXED)
 
     @property
     def _unbatched(self) -> Backend:

@@ -12,7 +12,7 @@ from recblr.array_types import ScoresArray, StatesArray
 from recblr.errors import BundleError, ConfigError, ExportError
 from recblr.export.checks.comparison import TOLERANCE, Batch, compare
 from recblr.export.onnx.graph import InferenceModel
-from recblr.model import RecBLR
+from recblr.model import LAYER_NORM_EPSILON, RecBLR
 from recblr.runtime.backends.base import Backend
 from recblr.runtime.backends.native import NativeBackend, read_model
 from recblr.runtime.backends.onnxruntime import NativeOpsError, OnnxRuntimeBackend, library_with_ops
@@ -44,7 +44,9 @@ class PyTorchReference:
         return self._inference.rankable(queries, exclude).numpy(), states.numpy()
 
 
-def check_parity(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, str | None]) -> dict[str, Any]:
+def check_parity(
+    model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     """Compare each way to run a bundle on a CPU with PyTorch, on random histories.
 
     ONNX Runtime is checked with the file's local functions and, where the native library has operators for it, with
@@ -54,7 +56,7 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[st
         model: on the CPU; it is put into evaluation mode.
         onnx_path: its exported graph.
         max_k: as it was exported.
-        weights: the graph's `initializer_names`.
+        weights: where its folder holds the parameters, by `recblr.export.onnx.weights.weight_places`.
 
     Returns:
         What `recblr.export.checks.comparison.compare` returns, the worst of all ways, with the cases of each: "ops":
@@ -85,11 +87,13 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[st
     }
 
 
-def _open(way: str, model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, str | None]) -> Backend | None:
+def _open(
+    way: str, model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, Mapping[str, Any]]
+) -> Backend | None:
     """The backend that runs the bundle in this way; None if this installation or model has none."""
     if way == "kernels":
         try:
-            kernels = read_model(onnx_path, weights, model.config.layers, ranks=True)
+            kernels = read_model(onnx_path.parent, weights, model.config.layers, LAYER_NORM_EPSILON, ranks=True)
         except ValueError:
             return None
         return NativeBackend(kernels, min(max_k, model.config.n_items))

@@ -12,7 +12,7 @@ import onnxruntime
 from recblr.array_types import ScoresArray, StatesArray
 from recblr.errors import ConfigError, ExportError, short_reason
 from recblr.export.checks.comparison import TOLERANCE, Batch, Reference, compare
-from recblr.export.onnx.graph_file import external_initializer, read_graph
+from recblr.export.onnx.graph_file import has_external_data, read_graph
 from recblr.runtime.backends.native import NativeBackend, native_model
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend, use_external_data
 from recblr.runtime.bundle.opening import Bundle, open_bundle
@@ -53,7 +53,7 @@ class OnnxReference:
         graph.graph.output.append(onnx.helper.make_tensor_value_info(top_k.input[0], onnx.TensorProto.FLOAT, shape))
         options = onnxruntime.SessionOptions()
         try:
-            if external_initializer(graph) is not None:
+            if has_external_data(graph):
                 use_external_data(options, folder)
             self._session = onnxruntime.InferenceSession(
                 graph.SerializeToString(), options, providers=["CPUExecutionProvider"]

@@ -23,8 +23,8 @@ from recblr.errors import RequestError
 from recblr.plugins import top_items as native
 from recblr.plugins.item_index import ItemIndex
 from recblr.runtime.backends.base import Backend, advance
-from recblr.runtime.bundle.onnx_file import map_item_embedding
 from recblr.runtime.bundle.opening import Bundle
+from recblr.runtime.bundle.weights import EMBEDDING
 
 # Of fewer items an index gains nothing.
 FEWEST_INDEXED = native.FEWEST_INDEXED
@@ -62,10 +62,9 @@ class Catalogue:
             threads, indexed: as for `Catalogue`.
 
         Raises:
-            BundleError: its graph holds no embedding that can be mapped.
+            BundleError: the embedding's file cannot be read any more.
         """
-        manifest = bundle.manifest
-        return cls(map_item_embedding(bundle.model_path, manifest.n_items, manifest.dim), threads, indexed)
+        return cls(bundle.weight(EMBEDDING), threads, indexed)
 
     @property
     def n_items(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +18,8 @@ from recblr.array_types import (
 )
 from recblr.plugins import model as native
 from recblr.runtime.backends.threads import check_threads, on_cpu
-from recblr.runtime.bundle.onnx_file import map_weights
 from recblr.runtime.bundle.opening import Bundle
-
-_NORM_EPSILON = 1e-12  # of the graph's layer norms
+from recblr.runtime.bundle.weights import read_weight
 
 
 class NativeBackend:
@@ -73,34 +72,38 @@ def native_model(bundle: Bundle, ranks: bool) -> native.NativeModel:
     """The bundle's model for the native library.
 
     Raises:
-        ValueError: the library is not there or older, or the bundle's weights cannot be had.
+        ValueError: the library is not there or older, or the bundle's weights are those of another model.
     """
-    names = bundle.manifest.onnx.get("weights")
-    if not isinstance(names, Mapping):
-        raise ValueError("the bundle does not say where its weights are: export it again")
-    return read_model(bundle.model_path, names, bundle.manifest.model["layers"], ranks)
+    manifest = bundle.manifest
+    n_layers = manifest.model.get("layers")
+    if not isinstance(n_layers, int):
+        raise ValueError("the bundle does not say how many layers the model has")
+    return read_model(bundle.path, manifest.weights, n_layers, manifest.norm_epsilon, ranks)
 
 
-def read_model(onnx_path: Path, names: Mapping[str, str | None], n_layers: int, ranks: bool) -> native.NativeModel:
-    """A graph's model for the native library.
+def read_model(
+    folder: Path, places: Mapping[str, Mapping[str, Any]], n_layers: int, norm_epsilon: float, ranks: bool
+) -> native.NativeModel:
+    """A model's weights for the native library.
 
     Args:
-        onnx_path: the bundle's ONNX file.
-        names: which initializer holds each parameter, None for zeros; see `recblr.export.onnx.graph.initializer_names`.
+        folder: the bundle's.
+        places: of the model's parameters, as in the manifest; see `recblr.runtime.bundle.weights`.
         n_layers: L.
+        norm_epsilon: of all layer norms.
         ranks: whether it may rank; it then takes an index of the items, a copy, or both.
 
     Raises:
-        ValueError: the library is not there or older, or a parameter has no initializer.
+        ValueError: the library is not there or older, or a parameter is missing or cannot be read.
     """
     if not native.is_available():
         raise ValueError("the native library is not there, or older")
     needed = native.parameter_names(n_layers)
-    missing = [name for name in needed if name not in names]
+    missing = [name for name in needed if name not in places]
     if missing:
-        raise ValueError(f"the graph has other weights for {', '.join(missing)}")
-    held = {name: str(names[name]) for name in needed if names[name] is not None}
-    weights = map_weights(onnx_path, set(held.values()))
-    return native.NativeModel(
-        {name: weights[initializer] for name, initializer in held.items()}, n_layers, _NORM_EPSILON, ranks
-    )
+        raise ValueError(f"the bundle has no weights {', '.join(missing)}")
+    try:
+        weights = {name: read_weight(folder, places[name]) for name in needed}
+    except OSError as error:
+        raise ValueError(f"{error.filename} cannot be read: {error.strerror or error}") from error
+    return native.NativeModel(weights, n_layers, norm_epsilon, ranks)

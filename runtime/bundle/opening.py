@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from recblr.array_types import StateArray
+from recblr.array_types import StateArray, WeightArray
 from recblr.errors import BundleError, ConfigError
 from recblr.runtime.bundle.external_data import external_files
 from recblr.runtime.bundle.manifest import (
@@ -35,6 +35,7 @@ from recblr.runtime.bundle.manifest import (
     read_manifest,
 )
 from recblr.runtime.bundle.plan_section import PlanSection
+from recblr.runtime.bundle.weights import read_weight
 from recblr.vocabulary import ItemVocabulary
 
 
@@ -63,6 +64,23 @@ class Bundle:
     def plan(self) -> PlanSection | None:
         """What the manifest says of the TensorRT plan; None in a bundle without one."""
         return None if self.manifest.plan is None else PlanSection.from_dict(self.manifest.plan)
+
+    def weight(self, name: str) -> WeightArray:
+        """One of the model's parameters, by its name in PyTorch.
+
+        Returns:
+            float32 of its shape, read-only; it stays in its file, and processes share its memory.
+
+        Raises:
+            BundleError: the manifest has none of this name, or its file cannot be read any more.
+        """
+        place = self.manifest.weights.get(name)
+        if place is None:
+            raise BundleError(f"{self.path / MANIFEST_FILE} has no weight {name}: export the bundle again")
+        try:
+            return read_weight(self.path, place)
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{self.path / place['file']} cannot be read ({error}): {COPY_AGAIN}") from error
 
 
 def is_bundle(path: Path) -> bool:

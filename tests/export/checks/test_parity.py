@@ -17,7 +17,8 @@ from recblr.checkpoint import Checkpoint
 from recblr.errors import ExportError
 from recblr.export.checks.comparison import TOLERANCE
 from recblr.export.checks.parity import check_parity
-from recblr.export.onnx.graph import build_graph, initializer_names
+from recblr.export.onnx.graph import build_graph
+from recblr.export.onnx.weights import weight_places
 from recblr.model import RecBLR
 from recblr.runtime.backends.native import NativeBackend
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -26,8 +27,8 @@ Change = Callable[[onnx.ModelProto], None]
 
 
 def check(model: RecBLR, path: Path, max_k: int) -> dict[str, Any]:
-    """`check_parity` with the names that are in the file."""
-    return check_parity(model, path, max_k, initializer_names(onnx.load(path), model))
+    """`check_parity` with the weights that are in the file."""
+    return check_parity(model, path, max_k, weight_places(path.parent, model))
 
 
 def test_report(checkpoint: Checkpoint, bundle: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recblr.errors import BundleError, RequestError
+from recblr.errors import RequestError
 from recblr.plugins import top_items as native
 from recblr.runtime import open_bundle
 from recblr.runtime.backends.catalogue import Catalogue
-from recblr.runtime.bundle.onnx_file import map_item_embedding
+from recblr.runtime.bundle.weights import read_weight
 
 RANKERS = ["native", "numpy"]
 
@@ -36,6 +36,7 @@ def test_an_exported_model_scores_as_in_onnx_runtime(tmp_path, ranker):
     onnxruntime = pytest.importorskip("onnxruntime")
     from recblr.config import RecBLRConfig
     from recblr.export.onnx.graph import build_graph
+    from recblr.export.onnx.weights import weight_places
     from recblr.model import RecBLR
 
     torch.manual_seed(0)
@@ -43,7 +44,7 @@ def test_an_exported_model_scores_as_in_onnx_runtime(tmp_path, ranker):
     model = RecBLR(RecBLRConfig(n_items=255, dim=64)).eval()
     path = tmp_path / "model.onnx"
     path.write_bytes(build_graph(model, 20, "sha256:test").SerializeToString())
-    embedding = map_item_embedding(path, 255, 64)
+    embedding = read_weight(tmp_path, weight_places(tmp_path, model)["embedding.weight"])
     np.testing.assert_array_equal(embedding, model.embedding.weight.detach().numpy())
     items, offsets = np.array([3, 1, 200, 17, 5], np.int32), np.array([0, 2, 5], np.int32)
     exclude = np.array([[0, 3], [0, 1], [1, 200]], np.int32)
@@ -101,39 +102,3 @@ def test_errors_are_those_of_requests(toy, ranker):
         catalogue.top_items(np.ones((1, 4), np.float32), 0)
     with pytest.raises(RequestError, match="an item of only is 10: it must be from 0 to 9"):
         catalogue.top_items(np.ones((1, 4), np.float32), 1, only=np.array([10], np.int32))
-
-
-def test_a_file_of_another_shape(toy):
-    with pytest.raises(BundleError, match=r"no item embedding of 8 items x 4 \(the table has shape \[10, 4\]"):
-        map_item_embedding(toy.path / "model.onnx", 8, 4)
-
-
-def test_a_missing_file(tmp_path):
-    with pytest.raises(BundleError, match="cannot be read"):
-        map_item_embedding(tmp_path / "none.onnx", 8, 4)
-
-
-def test_damaged_files_are_refused(toy, tmp_path):
-    content = (toy.path / "model.onnx").read_bytes()
-    path = tmp_path / "model.onnx"
-    damaged = [b"", b"\xff" * 40, content[:50], content[: len(content) // 4], b"\x3a\xff\xff\xff\xff\x0f"]
-    for content_ in damaged:
-        path.write_bytes(content_)
-        with pytest.raises(BundleError, match="no item embedding"):
-            map_item_embedding(path, 9, 4)
-
-
-def test_a_changed_byte_gives_an_error_or_a_table(toy, tmp_path):
-    content = (toy.path / "model.onnx").read_bytes()
-    path = tmp_path / "model.onnx"
-    generator = np.random.default_rng(0)
-    outcomes = set()
-    for _ in range(300):
-        changed = bytearray(content)
-        changed[generator.integers(len(changed))] = generator.integers(256)
-        path.write_bytes(changed)
-        try:
-            outcomes.add(map_item_embedding(path, 9, 4).shape)
-        except BundleError:
-            outcomes.add("refused")
-    assert outcomes == {(10, 4), "refused"}

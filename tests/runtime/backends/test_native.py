@@ -157,16 +157,25 @@ def test_what_it_cannot_do_is_refused_when_it_is_asked_for(bundle):
         load(bundle, threads=0)
 
 
-def test_a_bundle_that_does_not_say_where_its_weights_are_is_computed_by_the_graph(bundle, tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [
+        ("weights", "the bundle has no weights norm.bias"),
+        ("model", "the bundle does not say how many layers the model has"),
+    ],
+)
+def test_a_bundle_of_another_model_is_computed_by_the_graph(bundle, tmp_path, caplog, missing, reason):
     copy = tmp_path / "bundle"
     shutil.copytree(bundle, copy)
     manifest = open_bundle(copy).manifest
-    write_manifest(copy, dataclasses.replace(manifest, onnx={"opset": manifest.onnx["opset"]}))
+    without = {"weights": "norm.bias", "model": "layers"}[missing]
+    rest = {name: value for name, value in getattr(manifest, missing).items() if name != without}
+    write_manifest(copy, dataclasses.replace(manifest, **{missing: rest}))
     with caplog.at_level(logging.INFO):
         engine = load(copy, threads=1)
     assert engine.description.startswith("ONNX Runtime")
-    assert "ONNX Runtime computes: the bundle does not say where its weights are" in caplog.text
-    with pytest.raises(ConfigError, match="does not say where its weights are: export it again"):
+    assert f"ONNX Runtime computes: {reason}" in caplog.text
+    with pytest.raises(ConfigError, match=f"backend is 'native', but {reason}"):
         load(copy, backend="native")
     (ranking,) = engine.recommend([[1, 2, 3]])
     assert len(ranking.items) == 10

@@ -52,7 +52,7 @@ def refusal(client: TestClient, status: int = 400, **request: Any) -> str:
 
 
 def test_rankings(client: TestClient, engine: Engine) -> None:
-    histories: list[list[int]] = [[10, 20, 99], [], [2**63]]
+    histories: list[list[int]] = [[10, 20, 99], [], [2**63 - 1]]
     response = client.post(URL, json={"histories": histories, "k": 3, "exclude": [[], [20], [30]]})
     assert response.status_code == 200
     assert response.json() == {
