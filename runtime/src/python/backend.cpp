@@ -98,7 +98,7 @@ recblr_status PythonBackend::remember(nb::handle exception) {
     message = utf8_of(nb::str(exception));
   } else {
     status = RECBLR_BACKEND_FAILED;
-    message = "the backend failed on this request (" + type_name(exception) + ": " + short_reason(exception) +
+    message = "the backend failed on this request (" + name_of_type(exception) + ": " + short_reason(exception) +
               "): check its items and states; other requests are not affected";
   }
   std::deque<Raised> dropped;  // their objects go without the lock

@@ -63,7 +63,7 @@ std::string shown(nb::handle value) { return utf8_of(names->shown(value)); }
 
 std::string short_reason(nb::handle exception) { return utf8_of(names->short_reason(exception)); }
 
-std::string type_name(nb::handle value) { return utf8_of(value.type().attr("__name__")); }
+std::string name_of_type(nb::handle value) { return utf8_of(value.type().attr("__name__")); }
 
 nb::object text_of(const char* text, size_t length) {
   PyObject* decoded = PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(length), "surrogatepass");

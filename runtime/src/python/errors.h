@@ -32,7 +32,7 @@ inline void check(recblr_status status) {
 // recblr.errors.shown and its `short_reason`, as UTF-8.
 std::string shown(nb::handle value);
 std::string short_reason(nb::handle exception);
-std::string type_name(nb::handle value);
+std::string name_of_type(nb::handle value);
 
 // Text to and from Python; surrogates pass, as Python's file names and JSON may hold them.
 nb::object text_of(const char* text, size_t length);

@@ -46,7 +46,7 @@ void init_ids() {
   found->from_dlpack = numpy.attr("from_dlpack");
   const char* types[] = {"int8",  "int16",  "int32",  "int64",  "longlong",
                          "uint8", "uint16", "uint32", "uint64", "ulonglong"};
-  for (size_t i = 0; i < found->integers.size(); ++i) found->integers[i] = numpy.attr(types[i]).release().ptr();
+  for (size_t i = 0; i < found->integers.size(); ++i) found->integers[i] = nb::object(numpy.attr(types[i])).release().ptr();
   names = found;
 }
 
@@ -231,7 +231,7 @@ void IdRows::add_integer(int64_t value) {
   }
   char digits[24];
   const char* end = std::to_chars(digits, digits + sizeof digits, value).ptr;
-  text_.append(digits, end);
+  text_.append(digits, static_cast<size_t>(end - digits));
   text_offsets_.push_back(static_cast<int64_t>(text_.size()));
 }
 
@@ -261,7 +261,7 @@ void IdRows::add_stranger(nb::handle value) {
     advice = "text, as bytes have to be decoded";
   }
   const char* text = words_.emplace_back(shown(value)).c_str();
-  const char* type = words_.emplace_back(type_name(value)).c_str();
+  const char* type = words_.emplace_back(name_of_type(value)).c_str();
   strangers_.push_back({row, 1, count() - offsets_.back(), text, type, advice});
 }
 
