@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 # In a checkout that is not installed, `_core` and librecblr are in its `build` folder, the latest that was built there.
 _checkout = Path(__path__[0]).resolve().parent
 if not any(Path(folder).glob("_core.*.so") for folder in __path__) and (_checkout / "CMakeLists.txt").is_file():
-    _found = [path for pattern in ("", "cp3*/") for path in _checkout.glob(f"build/{pattern}runtime/src/python/_core.*.so")]
+    _found = [
+        path for pattern in ("", "cp3*/") for path in _checkout.glob(f"build/{pattern}runtime/src/python/_core.*.so")
+    ]
     if _found:
         __path__.append(str(max(_found, key=lambda path: path.stat().st_mtime).parent))
 

@@ -10,6 +10,7 @@ from recblr.errors import BundleError, ConfigError, MissingExtraError, RecblrErr
 from recblr.runtime.backends.base import BACKENDS, BackendName
 from recblr.runtime.backends.threads import check_threads
 from recblr.runtime.batching.settings import Batching
+from recblr.runtime.bundle.external_data import verify_external_data
 from recblr.runtime.bundle.opening import Bundle, open_bundle
 from recblr.runtime.engine import Engine
 from recblr.runtime.gpu.cuda import current_gpu
@@ -106,22 +107,18 @@ def _native_engine(
     """An engine on the library's kernels, if they are asked for, or if nothing else is and they can compute it."""
     if asked == "onnxruntime" or (asked == "auto" and (device != "cpu" or native_ops is not None)):
         return None
-    try:
-        if device != "cpu" or native_ops is not None:
-            raise ValueError("it has no device and no native_ops to choose")
-        if asked == "auto" and bundle.manifest.dim > WIDEST_NATIVE_DIM:
-            raise ValueError(f"the model is {bundle.manifest.dim} wide, for which it is faster")
-        return Engine(bundle, threads=threads, batching=batching)
-    except BundleError as error:
-        if asked == "native":
-            raise ConfigError(f"backend is 'native', but {error}") from error
-        _log.info("ONNX Runtime computes: %s", error)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        if asked == "native":
-            raise ConfigError(f"backend is 'native', but {error}") from error
-        _log.info("ONNX Runtime computes: %s", error)
+    if device != "cpu" or native_ops is not None:
+        reason = "it has no device and no native_ops to choose"
+    elif asked == "auto" and bundle.manifest.dim > WIDEST_NATIVE_DIM:
+        reason = f"the model is {bundle.manifest.dim} wide, for which it is faster"
+    else:
+        try:
+            return Engine(bundle, threads=threads, batching=batching)
+        except BundleError as error:
+            reason = str(error)
+    if asked == "native":
+        raise ConfigError(f"backend is 'native', but {reason}")
+    _log.info("ONNX Runtime computes: %s", reason)
     return None
 
 
@@ -133,4 +130,5 @@ def _onnxruntime_backend(
         from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
     except ImportError as error:
         raise MissingExtraError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from error
-    return OnnxRuntimeBackend.of_bundle(bundle, threads, device, native_ops, ranking)
+    verify_external_data(bundle.model_path, bundle.manifest.files.keys())
+    return OnnxRuntimeBackend(bundle.model_path, threads, device, native_ops, ranking)

@@ -38,14 +38,14 @@ class Backend(Protocol):
         ...
 
     def run(
-        self, items: ItemsArray, offsets: OffsetsArray, states: StatesArray, exclude: ExcludeArray, k: int
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
         """Feed each row's items to its state and rank the catalogue.
 
         Args:
             items: int32 [N] indices 1..V, row after row; N may be 0.
             offsets: int32 [B + 1] row b is `items[offsets[b]:offsets[b + 1]]`, possibly empty; B >= 1.
-            states: float32 [B, S]; the last D entries of a state are the row's query vector.
+            state_in: float32 [B, S]; the last D entries of a state are the row's query vector.
             exclude: int32 [M, 2] pairs of (row, item) that must not be ranked, rows ascending; M may be 0.
             k: results per row, at most `max_k`; 0 for the states alone.
 
