@@ -11,14 +11,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# In a checkout that is not installed, `_core` and librecblr are in its `build` folder, the latest that was built there.
+# In a checkout that is not installed, `_core` is in its `build` folder: the latest that was built there.
+_MODULE = "_core.*.so"
 _checkout = Path(__path__[0]).resolve().parent
-if not any(Path(folder).glob("_core.*.so") for folder in __path__) and (_checkout / "CMakeLists.txt").is_file():
-    _found = [
-        path for pattern in ("", "cp3*/") for path in _checkout.glob(f"build/{pattern}runtime/src/python/_core.*.so")
-    ]
-    if _found:
-        __path__.append(str(max(_found, key=lambda path: path.stat().st_mtime).parent))
+if (_checkout / "CMakeLists.txt").is_file() and not any(list(Path(folder).glob(_MODULE)) for folder in __path__):
+    _built = [path for tag in ("", "cp3*/") for path in _checkout.glob(f"build/{tag}runtime/src/python/{_MODULE}")]
+    if _built:
+        __path__.append(str(max(_built, key=lambda path: path.stat().st_mtime).parent))
 
 if TYPE_CHECKING:
     from recblr.runtime.api import *  # noqa: F403

@@ -209,11 +209,9 @@ class Engine:
             OverloadedError, DeadlineError, ClosedError, BackendError, ForkError: see `recommend`.
         """
         k = check_k(k, self.n_items)
-        if is_sequence(new_items):  # otherwise that is the error
-            states = prepare_states(states, len(new_items), self.bundle.initial_state)
-        else:
-            states = None
-        return self._core.step(states, new_items, k, exclude, only)
+        n_rows = len(new_items) if is_sequence(new_items) else None  # None: that is what the core refuses first
+        prepared = None if n_rows is None else prepare_states(states, n_rows, self.bundle.initial_state)
+        return self._core.step(prepared, new_items, k, exclude, only)
 
     def device_states(self, max_bytes: int) -> DeviceStates:
         """A pool of users' states on the GPU, for `step_leased`.

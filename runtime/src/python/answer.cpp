@@ -31,9 +31,8 @@ nb::object ranking_of(const recblr_result* result, int64_t row) {
   nb::object items = nb::steal(PyList_New(static_cast<Py_ssize_t>(ranking.count)));
   if (!items.is_valid()) throw nb::python_error();
   for (int64_t i = 0; i < ranking.count; ++i) {
-    nb::object item = ranking.strings == nullptr
-                          ? nb::object(nb::int_(ranking.integers[i]))
-                          : text_of(ranking.strings[i], static_cast<size_t>(ranking.lengths[i]));
+    nb::object item = ranking.strings == nullptr ? nb::object(nb::int_(ranking.integers[i]))
+                                                 : text_of(ranking.strings[i], static_cast<size_t>(ranking.lengths[i]));
     PyList_SetItem(items.ptr(), static_cast<Py_ssize_t>(i), item.release().ptr());
   }
   nb::object scores = new_array(NumberType::kFloat32, ranking.scores, ranking.count);
@@ -42,9 +41,7 @@ nb::object ranking_of(const recblr_result* result, int64_t row) {
 
 }  // namespace
 
-void init_answer() {
-  ranking_class = new nb::object(nb::module_::import_("recblr.runtime.ranking").attr("Ranking"));
-}
+void init_answer() { ranking_class = new nb::object(nb::module_::import_("recblr.runtime.ranking").attr("Ranking")); }
 
 Result::Result() : result_(nullptr) {
   {

@@ -68,11 +68,10 @@ recblr_status PythonBackend::run_in_python(void* context, const recblr_backend_r
 
 void PythonBackend::run(const recblr_backend_run& run) const {
   const int64_t rows = run.n_rows, k = run.k;
-  nb::object result =
-      backend_.attr("run")(new_array(NumberType::kInt32, run.items, run.n_items),
-                           new_array(NumberType::kInt32, run.offsets, rows + 1),
-                           new_array(NumberType::kFloat32, run.state_in, rows, state_size_),
-                           new_array(NumberType::kInt32, run.exclude, run.n_exclude, 2), nb::int_(k));
+  nb::object result = backend_.attr("run")(new_array(NumberType::kInt32, run.items, run.n_items),
+                                           new_array(NumberType::kInt32, run.offsets, rows + 1),
+                                           new_array(NumberType::kFloat32, run.state_in, rows, state_size_),
+                                           new_array(NumberType::kInt32, run.exclude, run.n_exclude, 2), nb::int_(k));
   nb::object top_items = result[0], top_scores = result[1], new_states = result[2];
   const ArrayView states(new_states, NumberType::kFloat32);
   check_shape(states, "states", rows, state_size_);

@@ -45,8 +45,7 @@ nb::tuple Bundle::encode(nb::handle rows, const std::string& name) const {
   recblr_status status;
   {
     Released released;
-    status =
-        recblr_bundle_encode(handle(), &view, name.c_str(), indices.data(), offsets.data(), unknown.data());
+    status = recblr_bundle_encode(handle(), &view, name.c_str(), indices.data(), offsets.data(), unknown.data());
   }
   check(status);
   return nb::make_tuple(new_array(NumberType::kInt32, indices.data(), offsets.back()),
@@ -62,10 +61,9 @@ void bind_bundle(nb::module_& module) {
              nb::object bytes = nb::module_::import_("os").attr("fsencode")(text);
              new (self) Bundle(nb::cast<nb::bytes>(bytes).c_str());
            })
-      .def_prop_ro("path",
-                   [](const Bundle& self) {
-                     return nb::steal(PyUnicode_DecodeFSDefault(recblr_bundle_path(self.handle())));
-                   })
+      .def_prop_ro(
+          "path",
+          [](const Bundle& self) { return nb::steal(PyUnicode_DecodeFSDefault(recblr_bundle_path(self.handle()))); })
       .def_prop_ro("manifest",
                    [](const Bundle& self) {
                      const std::string json = recblr_bundle_manifest(self.handle());

@@ -106,12 +106,12 @@ nb::list Engine::answer_now(recblr_request* request, const float* states, float*
   return rankings(submission->result.get());
 }
 
-nb::list Engine::recommend(nb::handle histories, nb::handle k, bool exclude_seen, nb::handle exclude, nb::handle only) {
+nb::list Engine::recommend(nb::handle histories, int64_t k, bool exclude_seen, nb::handle exclude, nb::handle only) {
   Request request(bundle_, histories, k, exclude_seen, exclude, only, false);
   return answer_now(request.get(), nullptr, nullptr, 0);
 }
 
-nb::tuple Engine::step(nb::handle states, nb::handle new_items, nb::handle k, nb::handle exclude, nb::handle only) {
+nb::tuple Engine::step(nb::handle states, nb::handle new_items, int64_t k, nb::handle exclude, nb::handle only) {
   Request request(bundle_, new_items, k, false, exclude, only, true);
   const int64_t n_rows = request.n_rows(), size = bundle_.state_size();
   void* new_states = nullptr;
@@ -124,13 +124,13 @@ nb::tuple Engine::step(nb::handle states, nb::handle new_items, nb::handle k, nb
                                                  std::to_string(n_rows) + " rows of " + std::to_string(size));
     }
   }
-  nb::list found = answer_now(request.get(), given ? given->data<float>() : nullptr, static_cast<float*>(new_states),
-                              n_rows * size);
+  nb::list found =
+      answer_now(request.get(), given ? given->data<float>() : nullptr, static_cast<float*>(new_states), n_rows * size);
   return nb::make_tuple(found, array);
 }
 
 std::shared_ptr<Submission> Engine::submit(std::shared_ptr<Finished> finished, int64_t number, nb::handle histories,
-                                           nb::handle k, bool exclude_seen, nb::handle exclude, nb::handle only) {
+                                           int64_t k, bool exclude_seen, nb::handle exclude, nb::handle only) {
   Request request(bundle_, histories, k, exclude_seen, exclude, only, false);
   auto submission = std::make_shared<Submission>();
   submission->finished = std::move(finished);
@@ -200,12 +200,10 @@ void bind_engine(nb::module_& module) {
   nb::class_<Engine>(module, "Engine")
       .def(nb::init<const Bundle&, int32_t, nb::object, nb::object>(), nb::arg(), nb::arg(), nb::arg().none(),
            nb::arg().none())
-      .def("recommend", &Engine::recommend, nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg().none(),
+      .def("recommend", &Engine::recommend, nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none())
+      .def("step", &Engine::step, nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg().none(), nb::arg().none())
+      .def("submit", &Engine::submit, nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(),
            nb::arg().none())
-      .def("step", &Engine::step, nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg().none(),
-           nb::arg().none())
-      .def("submit", &Engine::submit, nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(),
-           nb::arg().none(), nb::arg().none())
       .def("cancel", &Engine::cancel)
       .def("answer", &Engine::answer)
       .def("metrics", &Engine::metrics)

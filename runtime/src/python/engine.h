@@ -22,13 +22,13 @@ class Engine {
   // describes it, or None.
   Engine(const Bundle& bundle, int32_t threads, nb::object batching, nb::object backend);
 
-  nb::list recommend(nb::handle histories, nb::handle k, bool exclude_seen, nb::handle exclude, nb::handle only);
+  nb::list recommend(nb::handle histories, int64_t k, bool exclude_seen, nb::handle exclude, nb::handle only);
   // `states` is float32 [B, S] or None; returns rankings and float32 [B, S].
-  nb::tuple step(nb::handle states, nb::handle new_items, nb::handle k, nb::handle exclude, nb::handle only);
+  nb::tuple step(nb::handle states, nb::handle new_items, int64_t k, nb::handle exclude, nb::handle only);
 
   // `recommend` for an event loop: its answer is taken from `finished` by this number. Returns what `cancel` takes.
   std::shared_ptr<Submission> submit(std::shared_ptr<Finished> finished, int64_t number, nb::handle histories,
-                                     nb::handle k, bool exclude_seen, nb::handle exclude, nb::handle only);
+                                     int64_t k, bool exclude_seen, nb::handle exclude, nb::handle only);
   void cancel(const Submission& submission);
   // The rankings of a submission that is done, or an exception.
   nb::object answer(const Submission& submission) const;

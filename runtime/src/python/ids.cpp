@@ -11,8 +11,8 @@
 namespace recblr::python {
 namespace {
 
-constexpr long kMostBits = 340;         // of an integer of 100 digits
-constexpr size_t kMostDigits = 100;     // of an integer that is an id
+constexpr long kMostBits = 340;                    // of an integer of 100 digits
+constexpr size_t kMostDigits = 100;                // of an integer that is an id
 constexpr char kBeyond[] = "9223372036854775808";  // an integer that no model of integers knows
 
 struct Names {
@@ -46,13 +46,13 @@ void init_ids() {
   found->from_dlpack = numpy.attr("from_dlpack");
   const char* types[] = {"int8",  "int16",  "int32",  "int64",  "longlong",
                          "uint8", "uint16", "uint32", "uint64", "ulonglong"};
-  for (size_t i = 0; i < found->integers.size(); ++i) found->integers[i] = nb::object(numpy.attr(types[i])).release().ptr();
+  for (size_t i = 0; i < found->integers.size(); ++i)
+    found->integers[i] = nb::object(numpy.attr(types[i])).release().ptr();
   names = found;
 }
 
 bool is_sequence(nb::handle value) {
-  return PyList_CheckExact(value.ptr()) || PyTuple_CheckExact(value.ptr()) ||
-         nb::cast<bool>(names->is_sequence(value));
+  return PyList_CheckExact(value.ptr()) || PyTuple_CheckExact(value.ptr()) || nb::cast<bool>(names->is_sequence(value));
 }
 
 bool is_row(nb::handle value) {
@@ -81,7 +81,8 @@ nb::object item_at(nb::handle list, Py_ssize_t place) {
 
 void IdRows::add_rows(nb::handle rows, const char* name, bool none_allowed) {
   if (!is_sequence(rows)) {
-    raise(RECBLR_INVALID_ARGUMENT, std::string(name) + " is " + shown(rows) + ": give one sequence of item ids per row");
+    raise(RECBLR_INVALID_ARGUMENT,
+          std::string(name) + " is " + shown(rows) + ": give one sequence of item ids per row");
   }
   const bool is_list = PyList_Check(rows.ptr()) || PyTuple_Check(rows.ptr());
   nb::object list = is_list ? nb::borrow(rows) : nb::list(rows);  // of an array's rows, not of their numbers
@@ -119,7 +120,7 @@ void IdRows::add_list(nb::handle list) {
 
 // Adds the integers of an array, if it is one of integers that are all there.
 bool IdRows::add_array(nb::handle array) {
-  nb::object view;  // in NumPy
+  nb::object view;                      // in NumPy
   if (array.type().is(names->array)) {  // no subclass: what a masked array masks is no id
     view = nb::borrow(array);
   } else if (!nb::isinstance(array, names->array)) {
@@ -143,17 +144,38 @@ bool IdRows::add_array(nb::handle array) {
     const char* first = static_cast<const char*>(buffer.buf);
     const Py_ssize_t count = buffer.shape[0], stride = buffer.strides[0];
     switch (*buffer.format) {
-      case 'b': add_numbers<signed char>(first, count, stride); break;
-      case 'h': add_numbers<short>(first, count, stride); break;
-      case 'i': add_numbers<int>(first, count, stride); break;
-      case 'l': add_numbers<long>(first, count, stride); break;
-      case 'q': add_numbers<long long>(first, count, stride); break;
-      case 'B': add_numbers<unsigned char>(first, count, stride); break;
-      case 'H': add_numbers<unsigned short>(first, count, stride); break;
-      case 'I': add_numbers<unsigned int>(first, count, stride); break;
-      case 'L': add_numbers<unsigned long>(first, count, stride); break;
-      case 'Q': add_numbers<unsigned long long>(first, count, stride); break;
-      default: added = false;
+      case 'b':
+        add_numbers<signed char>(first, count, stride);
+        break;
+      case 'h':
+        add_numbers<short>(first, count, stride);
+        break;
+      case 'i':
+        add_numbers<int>(first, count, stride);
+        break;
+      case 'l':
+        add_numbers<long>(first, count, stride);
+        break;
+      case 'q':
+        add_numbers<long long>(first, count, stride);
+        break;
+      case 'B':
+        add_numbers<unsigned char>(first, count, stride);
+        break;
+      case 'H':
+        add_numbers<unsigned short>(first, count, stride);
+        break;
+      case 'I':
+        add_numbers<unsigned int>(first, count, stride);
+        break;
+      case 'L':
+        add_numbers<unsigned long>(first, count, stride);
+        break;
+      case 'Q':
+        add_numbers<unsigned long long>(first, count, stride);
+        break;
+      default:
+        added = false;
     }
   }
   PyBuffer_Release(&buffer);

@@ -6,33 +6,12 @@
 #include "python/errors.h"
 
 namespace recblr::python {
-namespace {
 
-// `k` as a number; of None, 0 for the default.
-int64_t checked_k(nb::handle k, int64_t n_items) {
-  if (k.is_none()) return 0;
-  nb::object number = PyBool_Check(k.ptr()) ? nb::object() : nb::steal(PyNumber_Index(k.ptr()));
-  if (!number.is_valid()) PyErr_Clear();
-  int overflow = 0;
-  const long long value = number.is_valid() ? PyLong_AsLongLongAndOverflow(number.ptr(), &overflow) : 0;
-  if (overflow > 0 || value > n_items) {
-    raise(RECBLR_INVALID_ARGUMENT, "k is " + utf8_of(nb::str(number)) + ", but the catalogue has " +
-                                       std::to_string(n_items) + " items: ask for at most those");
-  }
-  if (overflow < 0 || value < 1) {
-    raise(RECBLR_INVALID_ARGUMENT,
-          "k is " + utf8_of(nb::repr(k)) + ": give a whole number from 1 to " + std::to_string(n_items));
-  }
-  return value;
-}
-
-}  // namespace
-
-Request::Request(const Bundle& bundle, nb::handle items, nb::handle k, bool exclude_seen, nb::handle exclude,
+Request::Request(const Bundle& bundle, nb::handle items, int64_t k, bool exclude_seen, nb::handle exclude,
                  nb::handle only, bool new_items)
     : items_(bundle.id_type()), exclude_(bundle.id_type()), only_(bundle.id_type()) {
   request_.struct_size = sizeof request_;
-  request_.k = checked_k(k, bundle.n_items());
+  request_.k = k;
   request_.exclude_seen = exclude_seen ? 1 : 0;
   request_.are_new_items = new_items ? 1 : 0;
   items_.add_rows(items, new_items ? "new_items" : "histories", false);
@@ -69,8 +48,8 @@ void Request::read_only(nb::handle only) {
     if (found != nb::iterator::sentinel()) first = nb::borrow(*found);
   }
   // An array's missing value is no row that may have all.
-  const bool per_row = first.is_valid() &&
-                       ((first.is_none() && is_list) || nb::isinstance<AllowList>(first) || is_sequence(first));
+  const bool per_row =
+      first.is_valid() && ((first.is_none() && is_list) || nb::isinstance<AllowList>(first) || is_sequence(first));
   if (!per_row) {
     all_.push_back(0);
     lists_.push_back(nullptr);

@@ -17,9 +17,9 @@ namespace nb = nanobind;
 // Holds all that a `recblr_request` points to, but for states.
 class Request {
  public:
-  // `new_items` tells whether `items` are what is new since a state, and not whole histories. Raises RequestError for
-  // arguments of another form.
-  Request(const Bundle& bundle, nb::handle items, nb::handle k, bool exclude_seen, nb::handle exclude, nb::handle only,
+  // `new_items` tells whether `items` are what is new since a state, and not whole histories. `k` is from 1 to V.
+  // Raises RequestError for arguments of another form.
+  Request(const Bundle& bundle, nb::handle items, int64_t k, bool exclude_seen, nb::handle exclude, nb::handle only,
           bool new_items);
   Request(const Request&) = delete;
   Request& operator=(const Request&) = delete;
