@@ -169,7 +169,9 @@ void BatchQueue::worker_started() noexcept {
 }
 
 void BatchQueue::worker_ended(Batch* batch) noexcept {
+  tell(batch->ended);
   const std::lock_guard<std::mutex> lock(mutex_);
+  recycle(&batch->ended);
   give_place_back(batch);
   --workers_left_;
   note_idle();

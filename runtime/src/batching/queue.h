@@ -55,7 +55,7 @@ class BatchQueue {
   // Waits until it is closed, all workers have ended, no caller runs rows, and all callers were told; false where that
   // takes more seconds.
   bool wait_until_idle(std::optional<double> seconds);
-  // Counts a worker that starts, or one that ended, whatever became of its last batch.
+  // Counts a worker that starts; or one that ends, tells the callers of its last batch, and gives its place back.
   void worker_started() noexcept;
   void worker_ended(Batch* batch) noexcept;
 
