@@ -28,7 +28,7 @@ struct Catalogue::Parts {
   const ThreadTeam team;
   const Embedding embedding;
   const RankedItems items;
-  ScratchPool<TopItemsScratch> scratch;
+  ReusePool<TopItemsScratch> scratch;
 };
 
 Catalogue::Catalogue(const void* embedding, int64_t n_items, int64_t dim, int64_t state_size, int threads) {
@@ -51,7 +51,7 @@ void Catalogue::rank(const Row* rows, int64_t n_rows) const {
   Parts& p = *parts_;
   for (int64_t row = 0; row < n_rows; ++row) check_ranking(rows[row], p.items.n_items);
   try {
-    const ScratchPool<TopItemsScratch>::Lease scratch(&p.scratch);
+    const ReusePool<TopItemsScratch>::Lease scratch(&p.scratch);
     scratch->rows.clear();
     for (int64_t row = 0; row < n_rows; ++row) {
       if (rows[row].k > 0) scratch->rows.push_back(RankedRow::of(rows[row], p.state_size, p.items.dim));

@@ -62,7 +62,7 @@ struct NativeBackend::Parts {
   const Embedding embedding;
   const RankedItems items;
   const NativeModel model;
-  ScratchPool<RunScratch> scratch;
+  ReusePool<RunScratch> scratch;
   std::shared_ptr<const Bundle> bundle{};  // holds the embedding
 };
 
@@ -88,7 +88,7 @@ void NativeBackend::run(const Row* rows, int64_t n_rows) const {
   Parts& p = *parts_;
   for (int64_t row = 0; row < n_rows; ++row) check_row(rows[row], p.items.n_items);
   try {
-    const ScratchPool<RunScratch>::Lease scratch(&p.scratch);
+    const ReusePool<RunScratch>::Lease scratch(&p.scratch);
     p.model.feed(rows, n_rows, p.threads, p.team.pool(), &scratch->feed);
     scratch->by_scores.rows.clear();
     scratch->top_items.rows.clear();

@@ -57,12 +57,12 @@ class Buffer {
 
 // As many pieces of scratch memory as there are runs at once. T has `int64_t bytes() const`.
 template <typename T>
-class ScratchPool {
+class ReusePool {
  public:
   // A piece for as long as this object lives.
   class Lease {
    public:
-    explicit Lease(ScratchPool* pool) : pool_(pool), scratch_(pool->take()) {}
+    explicit Lease(ReusePool* pool) : pool_(pool), scratch_(pool->take()) {}
     ~Lease() { pool_->give_back(std::move(scratch_)); }
     Lease(const Lease&) = delete;
     Lease& operator=(const Lease&) = delete;
@@ -70,7 +70,7 @@ class ScratchPool {
     T* operator->() const { return scratch_.get(); }
 
    private:
-    ScratchPool* pool_;
+    ReusePool* pool_;
     std::unique_ptr<T> scratch_;
   };
 
