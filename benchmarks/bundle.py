@@ -45,10 +45,11 @@ def taken(key):
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(key))
 
 before = taken("RssAnon")
-started = time.perf_counter()
+started, cpu_started = time.perf_counter(), time.process_time()
 bundle = open_bundle(sys.argv[1])
-seconds = time.perf_counter() - started
-print(json.dumps({"seconds": seconds, "memory_bytes": taken("RssAnon") - before, "peak_bytes": taken("VmHWM")}))
+seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+memory = {"memory_bytes": taken("RssAnon") - before, "peak_bytes": taken("VmHWM")}
+print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, **memory}))
 """
 
 
@@ -113,7 +114,8 @@ def main() -> None:
     rows = [measure(kind, options.items) for kind in ("integers", "integers far apart", "strings")]
     path = write_result("bundle", {"machine": machine_info(), "dim": DIM, "rows": rows})
     for row in rows:
-        print(f"{row['ids']}: {row['seconds']:.2f} s, {row['memory_bytes'] / 2**20:.0f} MiB")
+        seconds = f"{row['seconds']:.2f} s, {row['cpu_seconds']:.2f} s of a CPU"
+        print(f"{row['ids']}: {seconds}, {row['memory_bytes'] / 2**20:.0f} MiB")
     print(path)
 
 
