@@ -128,15 +128,7 @@ void CallbackBackend::run(const Row* rows, int64_t n_rows) const {
 
 const Catalogue& CallbackBackend::catalogue() const {
   const std::lock_guard<std::mutex> lock(catalogue_mutex_);
-  if (catalogue_ == nullptr) {
-    try {
-      catalogue_ = std::make_unique<const Catalogue>(*bundle_, ranking_threads_);
-    } catch (const Error& error) {
-      if (error.code() != Code::kBundle) throw;
-      refuse(Code::kInvalidArgument, "only, and k above " + std::to_string(callback_.max_k) +
-                                         ", need the items' embedding, but " + error.what());
-    }
-  }
+  if (catalogue_ == nullptr) catalogue_ = std::make_unique<const Catalogue>(*bundle_, ranking_threads_);
   return *catalogue_;
 }
 

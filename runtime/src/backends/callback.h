@@ -43,8 +43,7 @@ class CallbackBackend : public Backend {
   CallbackBackend(std::shared_ptr<const Bundle> bundle, Callback callback, int ranking_threads);
   ~CallbackBackend() override;
 
-  // Throws Error(kBackend) where the callback gives an item that the catalogue does not have, and
-  // Error(kInvalidArgument) where the catalogue is needed and the bundle holds no embedding.
+  // Throws what the callback throws, and Error(kBackend) where it gives an item that the catalogue does not have.
   void run(const Row* rows, int64_t n_rows) const override;
   Limits limits() const override { return callback_.limits; }
   std::string description() const override { return callback_.description; }

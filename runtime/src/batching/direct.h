@@ -1,27 +1,31 @@
 // Runs rows at once, in the caller's thread, split where the backend has limits.
 #pragma once
 
-#include <atomic>
 #include <memory>
 
 #include "batching/executor.h"
 
 namespace recblr {
 
+// `run` and `submit` take no memory from the heap that grows with traffic; a run that fails is not repeated.
 class DirectExecutor : public Executor {
  public:
-  explicit DirectExecutor(std::shared_ptr<const Backend> backend);
+  // `state_size` is S of the rows' states.
+  DirectExecutor(std::shared_ptr<const Backend> backend, int64_t state_size);
+  ~DirectExecutor() override;
 
-  void run(const Row* rows, int64_t n_rows, std::optional<double> timeout) override;
+  void run(const Row* rows, int64_t n_rows, std::optional<double> timeout = std::nullopt) override;
   // Runs before it returns.
-  Ticket submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout) override;
+  Ticket submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout = std::nullopt) override;
+  // False: what was submitted is done.
   bool cancel(Ticket ticket) override;
   std::string description() const override;
+  // What runs is waited for, also without `drain`: it has begun.
   void close(bool drain, std::optional<double> timeout) override;
 
  private:
-  std::shared_ptr<const Backend> backend_;
-  std::atomic<bool> closed_{false};
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
 };
 
 }  // namespace recblr

@@ -1,0 +1,40 @@
+// A batch: parts of several requests in one run.
+#pragma once
+
+#include <exception>
+#include <utility>
+#include <vector>
+
+#include "batching/job.h"
+
+namespace recblr {
+
+// A part, and what became of it.
+struct BatchPart {
+  Job* job;
+  Part part;
+  float* scratch;            // of the last piece of a row, which the job has no more; else nullptr
+  int64_t end;               // of its rows in the batch's
+  std::exception_ptr error;  // why it failed
+};
+
+// Belongs to one worker, which uses it again for each of its batches.
+struct Batch {
+  std::vector<Row> rows;
+  std::vector<BatchPart> parts;
+  std::vector<std::pair<int64_t, int64_t>> runs;  // rows and tokens of the backend's runs that succeeded
+  int64_t raised = 0;                             // of its runs
+  JobList ended;                                  // whose callers are to be told
+  bool has_place = false;                         // the worker is one of those that may run a batch now
+
+  bool empty() const { return parts.empty(); }
+  void clear() noexcept;
+  // Adds a part; nothing has changed where it throws std::bad_alloc.
+  void add(Job* job, const Part& part, const Limits& limits, int64_t state_size);
+};
+
+// Runs a batch that is not empty, and notes each part that failed. A run that throws is repeated in halves, down to
+// single rows, so that only parts at fault fail, and a batch too large for the memory becomes two.
+void run_batch(const Backend& backend, Batch* batch) noexcept;
+
+}  // namespace recblr

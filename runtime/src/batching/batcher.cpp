@@ -1,0 +1,138 @@
+#include "batching/batcher.h"
+
+#include <mutex>
+#include <new>
+#include <utility>
+
+#include "base/error.h"
+#include "base/fork_guard.h"
+#include "batching/failure.h"
+#include "batching/worker.h"
+
+namespace recblr {
+
+namespace {
+
+// What a batcher that nobody closed may take to answer the rest.
+constexpr double kExitSeconds = 10.0;
+
+Splitter splitter_of(const Row* rows, int64_t n_rows, const std::optional<double>& timeout) {
+  if (timeout) check_timeout(*timeout, Code::kInvalidArgument);
+  return {rows, n_rows};
+}
+
+// Runs rows in this thread; nullptr, or why that failed.
+std::exception_ptr failure_of_run(const Backend& backend, const Splitter& rows) noexcept {
+  try {
+    backend.run(rows.rows(), rows.n_rows());
+    return nullptr;
+  } catch (...) {
+    return explained(std::current_exception());
+  }
+}
+
+}  // namespace
+
+struct Batcher::Parts {
+  Parts(std::shared_ptr<const Backend> backend, int64_t state_size, const BatchingSettings& settings)
+      : shared(std::make_shared<SharedWork>(std::move(backend), settings, state_size)),
+        threads(start_workers(shared, settings.workers)) {}
+
+  // Whether a thread that waited for the workers here would wait for itself.
+  bool inside() const noexcept { return works_here(*shared) || shared->queue.tells_here(); }
+
+  void join() {
+    const std::lock_guard<std::mutex> lock(joining);
+    for (std::thread& thread : threads) {
+      if (thread.joinable()) thread.join();
+    }
+  }
+
+  const ForkGuard process{"engine"};
+  const std::shared_ptr<SharedWork> shared;
+  std::mutex joining;
+  std::vector<std::thread> threads;
+};
+
+Batcher::Batcher(std::shared_ptr<const Backend> backend, int64_t state_size, const BatchingSettings& settings) {
+  no_memory();  // made now, while there is memory
+  const BatchingSettings used = checked(settings, backend->limits());
+  parts_ = std::make_unique<Parts>(std::move(backend), state_size, used);
+}
+
+Batcher::~Batcher() {
+  if (parts_->process.forked()) {
+    static_cast<void>(parts_.release());  // its threads are the parent's, and its locks may be held
+    return;
+  }
+  try {
+    close(true, kExitSeconds);
+  } catch (...) {
+    // Out of memory for a message: the workers end by themselves.
+  }
+  for (std::thread& thread : parts_->threads) {
+    if (thread.joinable()) thread.detach();
+  }
+}
+
+void Batcher::run(const Row* rows, int64_t n_rows, std::optional<double> timeout) {
+  SharedWork* shared = parts_->shared.get();
+  if (works_here(*shared)) {
+    refuse(Code::kInvalidArgument, "run was called in a future's callback, where it would wait for itself: use submit");
+  }
+  parts_->process.check();
+  const Splitter request = splitter_of(rows, n_rows, timeout);
+  if (request.fits(shared->limits) && shared->queue.enter(request)) {
+    const std::exception_ptr error = failure_of_run(*shared->backend, request);
+    // Several rows may be too large for the memory together: workers repeat them in halves.
+    const bool again = error != nullptr && n_rows > 1;
+    shared->queue.leave(request, error == nullptr ? Outcome::kAnswered : again ? Outcome::kAgain : Outcome::kFailed);
+    if (error == nullptr) return;
+    if (!again) std::rethrow_exception(error);
+  }
+  Waiter waiter;
+  try {
+    shared->queue.put(request, nullptr, &waiter, timeout);
+  } catch (const std::bad_alloc&) {
+    std::rethrow_exception(no_memory());
+  }
+  if (const std::exception_ptr error = waiter.wait()) std::rethrow_exception(error);
+}
+
+Ticket Batcher::submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout) {
+  parts_->process.check();
+  const Splitter request = splitter_of(rows, n_rows, timeout);
+  try {
+    return parts_->shared->queue.put(request, std::move(done), nullptr, timeout);
+  } catch (const std::bad_alloc&) {
+    std::rethrow_exception(no_memory());
+  }
+}
+
+bool Batcher::cancel(Ticket ticket) {
+  parts_->process.check();
+  return parts_->shared->queue.cancel(ticket);
+}
+
+std::string Batcher::description() const { return parts_->shared->backend->description() + ", batching"; }
+
+void Batcher::close(bool drain, std::optional<double> timeout) {
+  if (parts_->process.forked()) return;
+  BatchQueue& queue = parts_->shared->queue;
+  queue.close();
+  if (!drain) queue.fail_open("the batcher was closed before the request ran", false);
+  if (parts_->inside()) return;
+  if (queue.wait_until_idle(timeout)) {
+    parts_->join();
+  } else {
+    const std::string reason = "the batcher was closed, and had not answered within " + written(*timeout) + " s";
+    queue.fail_open(reason.c_str(), true);
+  }
+}
+
+BatcherMetrics Batcher::metrics() const {
+  parts_->process.check();
+  return parts_->shared->queue.metrics();
+}
+
+}  // namespace recblr
