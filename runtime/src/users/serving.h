@@ -1,0 +1,52 @@
+// One model in the service of a Recommender, with what it has made of users' histories.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/engine.h"
+#include "users/state_cache.h"
+#include "users/stores/store.h"
+
+namespace recblr {
+
+// Threads may share it.
+class Serving {
+ public:
+  Serving(std::shared_ptr<Engine> engine, std::shared_ptr<Store> store, int64_t cache_bytes);
+  ~Serving();
+
+  const std::shared_ptr<Engine>& engine() const { return engine_; }
+  StateCache& cache() { return cache_; }
+
+  // Tells of a new event that is stored: the state of a user whose history it continues here need not ask for it.
+  void add(std::string_view user, const Appended& appended, const Id* items, int64_t n);
+
+  // Brings the states of users [n], keys, up to date, and ranks. `work` holds the encoded request, of n rows, but for
+  // the users' own items; after that it holds the rankings.
+  void rank(const std::string_view* users, int64_t n, bool exclude_seen, std::optional<double> timeout, Work* work);
+
+ private:
+  struct Part;
+  class Lease;
+
+  void rank_part(const std::string_view* users, int64_t begin, int64_t end, bool exclude_seen,
+                 std::optional<double> timeout, Work* whole, Part* part);
+  void bring_up_to_date(std::string_view user, const Log& log, bool is_alone, int64_t row, Part* part);
+  bool add_log(const Log& log, std::vector<int32_t>* indices, UserItems* items);
+  int32_t index_of(const Id& item);
+
+  const std::shared_ptr<Engine> engine_;
+  const std::shared_ptr<Store> store_;
+  StateCache cache_;
+  std::atomic<bool> has_warned_{false};  // of ids that can be none of the model's
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Part>> idle_;  // memory to be used again
+};
+
+}  // namespace recblr
