@@ -40,11 +40,11 @@ Engine::Engine(std::shared_ptr<const Bundle> bundle, std::shared_ptr<const Backe
                const std::optional<BatchingSettings>& batching)
     : bundle_(std::move(bundle)) {
   if (batching.has_value()) {
-    auto batcher = std::make_unique<Batcher>(std::move(backend), *batching);
+    auto batcher = std::make_unique<Batcher>(std::move(backend), bundle_->state_size(), *batching);
     batcher_ = batcher.get();
     executor_ = std::move(batcher);
   } else {
-    executor_ = std::make_unique<DirectExecutor>(std::move(backend));
+    executor_ = std::make_unique<DirectExecutor>(std::move(backend), bundle_->state_size());
   }
 }
 
