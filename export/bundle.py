@@ -82,13 +82,10 @@ def export_bundle(
         del graph  # where it holds large weights, what follows needs the memory
         _check(folder / MODEL_FILE)
         weights = weight_places(folder, model)
-        parity = check_parity(model, folder / MODEL_FILE, max_k, weights)
         write_text(folder / ITEMS_FILE, json.dumps(vocabulary.to_json(), ensure_ascii=False))
         np.save(folder / INITIAL_STATE_FILE, model.initial_state().detach().numpy().astype(np.float32))
         max_k = min(max_k, model.config.n_items)
-        section = None if plan_builder is None else write_plan(folder, max_k, plan_builder)
         names += [ITEMS_FILE, INITIAL_STATE_FILE]
-        names += [] if section is None else [section.file, section.plugin_library]
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             fingerprint=fingerprint,
@@ -107,13 +104,18 @@ def export_bundle(
                 "onnxruntime": onnxruntime.__version__,
             },
             files={name: file_entry(folder / name) for name in names},
-            parity=parity,
+            parity={},
             metrics=checkpoint.metrics,
             data=checkpoint.data,
-            plan=None if section is None else section.to_dict(),
         )
+        write_manifest(folder, manifest)  # for the checks, which open the bundle
+        manifest = dataclasses.replace(manifest, parity=check_parity(model, folder / MODEL_FILE, max_k, folder))
         write_manifest(folder, manifest)
-        if section is not None:
+        if plan_builder is not None:
+            section = write_plan(folder, max_k, plan_builder)
+            files = {name: file_entry(folder / name) for name in (section.file, section.plugin_library)}
+            manifest = dataclasses.replace(manifest, files={**manifest.files, **files}, plan=section.to_dict())
+            write_manifest(folder, manifest)
             section = run_plan(folder, section, PyTorchReference(model, max_k), targets)
             manifest = dataclasses.replace(manifest, plan=section.to_dict())
             write_manifest(folder, manifest)

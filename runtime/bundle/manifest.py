@@ -71,6 +71,11 @@ class Manifest:
     data: dict[str, Any]
     plan: dict[str, Any] | None = None
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Manifest:
+        """From the fields of a manifest.json that was checked."""
+        return cls(**{field.name: content.get(field.name) for field in fields(cls)})
+
     @property
     def dim(self) -> int:
         """D: the last D entries of a state are the row's query vector."""
@@ -107,7 +112,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     except (TypeError, ValueError) as error:
         raise BundleError(f"the manifest holds what JSON cannot ({error}): leave it out") from error
     content = {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
-    _parse_manifest(content, folder)
+    _check_manifest(content, folder / MANIFEST_FILE)
     write_content(folder, content)
 
 
@@ -131,80 +136,22 @@ def _checksum_line(body: bytes) -> bytes:
     return b'"checksum": "%s"\n}\n' % hashlib.sha256(body).hexdigest().encode()
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the bundle in a folder, its checksum verified.
-
-    Raises:
-        BundleError: there is none, or one of another format version, altered or malformed.
-    """
-    path = folder / MANIFEST_FILE
-    text = _read(path)
-    content = _parse_json(path, text)
-    _check_version(content, path)  # before the checksum, which another version may compute otherwise
-    body = text[: -len(_checksum_line(b""))]
-    if text != body + _checksum_line(body):
-        raise BundleError(f"{path} was altered, its checksum does not match: {COPY_AGAIN}")
-    return _parse_manifest(content, folder)
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file of a bundle holds.
-
-    Raises:
-        BundleError: it is missing, cannot be read, or holds no JSON.
-    """
-    return _parse_json(path, _read(path))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if path.name == MANIFEST_FILE:
-            advice = "give the folder that recblr-export wrote"
-            raise BundleError(f"{path.parent} is no bundle, it holds no {path.name}: {advice}") from error
-        raise BundleError(f"{path} is missing: {COPY_AGAIN}") from error
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _parse_json(path: Path, text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path} is damaged, it holds no JSON: {COPY_AGAIN}") from error
-
-
-def _check_version(content: Any, path: Path) -> None:
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise BundleError(f"{path} is not a bundle's manifest: give the folder that recblr-export wrote")
-    version = content.get("format_version")
-    if not isinstance(version, int):
-        raise BundleError(f"{path}: format_version is {version!r:.60}, not a number: {COPY_AGAIN}")
-    if version != FORMAT_VERSION:
-        advice = "upgrade recblr" if version > FORMAT_VERSION else "export it again"
-        raise BundleError(f"{path} has format version {version}, this recblr reads {FORMAT_VERSION}: {advice}")
-
-
-def _parse_manifest(content: dict[str, Any], folder: Path) -> Manifest:
-    path = folder / MANIFEST_FILE
-    values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(Manifest)}
+def _check_manifest(content: Mapping[str, Any], path: Path) -> None:
+    values = {field.name: content.get(field.name) for field in fields(Manifest)}
     for name, value in values.items():
         if name in _OPTIONAL and value is None:
             continue
         is_valid = _is_count(value) if name in _COUNTS else isinstance(value, str if name in _TEXTS else dict)
         if not is_valid:
             raise BundleError(f"{path}: {name} is missing or malformed ({value!r:.60}): {COPY_AGAIN}")
-    manifest = Manifest(**values)
-    _check_manifest(manifest, path)
-    return manifest
+    _check_fields(Manifest.from_json(content), path)
 
 
 def _is_count(value: object, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _check_manifest(manifest: Manifest, path: Path) -> None:
+def _check_fields(manifest: Manifest, path: Path) -> None:
     dim = manifest.model.get("dim")
     if not _is_count(dim) or manifest.dim > manifest.state_size:
         raise BundleError(f"{path}: model dim is {dim!r} with state_size {manifest.state_size}: {COPY_AGAIN}")

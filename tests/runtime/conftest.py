@@ -156,6 +156,12 @@ def write_toy(folder: Path, ids: list[int] | list[str]) -> Toy:
 
 
 @pytest.fixture(scope="session")
+def write_bundle() -> Callable[[Path, list[int] | list[str]], Toy]:
+    """Writes a bundle of the toy model with V item ids to a new folder."""
+    return write_toy
+
+
+@pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """A bundle with integer item ids; tests must not change it."""
     return write_toy(tmp_path_factory.mktemp("toy") / "bundle", NUMBERS)

@@ -94,7 +94,7 @@ def test_the_same_onnx_as_without_a_plan(plan_bundle: MakePlanBundle, trained_pa
     bundle = plan_bundle("fp16").path
     assert (bundle / "model.onnx").read_bytes() == (tmp_path / "plain" / "model.onnx").read_bytes()
     assert open_bundle(tmp_path / "plain").plan is None
-    history = open_bundle(bundle).vocabulary.ids[:3]
+    history = open_bundle(bundle).item_ids()[:3]
     answers = [load(path, threads=1).recommend([history], k=5)[0].items for path in (bundle, tmp_path / "plain")]
     assert len(answers[0]) == 5
     assert answers[0] == answers[1]

@@ -216,7 +216,7 @@ def test_a_folder_that_may_not_be_read(new_toy: Any, monkeypatch: pytest.MonkeyP
 
 def test_a_moved_bundle_is_still_one(new_toy: Any, tmp_path: Path) -> None:
     shutil.move(new_toy.path, tmp_path / "elsewhere")
-    assert open_bundle(tmp_path / "elsewhere").vocabulary.ids == new_toy.ids
+    assert open_bundle(tmp_path / "elsewhere").item_ids() == new_toy.ids
 
 
 def test_manifests_are_written_whole_or_not_at_all(new_toy: Any) -> None:

@@ -1,10 +1,10 @@
 // Scans of an item index: products of 8 bits, summed by fours. Compiled once per instruction set, with RECBLR_ISA its
 // namespace. No templates of the standard library here: a copy of one compiled for this instruction set could replace
 // the one that all machines use.
+#include "backends/ranking/item_index_kernels.h"
+
 #include <immintrin.h>
 #include <string.h>
-
-#include "backends/ranking/item_index.h"
 
 namespace recblr {
 namespace RECBLR_ISA {
