@@ -14,12 +14,14 @@ help: ## List the targets
 setup: $(SETUP) ## Make .venv with recblr and all it needs (editable)
 
 # --without-pip and `pip --python`: works where the system's Python lacks ensurepip.
+# -tools/...: what the build cannot do without is the build's to say, on a machine that has a compiler.
 # --no-compile: of ten thousand modules a fifth are ever imported, and compiled then.
-$(SETUP): pyproject.toml constraints.txt CMakeLists.txt plugins/CMakeLists.txt $(wildcard cmake/* plugins/cmake/* plugins/include/recblr/* plugins/src/* plugins/src/*/*)
+$(SETUP): pyproject.toml constraints.txt CMakeLists.txt plugins/CMakeLists.txt $(wildcard cmake/* plugins/cmake/* plugins/include/recblr/* plugins/src/* plugins/src/*/*) $(shell find runtime/src runtime/include -type f) runtime/CMakeLists.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv --without-pip .venv
 	$(PYTHON) -m pip --python .venv/bin/python install --quiet --disable-pip-version-check pip
 	$(BIN)/python tools/get_onnxruntime_headers.py build/onnxruntime
+	-$(BIN)/python tools/get_native_dependencies.py build/dependencies
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[train,export,serve,tensorrt-rtx,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps tensorrt-stubs
 	@touch $@
@@ -30,10 +32,14 @@ demo: $(SETUP) ## Train, evaluate, export and serve on MovieLens-100k, and ask f
 test: $(SETUP) ## Run all tests of the Python code
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-native: ## Run the native library's C++ tests, CUDA kernels on an emulator included, under ASan and UBSan
-	cmake -S . -B build/test-native -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=ON -DRECBLR_CUDA=EMULATED
+test-native: ## Run the C++ tests, CUDA kernels on an emulator included, under ASan and UBSan; those of threads under TSan, too
+	$(PYTHON) tools/get_native_dependencies.py build/dependencies
+	cmake -S . -B build/test-native -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=address -DRECBLR_CUDA=EMULATED
 	cmake --build build/test-native --parallel 2
 	ctest --test-dir build/test-native --parallel 2 --output-on-failure
+	cmake -S . -B build/test-threads -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=thread -DRECBLR_CUDA=OFF
+	cmake --build build/test-threads --parallel 2
+	ctest --test-dir build/test-threads --label-regex threads --no-tests=error --output-on-failure
 
 # auditwheel finds patchelf on the PATH. The CUDA driver's library is the machine's own, never the wheel's.
 wheel: export RECBLR_CUDA_ARCHITECTURES ?= all

@@ -21,11 +21,13 @@ from recblr.errors import ConfigError, ExportError
 from recblr.export.checks.parity import PyTorchReference, check_parity
 from recblr.export.checks.precision_loss import CUTOFF
 from recblr.export.onnx.functions import OPSET
-from recblr.export.onnx.graph import build_graph, initializer_names
+from recblr.export.onnx.graph import build_graph
 from recblr.export.onnx.graph_file import write_graph
+from recblr.export.onnx.weights import weight_places
 from recblr.export.tensorrt.plan_builder import PlanBuilder
 from recblr.export.tensorrt.writer import run_plan, write_plan
 from recblr.files import replacing_directory, write_text
+from recblr.model import LAYER_NORM_EPSILON
 from recblr.runtime.bundle.manifest import (
     INITIAL_STATE_FILE,
     ITEMS_FILE,
@@ -77,25 +79,23 @@ def export_bundle(
     with replacing_directory(path, is_bundle) as folder:
         graph = build_graph(model, max_k, fingerprint)
         names = write_graph(folder, graph, model)
-        weights = initializer_names(graph, model)
         del graph  # where it holds large weights, what follows needs the memory
         _check(folder / MODEL_FILE)
-        parity = check_parity(model, folder / MODEL_FILE, max_k, weights)
+        weights = weight_places(folder, model)
         write_text(folder / ITEMS_FILE, json.dumps(vocabulary.to_json(), ensure_ascii=False))
         np.save(folder / INITIAL_STATE_FILE, model.initial_state().detach().numpy().astype(np.float32))
         max_k = min(max_k, model.config.n_items)
-        section = None if plan_builder is None else write_plan(folder, max_k, plan_builder)
         names += [ITEMS_FILE, INITIAL_STATE_FILE]
-        names += [] if section is None else [section.file, section.plugin_library]
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             fingerprint=fingerprint,
-            model=model.config.to_dict(),
+            model={**model.config.to_dict(), "norm_epsilon": LAYER_NORM_EPSILON},
             precision="fp32",
             state_size=model.config.state_size,
             n_items=model.config.n_items,
             max_k=max_k,
-            onnx={"opset": OPSET, "weights": weights},
+            weights=weights,
+            onnx={"opset": OPSET},
             versions={
                 "recblr": recblr.__version__,
                 "torch": torch.__version__,
@@ -104,13 +104,18 @@ def export_bundle(
                 "onnxruntime": onnxruntime.__version__,
             },
             files={name: file_entry(folder / name) for name in names},
-            parity=parity,
+            parity={},
             metrics=checkpoint.metrics,
             data=checkpoint.data,
-            plan=None if section is None else section.to_dict(),
         )
+        write_manifest(folder, manifest)  # for the checks, which open the bundle
+        manifest = dataclasses.replace(manifest, parity=check_parity(model, folder / MODEL_FILE, max_k, folder))
         write_manifest(folder, manifest)
-        if section is not None:
+        if plan_builder is not None:
+            section = write_plan(folder, max_k, plan_builder)
+            files = {name: file_entry(folder / name) for name in (section.file, section.plugin_library)}
+            manifest = dataclasses.replace(manifest, files={**manifest.files, **files}, plan=section.to_dict())
+            write_manifest(folder, manifest)
             section = run_plan(folder, section, PyTorchReference(model, max_k), targets)
             manifest = dataclasses.replace(manifest, plan=section.to_dict())
             write_manifest(folder, manifest)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIBRARY_NAME = "librecblr_plugins.so"
-ABI_VERSION = 6
+ABI_VERSION = 7
 ENVIRONMENT_VARIABLE = "RECBLR_PLUGINS_LIBRARY"
 
 
@@ -42,7 +42,7 @@ class PluginLibrary:
     @property
     def last_error(self) -> str:
         """What was wrong with this thread's last call that failed."""
-        function = self.handle.recblr_last_error
+        function = self.handle.recblr_plugins_last_error
         function.restype = ctypes.c_char_p
         message: bytes = function()
         return message.decode()
@@ -95,14 +95,14 @@ def load_library() -> PluginLibrary:
         raise PluginLibraryError(f"{path} cannot be loaded as {LIBRARY_NAME}: it is cut off; copy or build it again")
     try:
         handle = ctypes.CDLL(str(path))
-        handle.recblr_abi_version.restype = ctypes.c_int
-        handle.recblr_version.restype = ctypes.c_char_p
-        abi = int(handle.recblr_abi_version())
+        handle.recblr_plugins_abi_version.restype = ctypes.c_int
+        handle.recblr_plugins_version.restype = ctypes.c_char_p
+        abi = int(handle.recblr_plugins_abi_version())
     except (OSError, AttributeError) as error:
         raise PluginLibraryError(f"{path} cannot be loaded as {LIBRARY_NAME}: {error}") from error
     if abi != ABI_VERSION:
         raise PluginLibraryError(f"{path} has ABI version {abi}, this recblr needs {ABI_VERSION}: reinstall recblr")
-    return PluginLibrary(path=path, version=handle.recblr_version().decode(), handle=handle)
+    return PluginLibrary(path=path, version=handle.recblr_plugins_version().decode(), handle=handle)
 
 
 def is_available() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 OK = 0
-OUT_OF_MEMORY = 2
+OUT_OF_MEMORY = 10
 FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
 INT64, INT32 = 0, 1
 SEGMENT = 4
@@ -117,85 +117,4 @@ class CrossEntropy(ctypes.Structure):
         ("targets", _Pointer),
         ("logits", _Pointer),
         ("losses", _Pointer),
-    )
-
-
-class TopItems(ctypes.Structure):
-    """Arguments of a ranking of a catalogue: `recblr_top_items`."""
-
-    _fields_ = (
-        ("n_rows", ctypes.c_int64),
-        ("n_items", ctypes.c_int64),
-        ("dim", ctypes.c_int64),
-        ("k", ctypes.c_int64),
-        ("n_exclude", ctypes.c_int64),
-        ("n_only", ctypes.c_int64),
-        ("n_threads", ctypes.c_int32),
-        ("queries", _Pointer),
-        ("embedding", _Pointer),
-        ("index", _Pointer),
-        ("exclude", _Pointer),
-        ("only", _Pointer),
-        ("only_offsets", _Pointer),
-        ("top_items", _Pointer),
-        ("top_scores", _Pointer),
-    )
-
-
-class LayerWeights(ctypes.Structure):
-    """One layer's weights: `recblr_layer_weights`."""
-
-    _fields_ = (
-        ("in_proj", _Pointer),
-        ("conv_weight", _Pointer),
-        ("conv_bias", _Pointer),
-        ("gates", _Pointer),
-        ("gates_bias", _Pointer),
-        ("decay", _Pointer),
-        ("out_proj", _Pointer),
-        ("recurrent_norm_weight", _Pointer),
-        ("recurrent_norm_bias", _Pointer),
-        ("up", _Pointer),
-        ("up_bias", _Pointer),
-        ("down", _Pointer),
-        ("down_bias", _Pointer),
-        ("feed_forward_norm_weight", _Pointer),
-        ("feed_forward_norm_bias", _Pointer),
-    )
-
-
-class ModelWeights(ctypes.Structure):
-    """A model's sizes and weights: `recblr_model_weights`."""
-
-    _fields_ = (
-        ("n_items", ctypes.c_int64),
-        ("dim", ctypes.c_int64),
-        ("width", ctypes.c_int64),
-        ("feed_forward", ctypes.c_int64),
-        ("taps", ctypes.c_int64),
-        ("n_layers", ctypes.c_int64),
-        ("ranks", ctypes.c_int32),
-        ("norm_epsilon", ctypes.c_float),
-        ("embedding", _Pointer),
-        ("norm_weight", _Pointer),
-        ("norm_bias", _Pointer),
-        ("layers", ctypes.POINTER(LayerWeights)),
-    )
-
-
-class ModelRun(ctypes.Structure):
-    """Arguments of a model's run: `recblr_model_run`."""
-
-    _fields_ = (
-        ("n_rows", ctypes.c_int64),
-        ("n_exclude", ctypes.c_int64),
-        ("k", ctypes.c_int64),
-        ("n_threads", ctypes.c_int32),
-        ("items", _Pointer),
-        ("offsets", _Pointer),
-        ("state_in", _Pointer),
-        ("state_out", _Pointer),
-        ("exclude", _Pointer),
-        ("top_items", _Pointer),
-        ("top_scores", _Pointer),
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, TypeGuard
 import numpy as np
 
 from recblr.array_types import ItemId
+from recblr.errors import ConfigError, shown
 
 IdType: TypeAlias = Literal["integer", "string"]
 
@@ -46,6 +47,29 @@ def exact_id(value: Any, id_type: IdType) -> ItemId | None:
     if id_type == "integer":
         return number
     return str(number) if abs(number) < ID_LIMIT else None
+
+
+def in_type(item_ids: list[ItemId], id_type: IdType) -> list[ItemId]:
+    """Ids in a type, in order, without those that have no exact form in it."""
+    if set(map(type, item_ids)) <= {int if id_type == "integer" else str}:
+        return item_ids
+    own = (exact_id(item_id, id_type) for item_id in item_ids)
+    return [item_id for item_id in own if item_id is not None]
+
+
+def parse_id(text: str, id_type: IdType) -> ItemId:
+    """An item id as typed in a shell; blanks around an integer do not count.
+
+    Raises:
+        ConfigError: the ids are integers, and `text` is none in its canonical decimal form.
+    """
+    if id_type == "string":
+        return text
+    if not CANONICAL_INTEGER.fullmatch(text.strip()):
+        raise ConfigError(
+            f"item id {shown(text)} is not an integer in plain decimal form, as this model's ids are: check the ids"
+        )
+    return int(text)
 
 
 def is_sequence(value: object) -> TypeGuard[Collection[Any]]:

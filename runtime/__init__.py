@@ -8,7 +8,16 @@ imported when one of them is first asked for. ONNX Runtime comes with the first 
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+# In a checkout that is not installed, `_core` is in its `build` folder: the latest that was built there.
+_MODULE = "_core.*.so"
+_checkout = Path(__path__[0]).resolve().parent
+if (_checkout / "CMakeLists.txt").is_file() and not any(list(Path(folder).glob(_MODULE)) for folder in __path__):
+    _built = [path for tag in ("", "cp3*/") for path in _checkout.glob(f"build/{tag}runtime/src/python/{_MODULE}")]
+    if _built:
+        __path__.append(str(max(_built, key=lambda path: path.stat().st_mtime).parent))
 
 if TYPE_CHECKING:
     from recblr.runtime.api import *  # noqa: F403

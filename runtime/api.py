@@ -2,8 +2,6 @@
 
 from recblr.runtime.allow_list import AllowList as AllowList
 from recblr.runtime.backends.base import Backend as Backend
-from recblr.runtime.backends.catalogue import Catalogue as Catalogue
-from recblr.runtime.batching.batcher import Batcher as Batcher
 from recblr.runtime.batching.metrics import BatcherMetrics as BatcherMetrics
 from recblr.runtime.batching.settings import Batching as Batching
 from recblr.runtime.bundle.manifest import Manifest as Manifest
@@ -11,10 +9,10 @@ from recblr.runtime.bundle.opening import Bundle as Bundle
 from recblr.runtime.bundle.opening import is_bundle as is_bundle
 from recblr.runtime.bundle.opening import open_bundle as open_bundle
 from recblr.runtime.engine import Engine as Engine
+from recblr.runtime.leasing import LeasedStates as LeasedStates
 from recblr.runtime.limits import Limits as Limits
 from recblr.runtime.loading import load as load
 from recblr.runtime.ranking import Ranking as Ranking
-from recblr.runtime.request import LeasedStates as LeasedStates
 from recblr.runtime.users.cache import StateCache as StateCache
 from recblr.runtime.users.recommender import Recommender as Recommender
 from recblr.runtime.users.stores import Append as Append

@@ -3,57 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from functools import cached_property
+import atexit
+import contextlib
+import weakref
 from types import TracebackType
-from typing import Self, TypeAlias, TypeVar
+from typing import NoReturn, Self
 
-import numpy as np
-
-from recblr.array_types import (
-    ItemsArray,
-    StatesArray,
-    TopItemsArray,
-    TopScoresArray,
-)
-from recblr.errors import BundleError, ConfigError, RequestError
-from recblr.item_ids import IdType
+from recblr.array_types import StatesArray
+from recblr.errors import ConfigError, ForkError
+from recblr.item_ids import IdType, is_sequence
+from recblr.runtime import _core
 from recblr.runtime.backends.base import Backend
-from recblr.runtime.backends.catalogue import FEWEST_INDEXED, Catalogue, CatalogueBackend
-from recblr.runtime.batching.batcher import Batcher
-from recblr.runtime.batching.worker import run_rows
+from recblr.runtime.backends.threads import check_threads
+from recblr.runtime.batching.metrics import BatcherMetrics
+from recblr.runtime.batching.settings import Batching
 from recblr.runtime.bundle.opening import Bundle
+from recblr.runtime.event_loops import mailbox
 from recblr.runtime.gpu.state_pool import DeviceStates, LeasingBackend
-from recblr.runtime.inputs import (
-    Exclude,
-    Only,
-    RowsOfIds,
-    States,
-    check_k,
-    encode_allowed,
-    encode_exclusions,
-    encode_rows,
-    prepare_states,
-)
-from recblr.runtime.limits import Limits
-from recblr.runtime.ranking import Ranking, rank_found, rank_popular
-from recblr.runtime.request import (
-    BackendRun,
-    CatalogueRun,
-    LeasedRun,
-    LeasedStates,
-    Request,
-    pairs,
-    ragged,
-)
+from recblr.runtime.inputs import Exclude, Only, RowsOfIds, States, check_k, prepare_states
+from recblr.runtime.leasing import LeasedStates, rank_leased
+from recblr.runtime.ranking import Ranking
 
-_Result: TypeAlias = tuple[TopItemsArray, TopScoresArray, StatesArray]
-_T = TypeVar("_T")
+# What an engine that nobody closed may take to answer the rest, when it is collected or the process ends.
+_EXIT_SECONDS = 10.0
 
-
-# `_answer` is a generator of what is to be computed next, so that a thread or a task may wait for it.
-_Run: TypeAlias = BackendRun | LeasedRun | CatalogueRun
-_Steps: TypeAlias = Generator[_Run, _Result, _T]
+atexit.register(_core.wait_for_calls, _EXIT_SECONDS)
 
 
 class Engine:
@@ -61,21 +35,41 @@ class Engine:
 
     Attributes:
         bundle: the bundle.
-        backend: runs the bundle's model.
-        limits: the most that the backend is given at once.
+        backend: what runs the model in place of the library's own kernels; None for those.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend, limits: Limits | None = None) -> None:
-        """Join a verified bundle and a backend for it, as `recblr.runtime.load` does.
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend | None = None,
+        *,
+        threads: int | None = None,
+        batching: Batching | None = None,
+        workers: int = 0,
+        full_batches: bool = False,
+    ) -> None:
+        """Make an engine of a verified bundle, as `recblr.runtime.load` does.
 
         Args:
             bundle: verified.
-            backend: runs the bundle's model; a `Batcher` merges what concurrent callers ask.
-            limits: the most that the backend is given at once; None for the defaults.
+            backend: runs the bundle's model; None for the library's own kernels on the CPU.
+            threads: of one run of these, and of rankings that a backend leaves to the library; None for one per CPU
+                that this process may use, or one where the engine batches.
+            batching: merge the requests of concurrent callers so; None to run each by itself.
+            workers: batches that run at once, where `batching` says nothing; 0 for one per CPU for their threads.
+            full_batches: whether only a full batch is so cheap per user that it waits for no more, as on a GPU.
+
+        Raises:
+            BundleError: the library's kernels are asked for, and the bundle does not hold what they need.
+            ConfigError: `threads` or `batching` has a value that it cannot have.
         """
         self.bundle = bundle
         self.backend = backend
-        self.limits = limits or Limits()
+        threads = 0 if threads is None else check_threads(threads)
+        options = None if batching is None else batching.options(workers, full_batches=full_batches)
+        self._batches = options is not None
+        self._core = _core.Engine(bundle.core, threads, options, backend)
+        self._finalizer = weakref.finalize(self, _close_at_exit, self._core)
 
     def __repr__(self) -> str:
         return f"<Engine of {self.n_items:,} items, {self.fingerprint}, {self.description}>"
@@ -88,10 +82,13 @@ class Engine:
     ) -> None:
         self.close(drain=error is None)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an Engine can be neither copied nor pickled: load it in the process that uses it")
+
     @property
     def description(self) -> str:
         """What runs the model and how, for people, such as "recblr's own kernels on the CPU, 2 threads"."""
-        return self.backend.description
+        return self._core.description
 
     @property
     def fingerprint(self) -> str:
@@ -101,27 +98,27 @@ class Engine:
     @property
     def n_items(self) -> int:
         """V, how many items the catalogue has."""
-        return self.bundle.manifest.n_items
+        return self.bundle.n_items
 
     @property
     def id_type(self) -> IdType:
         """The type of the model's item ids, "integer" or "string"; others are converted where that is exact."""
-        return self.bundle.vocabulary.id_type
+        return self.bundle.id_type
 
     @property
     def max_k(self) -> int:
-        """The most results per row that the backend ranks; for more, the engine ranks the catalogue by itself."""
+        """The most results per row that the bundle's graph ranks; for more, the engine ranks the catalogue itself."""
         return min(self.bundle.manifest.max_k, self.n_items)
 
     @property
     def state_size(self) -> int:
         """S, the size of a state."""
-        return self.bundle.manifest.state_size
+        return self.bundle.state_size
 
-    @property
-    def batcher(self) -> Batcher | None:
-        """What merges concurrent requests, with its metrics; None where nothing does."""
-        return self.backend if isinstance(self.backend, Batcher) else None
+    def metrics(self) -> BatcherMetrics | None:
+        """What waits now, and counts since the start; None where the engine does not batch."""
+        counts = self._core.metrics()
+        return None if counts is None else BatcherMetrics.of_core(counts)
 
     def recommend(
         self,
@@ -133,9 +130,15 @@ class Engine:
     ) -> list[Ranking]:
         """The best next items for users given by their whole histories.
 
+        This decides what an item id that a caller gives means. One of the model's type is known or not. One of the
+        other type is converted where that is exact, and then known or not: the string "25" is the integer 25, and the
+        other way around. What is left, such as "A-1" or 1.0 for integers or None, can be no id of this model, and is
+        skipped like an unknown one as long as another id is known. Where none is, the caller evidently speaks of
+        another catalogue, or in another type, and that is an error.
+
         Args:
-            histories: [B] per user the item ids in chronological order, as list, tuple, NumPy array or what else
-                `ItemVocabulary.encode` takes. It says, too, what the ids of another type than `id_type` mean.
+            histories: [B] per user the item ids in chronological order, as list, tuple, NumPy array, tensor, pandas or
+                polars Series or Arrow array. Lists of Python's `int` or `str`, and arrays of integers, are the fastest.
             k: results per user; None is 10, or all items of a smaller catalogue. A user gets fewer where `exclude` and
                 `only` leave fewer.
             exclude_seen: leave out the items of the history.
@@ -150,10 +153,13 @@ class Engine:
         Raises:
             RequestError: `k` out of range, arguments of another form, or a row or list of ids of which the model knows
                 none and one is of a type that it cannot know.
-            OverloadedError, DeadlineError, ClosedError, BackendError, ForkError: see `recblr.runtime.Batcher.submit`,
-                where the engine batches.
+            OverloadedError: the queue is full; nothing of the request was done.
+            DeadlineError: the request waited longer than `Batching.timeout`.
+            ClosedError: the engine is closed.
+            BackendError: what runs the model failed on this request.
+            ForkError: this process was forked after the engine was made.
         """
-        return self._answer_now(self._read_histories(histories, k, exclude_seen, exclude, only))[0]
+        return self._core.recommend(histories, check_k(k, self.n_items), exclude_seen, exclude, only)
 
     async def arecommend(
         self,
@@ -168,8 +174,11 @@ class Engine:
         Where the engine batches, no thread waits, and cancelling the task withdraws what has not run; otherwise a
         thread computes.
         """
-        request = self._read_histories(histories, k, exclude_seen, exclude, only)
-        return (await self._finish_async(self._answer(request)))[0]
+        arguments = histories, check_k(k, self.n_items), exclude_seen, exclude, only
+        if not self._batches:
+            return await asyncio.to_thread(self._core.recommend, *arguments)
+        rankings: list[Ranking] = await mailbox().ask(self._core, *arguments)
+        return rankings
 
     def step(
         self,
@@ -199,9 +208,10 @@ class Engine:
                 form.
             OverloadedError, DeadlineError, ClosedError, BackendError, ForkError: see `recommend`.
         """
-        request = self._read_new_items(new_items, k, exclude, only)
-        prepared = prepare_states(states, request.n_rows, self.bundle.initial_state)
-        return self._answer_now(request, prepared)
+        k = check_k(k, self.n_items)
+        n_rows = len(new_items) if is_sequence(new_items) else None  # None: that is what the core refuses first
+        prepared = None if n_rows is None else prepare_states(states, n_rows, self.bundle.initial_state)
+        return self._core.step(prepared, new_items, k, exclude, only)
 
     def device_states(self, max_bytes: int) -> DeviceStates:
         """A pool of users' states on the GPU, for `step_leased`.
@@ -239,164 +249,27 @@ class Engine:
             RequestError: see `step`, and other than B users.
             BackendError: the GPU failed; the users' states may be lost.
         """
-        request = self._read_new_items(new_items, k, exclude, only)
-        if request.n_rows != len(states.lease.users):
-            raise RequestError(f"the lease is of {len(states.lease.users)} users, new_items of {request.n_rows}")
-        return self._finish(self._answer(request, states))[0]
+        return rank_leased(
+            self.bundle, self._leasing, self.step, states, new_items, check_k(k, self.n_items), exclude, only
+        )
 
     def close(self, drain: bool = True, timeout: float | None = None) -> None:
-        """End the batching, where there is any; see `recblr.runtime.Batcher.close`. Safe to call again."""
-        if self.batcher is not None:
-            self.batcher.close(drain, timeout)
+        """Take no more requests, answer or fail those that wait, and end the workers. Safe to call again.
 
-    @cached_property
-    def _catalogue(self) -> Catalogue:
-        """Ranks what the backend cannot: allow-lists, and more than `max_k` results.
-
-        Raises:
-            RequestError: the bundle's graph holds no embedding that can be mapped.
+        Args:
+            drain: run what waits; otherwise it fails with a ClosedError, except what runs just now.
+            timeout: seconds after which the rest fails, too, and a run that does not end is left behind.
         """
-        if isinstance(self._unbatched, CatalogueBackend):
-            return self._unbatched.catalogue
-        try:
-            return Catalogue.of_bundle(self.bundle, indexed=self.n_items >= FEWEST_INDEXED)
-        except BundleError as error:
-            raise RequestError(f"only, and k above {self.max_k}, need the items' embedding, but {error}") from error
-
-    @property
-    def _unbatched(self) -> Backend:
-        return self.backend.backend if isinstance(self.backend, Batcher) else self.backend
+        self._finalizer.detach()
+        self._core.close(drain, timeout)
 
     @property
     def _leasing(self) -> LeasingBackend:
-        backend = self._unbatched
-        if not isinstance(backend, LeasingBackend):
+        if not isinstance(self.backend, LeasingBackend):
             raise ConfigError(f"states stay on the GPU only in a TensorRT engine, and this is {self.description}")
-        return backend
+        return self.backend
 
-    def _read_new_items(self, new_items: RowsOfIds, k: int | None, exclude: Exclude, only: Only) -> Request:
-        k = check_k(k, self.n_items)
-        items, unknown = encode_rows(self.bundle.vocabulary, new_items, "new_items")
-        exclusions = encode_exclusions(self.bundle.vocabulary, exclude, len(items))
-        return Request(items, unknown, exclusions, encode_allowed(self.bundle.vocabulary, only, len(items)), k)
 
-    def _read_histories(
-        self, histories: RowsOfIds, k: int | None, exclude_seen: bool, exclude: Exclude, only: Only
-    ) -> Request:
-        vocabulary = self.bundle.vocabulary
-        k = check_k(k, self.n_items)
-        items, unknown = encode_rows(vocabulary, histories, "histories")
-        exclusions = encode_exclusions(vocabulary, exclude, len(items), items if exclude_seen else None)
-        return Request(items, unknown, exclusions, encode_allowed(vocabulary, only, len(items)), k)
-
-    def _answer_now(self, request: Request, states: StatesArray | None = None) -> tuple[list[Ranking], StatesArray]:
-        """The result of `_answer`, by a shorter way for one row and one run: half the time of a step is Python."""
-        if not request.is_plain(self.max_k, self.limits.tokens):
-            return self._finish(self._answer(request, states))
-        if states is None:
-            states = self.bundle.initial_state[None]
-        items, offsets = ragged(request.items)
-        exclude = pairs(request.exclusions)
-        top_items, top_scores, new_states = run_rows(self.backend, items, offsets, states, exclude, request.k)
-        if len(items) == 0 and not new_states[0, -self.bundle.manifest.dim :].any():
-            return [rank_popular(self.bundle.vocabulary, request, 0)], new_states
-        return [rank_found(self.bundle, request, 0, top_items[0], top_scores[0])], new_states
-
-    def _finish(self, steps: _Steps[_T]) -> _T:
-        """Compute one step after the other, and return the generator's result."""
-        try:
-            step = next(steps)
-            while True:
-                step = steps.send(self._compute(step))
-        except StopIteration as end:
-            result: _T = end.value
-            return result
-
-    async def _finish_async(self, steps: _Steps[_T]) -> _T:
-        try:
-            step = next(steps)
-            while True:
-                if self.batcher is not None and isinstance(step, BackendRun):
-                    result = await self.batcher.arun(step.items, step.offsets, step.states, step.exclude, k=step.k)
-                else:
-                    result = await asyncio.to_thread(self._compute, step)
-                step = steps.send(result)
-        except StopIteration as end:
-            finished: _T = end.value
-            return finished
-
-    def _compute(self, step: _Run) -> _Result:
-        if isinstance(step, CatalogueRun):
-            queries = step.states[:, -self.bundle.manifest.dim :]
-            return (*self._catalogue.top_items(queries, step.k, step.exclude, step.only), step.states)
-        if isinstance(step, LeasedRun):
-            pool, lease = step.states.pool, step.states.lease
-            return self._leasing.run_leased(step.items, step.offsets, pool, lease, step.exclude, fetch=step.fetch)
-        return run_rows(self.backend, step.items, step.offsets, step.states, step.exclude, step.k)
-
-    def _answer(
-        self, request: Request, states: StatesArray | LeasedStates | None = None
-    ) -> _Steps[tuple[list[Ranking], StatesArray]]:
-        """The rankings, and the new states [B, S]; none [0, S] where no array of `states` [B, S] is given."""
-        rankings: list[Ranking] = []
-        states_of_parts: list[StatesArray] = []
-        limit, initial = self.limits.tokens, self.bundle.initial_state
-        for rows in request.parts(self.limits):
-            items = request.items[rows]
-            part: StatesArray | LeasedStates
-            if isinstance(states, LeasedStates):
-                part = states.rows(rows)
-            elif states is not None:
-                part = states[rows]
-            else:
-                part = initial[None] if len(items) == 1 else np.tile(initial, (len(items), 1))
-            if max(map(len, items)) > limit:
-                if not isinstance(part, LeasedStates):
-                    part = part.copy()
-                for b, history in enumerate(items):
-                    if len(history) > limit:
-                        at = slice(b, b + 1)
-                        state = part.rows(at) if isinstance(part, LeasedStates) else part[at]
-                        items[b] = yield from self._feed(history, state)
-            by_catalogue = request.ranked_by_catalogue(rows, self.max_k)
-            k = request.k if len(by_catalogue) < len(items) else 0
-            exclude = pairs(request.exclusions[rows] if k else [])
-            if isinstance(part, LeasedStates):
-                top_items, top_scores, new_states = yield LeasedRun(
-                    *ragged(items), part, exclude, fetch=bool(by_catalogue)
-                )
-                known = part.lease.fed.tolist()
-            else:
-                top_items, top_scores, new_states = yield BackendRun(*ragged(items), part, exclude, k)
-                if states is not None:
-                    states_of_parts.append(new_states)
-                # The query vector of a new user is zero, of all others the output of a layer norm.
-                dim = self.bundle.manifest.dim
-                known = [len(row) > 0 or bool(new_states[b, -dim:].any()) for b, row in enumerate(items)]
-            best_by_catalogue: dict[int, tuple[TopItemsArray, TopScoresArray]] = {}
-            if by_catalogue and any(known[b] for b in by_catalogue):
-                by_catalogue = [b for b in by_catalogue if known[b]]
-                exclude = pairs([request.exclusions[rows.start + b] for b in by_catalogue])
-                only = request.allowed_lists([rows.start + b for b in by_catalogue], self.n_items)
-                of_rows = yield CatalogueRun(new_states[by_catalogue], exclude, only, request.k)
-                best_by_catalogue = dict(zip(by_catalogue, zip(*of_rows[:2], strict=True), strict=True))
-            for b, row in enumerate(range(rows.start, rows.stop)):
-                if known[b]:
-                    best = best_by_catalogue[b] if b in best_by_catalogue else (top_items[b], top_scores[b])
-                    rankings.append(rank_found(self.bundle, request, row, *best))
-                else:
-                    rankings.append(rank_popular(self.bundle.vocabulary, request, row))
-        if len(states_of_parts) == 1:
-            return rankings, states_of_parts[0]
-        return rankings, np.concatenate([np.empty((0, self.state_size), np.float32), *states_of_parts])
-
-    def _feed(self, items: ItemsArray, state: StatesArray | LeasedStates) -> _Steps[ItemsArray]:
-        """Feed a row's items to its state [1, S], in place, while they exceed the limit; return the rest."""
-        size = self.limits.tokens
-        while len(items) > size:
-            piece, items = items[:size], items[size:]
-            if isinstance(state, LeasedStates):
-                yield LeasedRun(*ragged([piece]), state, pairs([]), fetch=False)
-            else:
-                _, _, state[:] = yield BackendRun(*ragged([piece]), state, pairs([]), k=0)
-        return items
+def _close_at_exit(core: _core.Engine) -> None:
+    with contextlib.suppress(ForkError):  # its workers are the parent's
+        core.close(True, _EXIT_SECONDS)

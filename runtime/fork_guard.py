@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from recblr.errors import ConfigError
+from recblr.errors import ForkError
 
 
 class ForkGuard:
@@ -19,10 +19,10 @@ class ForkGuard:
         """Do nothing in the process of the object.
 
         Raises:
-            ConfigError: in a fork of it, where connections, locks and threads of the parent do not work.
+            ForkError: in a fork of it, where connections, locks and threads of the parent do not work.
         """
         if os.getpid() != self._process:
-            raise ConfigError(
+            raise ForkError(
                 f"the {self._name} was made in process {self._process}, and {os.getpid()} is a fork of it: "
                 f"make the {self._name} after the fork"
             )

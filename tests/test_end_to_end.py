@@ -60,7 +60,7 @@ def test_the_server_gives_the_engines_answers(folder: Path) -> None:
         found = re.search(r"http://[\w.:]+", server.stdout.readline())
         assert found is not None
         engine = recblr.runtime.load(folder / "bundle")
-        history = engine.bundle.vocabulary.ids[:4]
+        history = engine.bundle.item_ids()[:4]
         body = json.dumps({"histories": [history, ["never seen"]], "k": 5}).encode()
         request = urllib.request.Request(f"{found[0]}/v1/recommend", body, {"content-type": "application/json"})
         with urllib.request.urlopen(request, timeout=30) as response:
@@ -76,7 +76,7 @@ def test_the_server_gives_the_engines_answers(folder: Path) -> None:
 
 def test_the_shell_gives_them_too(folder: Path) -> None:
     engine = recblr.runtime.load(folder / "bundle")
-    history = engine.bundle.vocabulary.ids[:3]
+    history = engine.bundle.item_ids()[:3]
     printed = tool(
         "recblr-recommend", "--engine", folder / "bundle", "--history", ",".join(map(str, history)), "--json"
     )

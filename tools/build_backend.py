@@ -1,4 +1,6 @@
-"""The build backend: scikit-build-core, and NVIDIA's compiler from PyPI where the system has none.
+"""The build backend: scikit-build-core, and what the native code is built with where the system lacks it.
+
+The C++ core's dependencies are fetched as tools/get_native_dependencies.py does it, into build/dependencies.
 
 The CUDA kernels need nvcc. A system's own is taken (`CUDACXX`, the search path, `CUDA_HOME`); elsewhere its wheels
 become build requirements. `RECBLR_CUDA=OFF` builds without CUDA, `RECBLR_CUDA_ARCHITECTURES` names GPUs.
@@ -10,9 +12,17 @@ import importlib.util
 import os
 import platform
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+from get_native_dependencies import (
+    DEFAULT_FOLDER,
+    DEPENDENCIES,
+    MissingDependencyError,
+    get_native_dependencies,
+    system_folders,
+)
 from scikit_build_core import build as backend
 from scikit_build_core.build import build_sdist, get_requires_for_build_sdist
 
@@ -45,14 +55,24 @@ def get_requires_for_build_editable(config_settings: _Settings = None) -> list[s
 
 def build_wheel(folder: str, config_settings: _Settings = None, metadata_directory: str | None = None) -> str:
     """PEP 517."""
-    _use_compiler_of_wheels(config_settings)
+    _prepare(config_settings)
     return backend.build_wheel(folder, config_settings, metadata_directory)
 
 
 def build_editable(folder: str, config_settings: _Settings = None, metadata_directory: str | None = None) -> str:
     """PEP 660."""
-    _use_compiler_of_wheels(config_settings)
+    _prepare(config_settings)
     return backend.build_editable(folder, config_settings, metadata_directory)
+
+
+def _prepare(config_settings: _Settings) -> None:
+    """Have ready what CMake looks for."""
+    if _has_host_compiler():
+        try:
+            get_native_dependencies(DEFAULT_FOLDER, DEPENDENCIES, system_folders())
+        except MissingDependencyError as error:
+            sys.exit(str(error))  # one line, where an exception would be shown with all frames
+    _use_compiler_of_wheels(config_settings)
 
 
 def _compiler_requirements(config_settings: _Settings) -> list[str]:
@@ -61,8 +81,11 @@ def _compiler_requirements(config_settings: _Settings) -> list[str]:
 
 def _needs_compiler(config_settings: _Settings) -> bool:
     supported = platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64")
-    has_host_compiler = bool(os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++"))
-    return supported and has_host_compiler and _wants_cuda(config_settings) and not _has_system_compiler()
+    return supported and _has_host_compiler() and _wants_cuda(config_settings) and not _has_system_compiler()
+
+
+def _has_host_compiler() -> bool:
+    return bool(os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++"))
 
 
 def _wants_cuda(config_settings: _Settings) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,12 @@ import torch
 from recblr.array_types import ScoresArray, StatesArray
 from recblr.errors import BundleError, ConfigError, ExportError
 from recblr.export.checks.comparison import TOLERANCE, Batch, compare
+from recblr.export.checks.kernels import NativeKernels
 from recblr.export.onnx.graph import InferenceModel
 from recblr.model import RecBLR
 from recblr.runtime.backends.base import Backend
-from recblr.runtime.backends.native import NativeBackend, read_model
 from recblr.runtime.backends.onnxruntime import NativeOpsError, OnnxRuntimeBackend, library_with_ops
+from recblr.runtime.bundle.opening import open_bundle
 
 _WAYS = ("functions", "native", "kernels")
 
@@ -44,17 +44,17 @@ class PyTorchReference:
         return self._inference.rankable(queries, exclude).numpy(), states.numpy()
 
 
-def check_parity(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, str | None]) -> dict[str, Any]:
+def check_parity(model: RecBLR, onnx_path: Path, max_k: int, bundle: Path | None = None) -> dict[str, Any]:
     """Compare each way to run a bundle on a CPU with PyTorch, on random histories.
 
     ONNX Runtime is checked with the file's local functions and, where the native library has operators for it, with
-    those; the native library's own kernels, with the file's weights, where they can compute it.
+    those; the core's own kernels in a whole bundle.
 
     Args:
         model: on the CPU; it is put into evaluation mode.
         onnx_path: its exported graph.
         max_k: as it was exported.
-        weights: the graph's `initializer_names`.
+        bundle: its folder, complete with a manifest; None to leave the kernels out.
 
     Returns:
         What `recblr.export.checks.comparison.compare` returns, the worst of all ways, with the cases of each: "ops":
@@ -67,7 +67,7 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[st
     reports: dict[str, dict[str, Any]] = {}
     try:
         for way in _WAYS:  # one after the other, as each takes memory
-            backend = _open(way, model, onnx_path, max_k, weights)
+            backend = _open(way, onnx_path, bundle)
             if backend is not None:
                 reports[way] = compare(backend, reference, backend.description, TOLERANCE)
             del backend
@@ -85,15 +85,11 @@ def check_parity(model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[st
     }
 
 
-def _open(way: str, model: RecBLR, onnx_path: Path, max_k: int, weights: Mapping[str, str | None]) -> Backend | None:
-    """The backend that runs the bundle in this way; None if this installation or model has none."""
-    if way == "kernels":
-        try:
-            kernels = read_model(onnx_path, weights, model.config.layers, ranks=True)
-        except ValueError:
-            return None
-        return NativeBackend(kernels, min(max_k, model.config.n_items))
+def _open(way: str, onnx_path: Path, bundle: Path | None) -> Backend | None:
+    """The backend that runs the bundle in this way; None if this installation has none, or nobody asks for it."""
     try:
+        if way == "kernels":
+            return None if bundle is None else NativeKernels(open_bundle(bundle))
         if way == "native":
             library_with_ops("cpu")
         return OnnxRuntimeBackend(onnx_path, native_ops=way == "native")

@@ -99,8 +99,9 @@ def _rank(backend: Backend, targets: Targets, initial_state: StateArray, limits:
         place, offsets = gather_rows(histories.items, starts[index], lengths[index])
         items = histories.items[place].astype(np.int32)
         states = np.tile(initial_state, (len(index), 1))
-        top_items, _, _ = backend.run(items, offsets.astype(np.int32), states, np.empty((0, 2), np.int32))
-        best.append(top_items[:, :CUTOFF])
+        no_pairs, k = np.empty((0, 2), np.int32), min(CUTOFF, backend.max_k)
+        top_items, _, _ = backend.run(items, offsets.astype(np.int32), states, no_pairs, k)
+        best.append(top_items)
     return _Rankings(np.concatenate(best), targets.targets[by_length].astype(np.int32))
 
 

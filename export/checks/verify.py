@@ -10,10 +10,10 @@ import onnx
 import onnxruntime
 
 from recblr.array_types import ScoresArray, StatesArray
-from recblr.errors import ConfigError, ExportError, short_reason
+from recblr.errors import BundleError, ConfigError, ExportError, short_reason
 from recblr.export.checks.comparison import TOLERANCE, Batch, Reference, compare
-from recblr.export.onnx.graph_file import external_initializer, read_graph
-from recblr.runtime.backends.native import NativeBackend, native_model
+from recblr.export.checks.kernels import NativeKernels
+from recblr.export.onnx.graph_file import has_external_data, read_graph
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend, use_external_data
 from recblr.runtime.bundle.opening import Bundle, open_bundle
 from recblr.runtime.bundle.plan_section import PlanSection
@@ -53,7 +53,7 @@ class OnnxReference:
         graph.graph.output.append(onnx.helper.make_tensor_value_info(top_k.input[0], onnx.TensorProto.FLOAT, shape))
         options = onnxruntime.SessionOptions()
         try:
-            if external_initializer(graph) is not None:
+            if has_external_data(graph):
                 use_external_data(options, folder)
             self._session = onnxruntime.InferenceSession(
                 graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -126,8 +126,8 @@ def verify_bundle(path: Path) -> tuple[str, dict[str, Any]]:
     reference = bundle_reference(bundle)
     if bundle.plan is None:
         try:
-            kernels = NativeBackend(native_model(bundle, ranks=True), bundle.manifest.max_k)
-        except ValueError:
+            kernels = NativeKernels(bundle)
+        except BundleError:
             report = compare(OnnxRuntimeBackend(bundle.model_path), reference, "ONNX Runtime", TOLERANCE)
             return "ONNX Runtime, histories in pieces against whole ones (the bundle holds no plan)", report
         report = compare(kernels, reference, kernels.description, TOLERANCE)

@@ -18,7 +18,7 @@ from recblr.array_types import Exclude, Items, Offsets, Queries, Scores, States
 from recblr.config import LARGEST_ONNX_FILE
 from recblr.errors import ConfigError, ExportError
 from recblr.export.onnx.functions import IR_VERSION, OPSET, local_functions
-from recblr.export.onnx.graph_file import INPUT_NAMES, OUTPUT_NAMES, external_initializer
+from recblr.export.onnx.graph_file import INPUT_NAMES, OUTPUT_NAMES
 from recblr.export.onnx.symbolic_ops import SymbolicOps
 from recblr.model import RecBLR
 from recblr.runtime.bundle.manifest import MODEL_DATA_FILE
@@ -111,30 +111,6 @@ def build_graph(model: RecBLR, max_k: int, fingerprint: str) -> onnx.ModelProto:
     graph.doc_string = _DESCRIPTION
     onnx.helper.set_model_props(graph, {FINGERPRINT_KEY: fingerprint})
     return graph
-
-
-def initializer_names(graph: onnx.ModelProto, model: RecBLR) -> dict[str, str | None]:
-    """Which initializer holds each of the model's parameters, None for zeros that none holds.
-
-    Others that none holds as they are are left out. The exporter keeps one of several equal initializers, and no zeros
-    that are only added.
-    """
-    held = {
-        (tuple(tensor.dims), tensor.raw_data): tensor.name
-        for tensor in graph.graph.initializer
-        if tensor.data_type == onnx.TensorProto.FLOAT
-    }
-    found: dict[str, str | None] = {}
-    parameters = model.state_dict()
-    if (apart := external_initializer(graph)) is not None:
-        found["embedding.weight"] = apart
-        del parameters["embedding.weight"]
-    for name, parameter in parameters.items():
-        array = parameter.detach().numpy()
-        initializer = held.get((array.shape, array.astype("<f4").tobytes()))
-        if initializer is not None or not array.any():
-            found[name] = initializer
-    return found
 
 
 def _trace(inference: InferenceModel) -> onnx.ModelProto:

@@ -26,10 +26,9 @@ def read_graph(path: Path) -> onnx.ModelProto:
     return onnx.load(path, load_external_data=False)
 
 
-def external_initializer(graph: onnx.ModelProto) -> str | None:
-    """The name of the embedding that is in a file of its own; None where the graph holds it."""
-    external = (i.name for i in graph.graph.initializer if i.data_location == onnx.TensorProto.EXTERNAL)
-    return next(external, None)
+def has_external_data(graph: onnx.ModelProto) -> bool:
+    """Whether the embedding is in a file of its own."""
+    return any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.graph.initializer)
 
 
 def write_graph(folder: Path, graph: onnx.ModelProto, model: RecBLR) -> list[str]:
@@ -42,7 +41,7 @@ def write_graph(folder: Path, graph: onnx.ModelProto, model: RecBLR) -> list[str
         OSError: they cannot be written.
     """
     (folder / MODEL_FILE).write_bytes(graph.SerializeToString(deterministic=True))
-    if external_initializer(graph) is None:
+    if not has_external_data(graph):
         return [MODEL_FILE]
     embedding = model.embedding.weight.detach().numpy().reshape(-1)
     with (folder / MODEL_DATA_FILE).open("wb") as file:

@@ -22,7 +22,7 @@ from string import Template
 import numpy as np
 
 from recblr.errors import ExportError
-from recblr.export.onnx.graph_file import external_initializer, read_graph
+from recblr.export.onnx.graph_file import has_external_data, read_graph
 from recblr.export.tensorrt.tensors import check_tensors, graph_tensors
 from recblr.export.triton.graph import triton_graph
 from recblr.export.triton.plan import BuildTritonPlan, TritonPlan
@@ -80,7 +80,7 @@ def write_repository(
             (folder / name).mkdir(parents=True)
         if plan is None:
             (folder / "1" / MODEL_FILE).write_bytes(graph.SerializeToString(deterministic=True))
-            if external_initializer(graph) is not None:  # copied, as onnx refuses links, hard ones, too
+            if has_external_data(graph):  # copied, as onnx refuses links, hard ones, too
                 shutil.copyfile(bundle.path / MODEL_DATA_FILE, folder / "1" / MODEL_DATA_FILE)
         else:
             (folder / "1" / PLAN_NAME).write_bytes(plan.plan)

@@ -298,16 +298,11 @@ void refusals() {
   check(recblr_gated_scan_forward_cpu(nullptr) == RECBLR_INVALID_ARGUMENT, "NULL arguments");
   check(recblr_dropout_cpu(nullptr) == RECBLR_INVALID_ARGUMENT, "NULL arguments of dropout");
   check(recblr_cross_entropy_cpu(nullptr) == RECBLR_INVALID_ARGUMENT, "NULL arguments of the cross-entropy");
-  check(recblr_top_items_cpu(nullptr) == RECBLR_INVALID_ARGUMENT, "NULL arguments of a ranking");
-  check(recblr_item_index_create(nullptr, 1, 1, 1, nullptr) == RECBLR_INVALID_ARGUMENT, "NULL for an index");
-  recblr_model* model = nullptr;
-  check(recblr_model_create(nullptr, &model) == RECBLR_INVALID_ARGUMENT && model == nullptr, "NULL weights");
-  check(recblr_model_run_cpu(nullptr, nullptr) == RECBLR_INVALID_ARGUMENT, "NULL for a model");
   const std::vector<int64_t> offsets{0, 2, 1, 3};
   recblr_causal_conv1d a{};
   a.n_tokens = 3, a.n_rows = 3, a.width = 1, a.taps = 1, a.offsets = offsets.data();
   check(recblr_causal_conv1d_forward_cpu(&a) == RECBLR_INVALID_ARGUMENT, "offsets that fall");
-  check(std::string(recblr_last_error()) == "offsets fall after row 1", "the message on offsets that fall");
+  check(std::string(recblr_plugins_last_error()) == "offsets fall after row 1", "the message on offsets that fall");
   a.n_tokens = 4;
   check(recblr_causal_conv1d_forward_cpu(&a) == RECBLR_INVALID_ARGUMENT, "offsets that end early");
   a.n_rows = 0;
@@ -328,154 +323,6 @@ void refusals() {
   check(recblr_cross_entropy_cpu(&c) == RECBLR_INVALID_ARGUMENT, "a target outside the catalogue");
 }
 
-// A model whose weights are arrays of exactly their size.
-struct Model {
-  int64_t n_items, dim, width, inner, taps, layers;
-  std::vector<std::vector<float>> arrays;
-  std::vector<recblr_layer_weights> of_layers;
-  recblr_model_weights weights{};
-
-  Model(int64_t v, int64_t d, int64_t h, int64_t f, int64_t k, int64_t l)
-      : n_items(v), dim(d), width(h), inner(f), taps(k), layers(l), of_layers(static_cast<size_t>(l)) {
-    for (recblr_layer_weights& w : of_layers) {
-      w = {add(2 * h * d), add(h * k), add(h), add(2 * h * h), add(2 * h), add(h), add(d * h), add(d),
-           add(d),         add(f * d), add(f), add(d * f),     add(d),     add(d), add(d)};
-    }
-    weights = {v, d, h, f, k, l, 1, 1e-12f, add((v + 1) * d), add(d), add(d), of_layers.data()};
-  }
-
-  const float* add(int64_t size) {
-    arrays.push_back(random<float>(size));
-    for (float& value : arrays.back()) value *= 0.3f;
-    return arrays.back().data();
-  }
-
-  int64_t state_size() const { return layers * taps * width + dim; }
-
-  static std::vector<double> product(const float* matrix, const float* bias, const std::vector<double>& x,
-                                     int64_t out) {
-    std::vector<double> y(static_cast<size_t>(out));
-    for (int64_t o = 0; o < out; ++o) {
-      y[o] = bias == nullptr ? 0.0 : bias[o];
-      for (size_t i = 0; i < x.size(); ++i)
-        y[o] += static_cast<double>(matrix[o * static_cast<int64_t>(x.size()) + i]) * x[i];
-    }
-    return y;
-  }
-
-  static std::vector<double> norm(std::vector<double> x, const float* weight, const float* bias) {
-    double mean = 0.0, square = 0.0;
-    for (double value : x) mean += value / static_cast<double>(x.size());
-    for (double value : x) square += (value - mean) * (value - mean) / static_cast<double>(x.size());
-    for (size_t c = 0; c < x.size(); ++c) x[c] = (x[c] - mean) / std::sqrt(square + 1e-12) * weight[c] + bias[c];
-    return x;
-  }
-
-  void feed(int32_t item, std::vector<double>* state) const {
-    const float* row = weights.embedding + item * dim;
-    std::vector<double> x = norm({row, row + dim}, weights.norm_weight, weights.norm_bias);
-    double* at = state->data();
-    for (const recblr_layer_weights& w : of_layers) {
-      double* h = at + (taps - 1) * width;
-      const std::vector<double> xz = product(w.in_proj, nullptr, x, 2 * width);
-      std::vector<double> u(static_cast<size_t>(width)), y(u.size());
-      for (int64_t c = 0; c < width; ++c) {
-        double sum = w.conv_bias[c] + static_cast<double>(w.conv_weight[c * taps + taps - 1]) * xz[c];
-        for (int64_t tap = 0; tap + 1 < taps; ++tap) sum += w.conv_weight[c * taps + tap] * at[tap * width + c];
-        for (int64_t tap = 0; tap + 2 < taps; ++tap) at[tap * width + c] = at[(tap + 1) * width + c];
-        if (taps > 1) at[(taps - 2) * width + c] = xz[c];
-        u[c] = sum * sigmoid(sum);
-      }
-      const std::vector<double> gates = product(w.gates, w.gates_bias, u, 2 * width);
-      for (int64_t c = 0; c < width; ++c) {
-        const double log_alpha = -std::log1p(std::exp(static_cast<double>(w.decay[c]))) * sigmoid(gates[c]);
-        h[c] = std::exp(log_alpha) * h[c] +
-               std::sqrt(-std::expm1(2 * log_alpha) + 1e-8) * sigmoid(gates[width + c]) * u[c];
-        const double z = xz[width + c];
-        y[c] = z * sigmoid(z) * h[c];
-      }
-      std::vector<double> branch = product(w.out_proj, nullptr, y, dim);
-      for (int64_t c = 0; c < dim; ++c) branch[c] += x[c];
-      x = norm(branch, w.recurrent_norm_weight, w.recurrent_norm_bias);
-      std::vector<double> up = product(w.up, w.up_bias, x, inner);
-      for (double& value : up) value *= sigmoid(value);
-      branch = product(w.down, w.down_bias, up, dim);
-      for (int64_t c = 0; c < dim; ++c) branch[c] += x[c];
-      x = norm(branch, w.feed_forward_norm_weight, w.feed_forward_norm_bias);
-      at = h + width;
-    }
-    std::copy(x.begin(), x.end(), at);
-  }
-};
-
-void models() {
-  // Few items, so many that a threshold is sought, or that few rows are ranked by an index.
-  const int64_t n_items[] = {draw(1, 200), draw(1, 200), draw(1024, 1500), draw(2048, 2500)};
-  const Model m(n_items[draw(0, 3)], draw(1, 70), draw(1, 70), draw(1, 150), draw(1, 5), draw(1, 3));
-  const int64_t rows = draw(1, 12), size = m.state_size(), k = draw(0, 30);
-  std::vector<int32_t> offsets{0}, items, exclude;
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t length = draw(0, draw(0, 3) == 0 ? 40 : 4);  // beyond a block of the kernels, too
-    for (int64_t t = 0; t < length; ++t) items.push_back(static_cast<int32_t>(draw(1, m.n_items)));
-    offsets.push_back(static_cast<int32_t>(items.size()));
-    for (int64_t n = draw(0, 3); n > 0; --n) {
-      exclude.push_back(static_cast<int32_t>(row));
-      exclude.push_back(static_cast<int32_t>(draw(0, m.n_items)));
-    }
-  }
-  const std::vector<float> before = random<float>(rows * size);
-  std::vector<double> expected(before.begin(), before.end());
-  for (int64_t row = 0; row < rows; ++row) {
-    std::vector<double> state(expected.begin() + row * size, expected.begin() + (row + 1) * size);
-    for (int32_t at = offsets[row]; at < offsets[row + 1]; ++at) m.feed(items[at], &state);
-    std::copy(state.begin(), state.end(), expected.begin() + row * size);
-  }
-  recblr_model* model = nullptr;
-  check(recblr_model_create(&m.weights, &model) == RECBLR_OK, "a model is made");
-  std::vector<float> after(before.size()), scores(static_cast<size_t>(rows * k));
-  std::vector<int32_t> top(scores.size());
-  const recblr_model_run run{rows,
-                             static_cast<int64_t>(exclude.size() / 2),
-                             k,
-                             2,
-                             items.data(),
-                             offsets.data(),
-                             before.data(),
-                             after.data(),
-                             exclude.data(),
-                             top.data(),
-                             scores.data()};
-  check(recblr_model_run_cpu(model, &run) == RECBLR_OK, recblr_last_error());
-  compare(after, expected, 1e-4, "states of a model");
-  for (int64_t row = 0; row < rows; ++row) {
-    const float* query = after.data() + (row + 1) * size - m.dim;
-    for (int64_t rank = 0; rank < k; ++rank) {
-      const int32_t item = top[row * k + rank];
-      const float found = scores[row * k + rank];
-      if (item == 0) {
-        check(std::isinf(found) && found < 0, "no item has no score");
-        continue;
-      }
-      double score = 0.0;
-      for (int64_t d = 0; d < m.dim; ++d)
-        score += static_cast<double>(query[d]) * m.weights.embedding[item * m.dim + d];
-      check(std::fabs(score - found) < 1e-4 * (1.0 + std::fabs(score)), "the score of a ranked item");
-      check(rank == 0 || scores[row * k + rank - 1] >= found, "scores fall");
-      for (size_t at = 0; at < exclude.size(); at += 2) {
-        check(exclude[at] != row || exclude[at + 1] != item, "an excluded item is not ranked");
-      }
-    }
-  }
-  if (!items.empty()) {
-    std::vector<int32_t> wrong = items;
-    wrong.back() = static_cast<int32_t>(m.n_items) + 1;
-    recblr_model_run refused = run;
-    refused.items = wrong.data();
-    check(recblr_model_run_cpu(model, &refused) == RECBLR_INVALID_ARGUMENT, "an item beyond the last is refused");
-  }
-  recblr_model_destroy(model);
-}
-
 template <typename T>
 void everything() {
   for (int round = 0; round < 25; ++round) {
@@ -491,7 +338,6 @@ int main() {
   everything<float>();
   everything<Half>();
   everything<BFloat16>();
-  for (int round = 0; round < 40; ++round) models();
   refusals();
   std::printf(failures == 0 ? "all CPU functions agree with the plain loops\n" : "%d checks failed\n", failures);
   return failures == 0 ? 0 : 1;

@@ -150,7 +150,7 @@ struct Offsets {
 
 bool succeeded(const char* what, int status) {
   if (status == RECBLR_OK) return true;
-  std::printf("  %s: status %d, %s\n", what, status, recblr_last_error());
+  std::printf("  %s: status %d, %s\n", what, status, recblr_plugins_last_error());
   return false;
 }
 

@@ -1,9 +1,8 @@
-"""The protocol of backends, which run a bundle's model for an engine."""
+"""The protocol of backends, which run a bundle's model for an engine in place of the library's own kernels."""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 if TYPE_CHECKING:  # so that the commands' options, which name backends, need no NumPy
     from recblr.array_types import (
@@ -14,6 +13,7 @@ if TYPE_CHECKING:  # so that the commands' options, which name backends, need no
         TopItemsArray,
         TopScoresArray,
     )
+    from recblr.runtime.limits import Limits
 
 BackendName: TypeAlias = Literal["auto", "native", "onnxruntime", "tensorrt"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
@@ -27,8 +27,18 @@ class Backend(Protocol):
         """What runs the model and how, on one line for people."""
         ...
 
+    @property
+    def max_k(self) -> int:
+        """The most results per row that it ranks; 0 where it computes states alone. The engine ranks the rest."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """The most that one run is given."""
+        ...
+
     def run(
-        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
+        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
         """Feed each row's items to its state and rank the catalogue.
 
@@ -36,54 +46,11 @@ class Backend(Protocol):
             items: int32 [N] indices 1..V, row after row; N may be 0.
             offsets: int32 [B + 1] row b is `items[offsets[b]:offsets[b + 1]]`, possibly empty; B >= 1.
             state_in: float32 [B, S]; the last D entries of a state are the row's query vector.
-            exclude: int32 [M, 2] pairs of (row, item) that must not be ranked; M may be 0.
+            exclude: int32 [M, 2] pairs of (row, item) that must not be ranked, rows ascending; M may be 0.
+            k: results per row, at most `max_k`; 0 for the states alone.
 
         Returns:
-            int32 [B, max_k] the items, best first, equal ones by index; float32 [B, max_k] their scores; float32
-            [B, S] the new states. A row with fewer than max_k items to rank is filled up with scores of -inf.
+            int32 [B, k] the items, best first, equal ones by index; float32 [B, k] their scores; float32 [B, S] the
+            new states. A row with fewer than k items to rank is filled up with scores of -inf.
         """
         ...
-
-
-@runtime_checkable
-class StatesBackend(Protocol):
-    """A backend that can compute new states without the ranking, which saves time."""
-
-    def advance(self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
-        """The new states [B, S] that `Backend.run` gives for these rows."""
-        ...
-
-
-@runtime_checkable
-class BestBackend(Protocol):
-    """A backend that saves time where fewer than its max_k results are asked for."""
-
-    def run_best(
-        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
-    ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-        """As `Backend.run`, with its first k >= 1 results per row, or all max_k where k is larger."""
-        ...
-
-
-@cache
-def _is_best_backend(kind: type) -> bool:
-    """Whether a type is a `BestBackend`; kept, as a protocol's check of each object takes microseconds."""
-    return issubclass(kind, BestBackend)
-
-
-def run_best(
-    backend: Backend, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray, k: int
-) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-    """Run any backend for the first k results per row: [B, k] items and scores, or as many as it gives; the states."""
-    if _is_best_backend(type(backend)):
-        return cast("BestBackend", backend).run_best(items, offsets, state_in, exclude, k)
-    top_items, top_scores, states = backend.run(items, offsets, state_in, exclude)
-    return top_items[:, :k], top_scores[:, :k], states
-
-
-def advance(backend: Backend, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray) -> StatesArray:
-    """The new states [B, S] of any backend; where it cannot leave out the ranking, that is thrown away."""
-    if isinstance(backend, StatesBackend):
-        return backend.advance(items, offsets, state_in)
-    no_pairs = offsets[:0].reshape(0, 2)
-    return backend.run(items, offsets, state_in, no_pairs)[2]

@@ -25,6 +25,7 @@ from recblr.plugins import PluginLibraryError, load_library
 from recblr.runtime.backends.threads import check_threads, on_cpu
 from recblr.runtime.bundle.external_data import external_files
 from recblr.runtime.bundle.onnx_file import without_functions, without_ranking
+from recblr.runtime.limits import Limits
 
 Device: TypeAlias = Literal["cpu", "cuda"]
 Ops: TypeAlias = Literal["native", "functions"]
@@ -62,11 +63,14 @@ class OnnxRuntimeBackend:
             librecblr_plugins.so, "functions" for the local functions that the file has for them.
         device: "cpu" or "cuda".
         threads: how many one run takes.
+        max_k, limits: see `recblr.runtime.Backend`.
     """
 
     ops: Ops
     device: Device
     threads: int
+    max_k: int
+    limits: Limits
 
     def __init__(
         self,
@@ -84,7 +88,7 @@ class OnnxRuntimeBackend:
             device: "cuda" for the current GPU.
             native_ops: False for the file's local functions; True for the native library's operators; None for
                 the operators where they can be used, with a reason in the log where they cannot.
-            ranking: False to leave out what ranks: results are [B, 0], and neither memory nor time goes to them.
+            ranking: False to leave out what ranks: `max_k` is 0, and neither memory nor time goes to it.
 
         Raises:
             ConfigError: `threads` below 1, another device, no GPU that ONNX Runtime can use, or `native_ops` is True
@@ -112,6 +116,8 @@ class OnnxRuntimeBackend:
                 raise BundleError(f"{model_path} has {found} where {expected} is needed: export the bundle again")
         if device == "cuda" and _CUDA not in self._session.get_providers():
             raise ConfigError(_NO_CUDA.format(version=onnxruntime.__version__))
+        self.max_k = int(self._session.get_outputs()[0].shape[1]) if ranking else 0
+        self.limits = Limits()
 
     @property
     def description(self) -> str:
@@ -121,9 +127,14 @@ class OnnxRuntimeBackend:
         return f"ONNX Runtime {onnxruntime.__version__} on {place}, {ops}"
 
     def run(
-        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
+        self,
+        items: ItemsArray,
+        offsets: OffsetsArray,
+        state_in: StatesArray,
+        exclude: ExcludeArray,
+        k: int | None = None,
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
-        """Run the graph; arguments and results are those of `recblr.runtime.Backend.run`.
+        """Run the graph; arguments and results are those of `recblr.runtime.Backend.run`. `k` None is `max_k`.
 
         Raises:
             BackendError: ONNX Runtime failed.
@@ -137,7 +148,7 @@ class OnnxRuntimeBackend:
             np.empty((len(state_out), 0), np.int32),
             np.empty((len(state_out), 0), np.float32),
         )
-        return top_items, top_scores, state_out
+        return top_items[:, :k], top_scores[:, :k], state_out
 
     def _native_session(self, model_path: Path, *, required: bool) -> onnxruntime.InferenceSession | None:
         """A session with the native library's operators; None, with a reason in the log, if they cannot be used."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recblr.errors import ConfigError
-from recblr.plugins.cpus import usable_cpus
+from recblr.runtime import _core
 
 
 def check_threads(threads: int | None) -> int:
@@ -13,7 +13,7 @@ def check_threads(threads: int | None) -> int:
         ConfigError: no whole number of at least 1.
     """
     if threads is None:
-        return usable_cpus()
+        return _core.usable_cpus()
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ConfigError(f"threads is {threads!r}: give a whole number of at least 1")
     return threads

@@ -1,1 +1,1 @@
-"""Merges what concurrent callers ask at once."""
+"""How an engine merges what concurrent callers ask at once, and what it counts."""

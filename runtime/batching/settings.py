@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from recblr.runtime.limits import Limits
-
-# On the native library's kernels, four rows share a reading of the items; in ONNX Runtime the cost of a step falls
-# until about 32 rows, that of an item of a history until about 128 items. Batches many times that size pay for
-# Python's part, too: it takes the workers' turns, and their caches.
-BATCH_LIMITS = Limits(rows=64, tokens=2560)
-
-# Of the same: with so many rows or items a batch is hardly dearer per row than a full one. On a GPU, and where a large
-# catalogue is ranked, only a full one is.
-CPU_PREFERRED = Limits(rows=32, tokens=96)
-
-# For each worker, on the CPU: to wake a thread and wait for Python's lock takes longer than a step, and the system
-# shares the CPUs among threads. Where a large catalogue is ranked, to merge rows saves more.
-CPU_CALLERS_PER_WORKER = 8
+from recblr.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Batching:
-    """How an engine merges the requests of concurrent callers; see `recblr.runtime.Batcher`.
+    """How an engine merges the requests of concurrent callers.
+
+    A worker that is free takes what waits at once, so a lone request is not delayed; while workers are busy, requests
+    gather and go together. A thread that finds nothing waiting and a worker's place free computes its request itself.
+    Steps and long histories wait apart and take turns: a step never waits for the whole of a long history, and neither
+    kind is starved. A request's result is that of the same request alone. A run that fails is repeated in halves, down
+    to single users, so that only the request at fault gets the error.
 
     Attributes:
         max_batch_rows: of one run.
@@ -31,17 +25,44 @@ class Batching:
             history of a hundred items is as cheap alone, and waits for none; a lone step waits as long.
         max_queue: rows that may wait; a request beyond is refused.
         timeout: seconds that a request may wait for its run; None for no bound.
-        workers: batches that run at once; None for as many as there are CPUs for their threads, at most 8. On the CPU,
-            8 callers' threads per worker may besides compute what they ask for themselves, see `Batcher`.
-        pin_workers: keep each worker on a CPU of its own, which needs runs that take one thread of the CPU. Otherwise
-            Linux may wake one behind another, and have it wait there, with the next CPU idle. None does so where there
-            is a worker for every CPU that this process may use.
+        workers: batches that run at once; None for as many as there are CPUs for their threads.
     """
 
-    max_batch_rows: int = BATCH_LIMITS.rows
-    max_batch_tokens: int = BATCH_LIMITS.tokens
+    max_batch_rows: int = 64
+    max_batch_tokens: int = 2560
     max_delay_ms: float = 0.0
     max_queue: int = 4096
     timeout: float | None = None
     workers: int | None = None
-    pin_workers: bool | None = None
+
+    def options(self, workers: int = 0, *, full_batches: bool = False) -> dict[str, float]:
+        """The same for the core, checked.
+
+        Args:
+            workers: where these say nothing; 0 for the core's own.
+            full_batches: whether only a full batch is so cheap per user that it waits for no more, as on a GPU.
+
+        Raises:
+            ConfigError: a value out of its range.
+        """
+        for name in ("max_batch_rows", "max_batch_tokens", "max_queue", "workers"):
+            value: Any = getattr(self, name)
+            if value is None and name == "workers":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name} is {value!r}: give a whole number of at least 1")
+        if not 0 <= self.max_delay_ms < float("inf"):
+            raise ConfigError(f"max_delay_ms is {self.max_delay_ms!r}: give milliseconds, 0 for none")
+        if self.timeout is not None and not 0 < self.timeout < float("inf"):
+            raise ConfigError(f"timeout is {self.timeout!r}: give seconds above 0, or None")
+        return {
+            "max_batch_rows": self.max_batch_rows,
+            "max_batch_tokens": self.max_batch_tokens,
+            "enough_rows": self.max_batch_rows if full_batches else 0,
+            "enough_tokens": self.max_batch_tokens if full_batches else 0,
+            "max_delay": self.max_delay_ms / 1e3,
+            "max_queued_rows": self.max_queue,
+            "max_queued_tokens": 0,
+            "timeout": self.timeout or 0.0,
+            "workers": workers if self.workers is None else self.workers,
+        }

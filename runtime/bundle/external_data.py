@@ -8,10 +8,12 @@ from __future__ import annotations
 import mmap
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from recblr.errors import BundleError
+from recblr.runtime.bundle.manifest import COPY_AGAIN
 from recblr.runtime.bundle.protobuf import BYTES, Encoded, Field, fields, texts
 
 # Numbers of onnx.proto: which fields of a message lead to tensors, and to what message each.
@@ -113,6 +115,22 @@ def external_files(model_path: Path) -> set[str]:
                     raise ValueError(f"{data.name} has data of a tensor that is no initializer")
                 names.add(external_file(model_path, data).name)
     return names
+
+
+def verify_external_data(model_path: Path, listed: Collection[str]) -> None:
+    """Check that an ONNX file has data in no file but those that its bundle's manifest lists, which are verified.
+
+    Raises:
+        BundleError: it has, or it cannot be read.
+    """
+    try:
+        unlisted = external_files(model_path) - set(listed)
+    except OSError as error:
+        raise BundleError(f"{model_path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BundleError(f"{model_path} is damaged, {error}: {COPY_AGAIN}") from error
+    if unlisted:
+        raise BundleError(f"{model_path} has data in {min(unlisted)}, which its manifest does not list: {COPY_AGAIN}")
 
 
 def _tensors(content: Encoded) -> Iterator[tuple[str, Field]]:

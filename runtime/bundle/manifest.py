@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from recblr.errors import BundleError, ConfigError
-from recblr.files import write_json
+from recblr.files import write_text
 from recblr.runtime.bundle.plan_section import PlanSection
+from recblr.runtime.bundle.weights import EMBEDDING, check_weights
 
 FORMAT = "recblr-bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 MODEL_DATA_FILE = "model.onnx.data"
@@ -38,11 +40,12 @@ class Manifest:
     Attributes:
         created: ISO 8601, UTC.
         fingerprint: "sha256:<hex>" names the model; states belong to one fingerprint.
-        model: the model's settings; `dim` is D.
+        model: the model's settings; `dim` is D, `norm_epsilon` that of all layer norms.
         precision: of the weights, such as "fp32".
         state_size: S.
         n_items: V.
         max_k: the most results per row that the graph gives.
+        weights: where each parameter is, by its name in PyTorch; see `recblr.runtime.bundle.weights`.
         onnx: {"opset": ...}.
         versions: of the software that wrote the bundle.
         files: name -> {"sha256": hex, "bytes": size}, all files but the manifest.
@@ -59,6 +62,7 @@ class Manifest:
     state_size: int
     n_items: int
     max_k: int
+    weights: dict[str, dict[str, Any]]
     onnx: dict[str, Any]
     versions: dict[str, Any]
     files: dict[str, dict[str, Any]]
@@ -67,11 +71,22 @@ class Manifest:
     data: dict[str, Any]
     plan: dict[str, Any] | None = None
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Manifest:
+        """From the fields of a manifest.json that was checked."""
+        return cls(**{field.name: content.get(field.name) for field in fields(cls)})
+
     @property
     def dim(self) -> int:
         """D: the last D entries of a state are the row's query vector."""
         dim: int = self.model["dim"]
         return dim
+
+    @property
+    def norm_epsilon(self) -> float:
+        """What all layer norms add to the variance."""
+        epsilon: float = self.model["norm_epsilon"]
+        return epsilon
 
 
 def file_entry(path: Path) -> dict[str, Any]:
@@ -85,13 +100,6 @@ def file_entry(path: Path) -> dict[str, Any]:
         return {"sha256": digest.hexdigest(), "bytes": file.tell()}
 
 
-def manifest_checksum(manifest: Mapping[str, Any]) -> str:
-    """sha256 hex of the manifest's canonical JSON, its own "checksum" left out."""
-    content = {key: value for key, value in manifest.items() if key != "checksum"}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `folder`'s manifest.json, with format, version and checksum.
 
@@ -99,76 +107,57 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         BundleError: a field that no reader would accept.
         OutputError: it cannot be written.
     """
-    try:  # through JSON, so that the checksum is over what a reader will see
+    try:  # through JSON, so that what is checked is what a reader will see
         content = json.loads(json.dumps(vars(manifest), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise BundleError(f"the manifest holds what JSON cannot ({error}): leave it out") from error
     content = {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
-    content["checksum"] = manifest_checksum(content)
-    _parse_manifest(content, folder)
-    write_json(folder / MANIFEST_FILE, content)
+    _check_manifest(content, folder / MANIFEST_FILE)
+    write_content(folder, content)
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the bundle in a folder, its checksum verified.
-
-    Raises:
-        BundleError: there is none, or one of another format version, altered or malformed.
-    """
-    return _parse_manifest(read_json(folder / MANIFEST_FILE), folder)
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file of a bundle holds.
+def write_content(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write `folder`'s manifest.json as JSON of these fields, unchecked, with its checksum.
 
     Raises:
-        BundleError: it is missing, cannot be read, or holds no JSON.
+        OutputError: it cannot be written.
     """
-    try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if path.name == MANIFEST_FILE:
-            advice = "give the folder that recblr-export wrote"
-            raise BundleError(f"{path.parent} is no bundle, it holds no {path.name}: {advice}") from error
-        raise BundleError(f"{path} is missing: {COPY_AGAIN}") from error
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path} is damaged, it holds no JSON: {COPY_AGAIN}") from error
+    others = {name: value for name, value in content.items() if name != "checksum"}
+    text = json.dumps({**others, "checksum": ""}, indent=2, ensure_ascii=False, allow_nan=False)
+    body = text[: text.rindex('"checksum"')]
+    write_text(folder / MANIFEST_FILE, body + _checksum_line(body.encode()).decode())
 
 
-def _parse_manifest(content: Any, folder: Path) -> Manifest:
-    path = folder / MANIFEST_FILE
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise BundleError(f"{path} is not a bundle's manifest: give the folder that recblr-export wrote")
-    version = content.get("format_version")
-    if not isinstance(version, int):
-        raise BundleError(f"{path}: format_version is {version!r:.60}, not a number: {COPY_AGAIN}")
-    if version != FORMAT_VERSION:  # before the checksum, which another version may compute otherwise
-        advice = "upgrade recblr" if version > FORMAT_VERSION else "export it again"
-        raise BundleError(f"{path} has format version {version}, this recblr reads {FORMAT_VERSION}: {advice}")
-    if content.get("checksum") != manifest_checksum(content):
-        raise BundleError(f"{path} was altered, its checksum does not match: {COPY_AGAIN}")
-    values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(Manifest)}
+def _checksum_line(body: bytes) -> bytes:
+    """How a manifest ends: the sha256 of all bytes before this, and the end of the JSON object.
+
+    Over the bytes, so that no reader has to write JSON as another does.
+    """
+    return b'"checksum": "%s"\n}\n' % hashlib.sha256(body).hexdigest().encode()
+
+
+def _check_manifest(content: Mapping[str, Any], path: Path) -> None:
+    values = {field.name: content.get(field.name) for field in fields(Manifest)}
     for name, value in values.items():
         if name in _OPTIONAL and value is None:
             continue
         is_valid = _is_count(value) if name in _COUNTS else isinstance(value, str if name in _TEXTS else dict)
         if not is_valid:
             raise BundleError(f"{path}: {name} is missing or malformed ({value!r:.60}): {COPY_AGAIN}")
-    manifest = Manifest(**values)
-    _check_manifest(manifest, path)
-    return manifest
+    _check_fields(Manifest.from_json(content), path)
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _is_count(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _check_manifest(manifest: Manifest, path: Path) -> None:
+def _check_fields(manifest: Manifest, path: Path) -> None:
     dim = manifest.model.get("dim")
     if not _is_count(dim) or manifest.dim > manifest.state_size:
         raise BundleError(f"{path}: model dim is {dim!r} with state_size {manifest.state_size}: {COPY_AGAIN}")
+    epsilon = manifest.model.get("norm_epsilon")
+    if not isinstance(epsilon, float) or not 0 < epsilon < math.inf:
+        raise BundleError(f"{path}: model norm_epsilon is missing or malformed ({epsilon!r:.60}): {COPY_AGAIN}")
     needed = {MODEL_FILE, ITEMS_FILE, INITIAL_STATE_FILE}
     if manifest.plan is not None:
         try:
@@ -183,5 +172,15 @@ def _check_manifest(manifest: Manifest, path: Path) -> None:
         if not _FILE_NAME.fullmatch(name):
             raise BundleError(f"{path}: {name!r} is not a plain file name: {COPY_AGAIN}")
         digest, size = (entry.get("sha256"), entry.get("bytes")) if isinstance(entry, dict) else (None, None)
-        if not (isinstance(digest, str) and _SHA256.fullmatch(digest) and isinstance(size, int)):
+        if not (isinstance(digest, str) and _SHA256.fullmatch(digest) and _is_count(size, 0)):
             raise BundleError(f"{path}: no sha256 and size of {name}: {COPY_AGAIN}")
+    try:
+        check_weights(manifest.weights, {name: entry["bytes"] for name, entry in manifest.files.items()})
+    except ValueError as error:
+        raise BundleError(f"{path}: {error}: {COPY_AGAIN}") from error
+    shape = manifest.weights.get(EMBEDDING, {}).get("shape")
+    if shape != [manifest.n_items + 1, manifest.dim]:
+        raise BundleError(
+            f"{path}: {EMBEDDING} has shape {shape}, not that of {manifest.n_items} items x {manifest.dim}: "
+            f"{COPY_AGAIN}"
+        )

@@ -16,12 +16,6 @@ _DEFAULT = Batching()
 BATCHING_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--workers", type=THREADS, help="Batches that run at once.  [default: CPUs / threads]"),
     click.option(
-        "--pin-workers/--no-pin-workers",
-        default=None,
-        help="Keep each worker on a CPU of its own, which shortens the latency's tail.  "
-        "[default: where there is one for every CPU]",
-    ),
-    click.option(
         "--max-batch-rows",
         type=Count(),
         default=_DEFAULT.max_batch_rows,

@@ -139,7 +139,7 @@ _NUMBERS = _listed(_positive, "numbers above 0")
         "--batching/--no-batching",
         default=False,
         show_default=True,
-        help="Send requests through the batcher that recblr-serve has, with the options below.",
+        help="Send requests in batches, as recblr-serve does, with the options below.",
     ),
     *BATCHING_OPTIONS,
 )
@@ -206,7 +206,7 @@ def main(
     results: list[Result] = []
     interrupted = False
     try:
-        for result in run(loaded, loaded.bundle.vocabulary.ids, plan, lambda name: click.echo(name, err=True)):
+        for result in run(loaded, loaded.bundle.item_ids(), plan, lambda name: click.echo(name, err=True)):
             results.append(result)
             interrupted = result.measured.interrupted
     except KeyboardInterrupt:

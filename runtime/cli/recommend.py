@@ -15,8 +15,7 @@ from recblr.runtime.cli.engine_options import ENGINE_OPTION, K_OPTION
 
 if TYPE_CHECKING:
     from recblr.array_types import ItemId
-    from recblr.runtime import Ranking
-    from recblr.vocabulary import ItemVocabulary
+    from recblr.runtime import Engine, Ranking
 
 
 @click.command(cls=Command)
@@ -42,8 +41,7 @@ def main(
     if not separator:
         raise ConfigError("--separator is empty: give at least one character")
     loaded = load(engine)
-    vocabulary = loaded.bundle.vocabulary
-    items, excluded = (_parse(vocabulary, text, separator) for text in (history, exclude))
+    items, excluded = (_parse(loaded, text, separator) for text in (history, exclude))
     (ranking,) = loaded.recommend([items], k, exclude_seen=not include_seen, exclude=[excluded])
     if as_json:
         content = {
@@ -56,16 +54,18 @@ def main(
         is_utf = (sys.stdout.encoding or "").lower().startswith("utf")
         click.echo(json.dumps(content, ensure_ascii=not is_utf))
     else:
-        _print_table(ranking, items, vocabulary)
+        _print_table(ranking, items, loaded)
 
 
-def _parse(vocabulary: ItemVocabulary, text: str, separator: str) -> list[ItemId]:
-    return [vocabulary.parse(part) for part in text.split(separator)] if text.strip() else []
+def _parse(engine: Engine, text: str, separator: str) -> list[ItemId]:
+    from recblr.item_ids import parse_id
+
+    return [parse_id(part, engine.id_type) for part in text.split(separator)] if text.strip() else []
 
 
-def _print_table(ranking: Ranking, history: list[ItemId], vocabulary: ItemVocabulary) -> None:
+def _print_table(ranking: Ranking, history: list[ItemId], engine: Engine) -> None:
     if ranking.unknown:
-        first = next(item for item in history if vocabulary.index(item) == 0)
+        first = next(item for item in history if not len(engine.bundle.indices([item])))
         count = f"{ranking.unknown} of {len(history)} item ids"
         click.echo(f"{count} are unknown to the model and were skipped, the first of them {shown(first)}.", err=True)
     if ranking.popular:

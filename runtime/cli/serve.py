@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from recblr.runtime import Engine
 
 _GRACE_SECONDS = 30
-_SWITCH_SECONDS = 0.0005
 
 
 @click.command(cls=Command)
@@ -74,13 +71,8 @@ def _serve(engine: Engine, listener: socket.socket) -> None:
 
     from recblr.runtime.server.app import create_app
 
-    # What computes gives Python's lock away; to have it back soon, it must not wait for the 5 ms that are the default.
-    sys.setswitchinterval(_SWITCH_SECONDS)
     url = _url(listener)
     greeting = f"Serving {engine.n_items:,} items at {url} (API page: {url}/docs), {engine.description}"
-    # What is loaded stays: else the collector walks it in the midst of requests, for a tenth of a second or more.
-    gc.collect()
-    gc.freeze()
 
     class Server(uvicorn.Server):
         silenced: OSError | None = None

@@ -72,6 +72,7 @@ class TensorRTBackend:
     Attributes:
         bundle: whose plan it runs.
         limits: the most that one run takes.
+        max_k: the most results per row.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class TensorRTBackend:
         if isinstance(contexts, bool) or not isinstance(contexts, int) or contexts < 1:
             raise ConfigError(f"contexts is {contexts!r}: give a whole number of at least 1")
         self.limits = section.profile.limits
+        self.max_k = section.max_k
         buckets = _buckets(graphs, section)
         self._fork_guard = ForkGuard("engine")
         self._section, self.bundle = section, bundle
@@ -159,9 +161,16 @@ class TensorRTBackend:
         return self._plan.inspect()
 
     def run(
-        self, items: ItemsArray, offsets: OffsetsArray, state_in: StatesArray, exclude: ExcludeArray
+        self,
+        items: ItemsArray,
+        offsets: OffsetsArray,
+        state_in: StatesArray,
+        exclude: ExcludeArray,
+        k: int | None = None,
     ) -> tuple[TopItemsArray, TopScoresArray, StatesArray]:
         """Run the plan on arrays of the host; arguments and results are those of `recblr.runtime.Backend.run`.
+
+        `k` None is `max_k`.
 
         Raises:
             RequestError: more than the plan's profile allows.
@@ -175,7 +184,7 @@ class TensorRTBackend:
             runner.stage_states(state_in)
             runner.execute(sizes)
             top_items, top_scores, state_out = runner.download(given.rows, OUTPUTS)
-        return top_items, top_scores, state_out
+        return top_items[:, :k], top_scores[:, :k], state_out
 
     def device_states(self, max_bytes: int, library: PluginLibrary | None = None) -> DeviceStates:
         """A pool of users' states on the GPU, for `run_leased` and `run_device` of this backend.

@@ -31,6 +31,7 @@ from recblr.runtime.gpu.cuda import (
     use_device,
 )
 from recblr.runtime.gpu.slots import Lease, SlotsArray, SlotTable
+from recblr.runtime.limits import Limits
 
 _log = logging.getLogger(__name__)
 
@@ -254,6 +255,16 @@ class DeviceStates:
 @runtime_checkable
 class LeasingBackend(Protocol):
     """A backend that can also run on states that stay on the GPU, as `TensorRTBackend` can."""
+
+    @property
+    def max_k(self) -> int:
+        """The most results per row."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """The most that one run is given."""
+        ...
 
     def device_states(self, max_bytes: int) -> DeviceStates:
         """A pool of users' states, in at most so many bytes of the GPU's memory."""

@@ -12,12 +12,12 @@ from typing import Any
 
 from recblr.array_types import ItemId
 from recblr.errors import ClosedError, ConfigError, RequestError, shown
-from recblr.item_ids import as_list, exact_id, is_sequence
+from recblr.item_ids import as_list, exact_id, in_type, is_sequence
 from recblr.runtime.allow_list import AllowList
 from recblr.runtime.batching.settings import Batching
 from recblr.runtime.engine import Engine
 from recblr.runtime.fork_guard import ForkGuard
-from recblr.runtime.inputs import Allowed, Exclude, ItemIds, Only, check_k, encode_allowed, encode_rows
+from recblr.runtime.inputs import Allowed, Exclude, ItemIds, Only, check_k
 from recblr.runtime.loading import load
 from recblr.runtime.ranking import Ranking
 from recblr.runtime.users.states import CacheDevice, HeldStates, UserStates, user_states
@@ -227,15 +227,16 @@ class Recommender:
         """
         self._check_usable()
         serving = self._serving
-        vocabulary = serving.engine.bundle.vocabulary
         k = check_k(k, serving.engine.n_items)
         if not isinstance(users, Collection) or isinstance(users, str):
             raise RequestError(f"users is {users!r:.60}: give a sequence of user ids")
         users = [check_id(user, f"users[{b}]") for b, user in enumerate(users)]
         excluded = _rows(exclude, len(users), "exclude")
         allowed = only if isinstance(only, AllowList) else _rows(only, len(users), "only")
-        encode_rows(vocabulary, [() if row is None else row for row in excluded], "exclude")  # before any run
-        encode_allowed(vocabulary, allowed, len(users))
+        # Errors before any run: later they are joined with what the users have seen, or are parts of the users'.
+        serving.engine.bundle.core.encode([() if row is None else row for row in excluded], "exclude")
+        if len(users) > serving.users_at_once and only is not None:
+            serving.engine.step(None, [()] * len(users), 1, None, allowed)
         rankings: list[Ranking] = []
         for part in _parts(users, serving):
             of_part = allowed if isinstance(allowed, AllowList) else allowed[part]
@@ -274,7 +275,7 @@ class Recommender:
                     f"the item ids of {serving.engine.bundle.path} are {new}s, those of the model in place {old}s: "
                     "train it with ids of one type, or swap with allow_id_type_change=True"
                 )
-            serving.engine.recommend([serving.engine.bundle.vocabulary.ids[:1]], k=1)  # the first run allocates
+            serving.engine.recommend([[serving.engine.bundle.item(1)]], k=1)  # the first run allocates
             self._next = serving
             try:
                 users = self._serving.recent_users(rebuild)[::-1]  # so that the latest end as the latest
@@ -344,7 +345,7 @@ class Recommender:
 
     def _known_type(self, engine: Engine, items: list[ItemId]) -> list[ItemId]:
         """Stored ids in the type of the model's, without those that it cannot know."""
-        own = engine.bundle.vocabulary.in_own_type(items)
+        own = in_type(items, engine.id_type)
         if len(own) < len(items) and self._warned is not engine:
             self._warned = engine
             unknown = next(item for item in items if exact_id(item, engine.id_type) is None)

@@ -11,8 +11,8 @@ import numpy as np
 from recblr.errors import ConfigError
 from recblr.runtime.engine import Engine
 from recblr.runtime.inputs import Exclude, Only, RowsOfIds
+from recblr.runtime.leasing import LeasedStates
 from recblr.runtime.ranking import Ranking
-from recblr.runtime.request import LeasedStates
 from recblr.runtime.users.cache import StateCache, VersionsArray
 from recblr.runtime.users.stores import UserId
 

@@ -79,7 +79,7 @@ def test_authors_model_with_item_ids(
 
     assert result.exit_code == 0, result.output
     engine = load(tmp_path / "bundle", threads=1)
-    assert engine.bundle.vocabulary.ids == ["a", "b", "c", *names]
+    assert engine.bundle.item_ids() == ["a", "b", "c", *names]
     assert engine.recommend([["a", "film 5"]], k=3)[0].unknown == 0
 
 
@@ -90,7 +90,7 @@ def test_weights_without_item_ids_say_how_items_are_named(
     result = run_export(tmp_path / "bare.pt", "-o", tmp_path / "bundle")
     note = f"{tmp_path / 'bare.pt'} has no item ids: its items are 1 to 60; --item-ids names yours"
     assert result.stdout.splitlines()[-1] == note
-    assert open_bundle(tmp_path / "bundle").vocabulary.ids == list(range(1, 61))
+    assert open_bundle(tmp_path / "bundle").item_ids() == list(range(1, 61))
 
 
 def test_history_length_is_asked_for(refusal: Callable[..., str], authors_path: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ class Moves:
     def __init__(self, handle: ctypes.CDLL, device: str) -> None:
         self.device = device
         self._handle = handle
-        handle.recblr_last_error.restype = ctypes.c_char_p
+        handle.recblr_plugins_last_error.restype = ctypes.c_char_p
 
     def call(self, function: str, **fields: object) -> int:
         """The status of a call; tensors are given by their address."""
@@ -54,7 +54,7 @@ class Moves:
 
     @property
     def last_error(self) -> str:
-        return str(self._handle.recblr_last_error().decode())
+        return str(self._handle.recblr_plugins_last_error().decode())
 
 
 @pytest.fixture(params=["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])

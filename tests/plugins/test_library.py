@@ -38,7 +38,7 @@ def test_the_library_is_built_where_there_is_a_compiler():
 def test_the_library_is_of_this_version():
     library = plugins.load_library()
     assert library.version == recblr.__version__
-    assert library.handle.recblr_abi_version() == plugins.ABI_VERSION
+    assert library.handle.recblr_plugins_abi_version() == plugins.ABI_VERSION
 
 
 @needs_library
@@ -99,7 +99,7 @@ def test_nothing_but_the_c_abi_and_the_entry_points_leaves_the_library():
     """What else left it, such as the standard library's templates, might take the place of another library's."""
     command = ["nm", "-D", "--defined-only", "--format=posix", str(plugins.find_library())]
     names = {line.split()[0] for line in subprocess.check_output(command, text=True).splitlines()}
-    assert {"recblr_abi_version", "recblr_last_error", "getCreators", "setLoggerFinder"} <= names
+    assert {"recblr_plugins_abi_version", "recblr_plugins_last_error", "getCreators", "setLoggerFinder"} <= names
     entry_points = {"RegisterCustomOps", "getCreators", "setLoggerFinder"}
     assert {name for name in names - entry_points if not name.startswith("recblr_")} == set()
     declared = set(re.findall(r"^RECBLR_API .*?(recblr_\w+)\(", HEADER.read_text(), re.MULTILINE))

@@ -224,7 +224,7 @@ def interactions_of(item_ids: Any) -> Interactions:
     )
 
 
-@pytest.mark.parametrize("ids", [[70, 80, 90, 2**63], ["g", "h", "i", "zz"]])
+@pytest.mark.parametrize("ids", [[70, 80, 90, 2**63 - 1], ["g", "h", "i", "zz"]])
 def test_translation_to_a_models_indices(ids: Any) -> None:
     # The model knows the data's items 3, 1 and 4, in this order, and one more.
     other: Any = 5 if isinstance(ids[0], int) else "else"

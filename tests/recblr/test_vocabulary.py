@@ -24,7 +24,7 @@ class Name(str, enum.Enum):  # noqa: UP042 - as str() of these is their name
 
 @pytest.fixture
 def numbers() -> ItemVocabulary:
-    return ItemVocabulary([1, 20, 0, -7, 2**63], [5, 9, 9, 0, 9])
+    return ItemVocabulary([1, 20, 0, -7, 2**63 - 1], [5, 9, 9, 0, 9])
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def words() -> ItemVocabulary:
 
 
 def test_encode_keeps_order_and_repeats_and_counts_the_unknown(numbers: ItemVocabulary) -> None:
-    items, unknown = numbers.encode([20, 99, 1, 20, -7, 2**63, 0, -1])
+    items, unknown = numbers.encode([20, 99, 1, 20, -7, 2**63 - 1, 0, -1])
     assert items.dtype == np.int32
     assert items.tolist() == [2, 1, 2, 4, 5, 3]
     assert unknown == 2
@@ -46,7 +46,7 @@ def test_no_ids(numbers: ItemVocabulary) -> None:
 
 
 def test_an_integer_and_the_string_of_its_digits_are_one_id(numbers: ItemVocabulary, words: ItemVocabulary) -> None:
-    for ids in (["20", 99, "-7", "0", "98", str(2**63)], np.array(["20", "99", "-7", "0", "98", str(2**63)])):
+    for ids in (["20", 99, "-7", "0", "98", str(2**63 - 1)], np.array(["20", "99", "-7", "0", "98", str(2**63 - 1)])):
         items, unknown = numbers.encode(ids)
         assert (items.dtype, items.tolist(), unknown) == (np.int32, [2, 4, 3, 5], 2)
     for ones in ([1, 99, "ü"], np.array([1, 99, "ü"], object)):
@@ -169,7 +169,7 @@ def test_ids_in_the_models_type(numbers: ItemVocabulary, words: ItemVocabulary) 
     ("array", "expected"),
     [
         (np.array([20, 1], dtype=np.int16), [2, 1]),
-        (np.array([2**63, 1], dtype=np.uint64), [5, 1]),
+        (np.array([2**63 - 1, 1], dtype=np.uint64), [5, 1]),
         (np.array([20, True, 1.0, "1"], dtype=object), [2, 1]),
         (np.array(["1", "+1"]), [1]),
         (np.array(["1", "20"], dtype=np.dtypes.StringDType()), [1, 2]),
@@ -183,7 +183,7 @@ def test_arrays(numbers: ItemVocabulary, array: np.ndarray, expected: list[int])
 
 @given(
     st.lists(st.integers(-40, 40), min_size=1, max_size=30, unique=True),
-    st.sampled_from([0, 7, -(2**62) + 50, 2**62 - 50, 2**62, -(2**63) + 40, 2**63]),
+    st.sampled_from([0, 7, -(2**62) + 50, 2**62 - 50, 2**62, -(2**63) + 40, 2**63 - 41]),
     st.lists(st.one_of(st.integers(-45, 45), st.integers(-(2**65), 2**65)), max_size=40),
     st.sampled_from([np.int8, np.int64, np.uint64]),
 )
@@ -207,7 +207,7 @@ def test_arrays_of_strings_and_iterators(words: ItemVocabulary) -> None:
 
 
 def test_decode_is_the_inverse_of_encode(numbers: ItemVocabulary) -> None:
-    ids = [2**63, 1, 0]
+    ids = [2**63 - 1, 1, 0]
     decoded = numbers.decode(numbers.encode(ids)[0])
     assert decoded == ids
     assert all(type(item_id) is int for item_id in decoded)
@@ -271,6 +271,11 @@ def test_what_is_no_vocabulary(ids: list[int], counts: list[int], reason: str) -
         ({"ids": [1], "counts": [1]}, "it needs id_type"),
         ({"id_type": "string", "ids": "ab", "counts": [1, 1]}, "must be lists"),
         ({"id_type": "string", "ids": [1], "counts": [1]}, "id_type is 'string'"),
+        (
+            {"id_type": "integer", "ids": [1, 2**63], "counts": [1, 1]},
+            "9223372036854775808 is beyond 64 bits.*--id-type",
+        ),
+        ({"id_type": "integer", "ids": [-(2**63) - 1, 1], "counts": [1, 1]}, "-9223372036854775809 is beyond 64 bits"),
         ({"id_type": "integer", "ids": [1, None], "counts": [1, 1]}, "NoneType"),
         ({"id_type": "integer", "ids": [1], "counts": [None]}, "whole numbers"),
     ],

@@ -28,7 +28,7 @@ D = 4
 V = 9
 MAX_K = 8
 COUNTS = [3, 7, 7, 0, 5, 1, 1, 2, 4]
-NUMBERS = [10, 20, 30, 40, 50, 60, 70, 80, 2**63]
+NUMBERS = [10, 20, 30, 40, 50, 60, 70, 80, 2**63 - 1]
 WORDS = ["a", "b,c", "10", "ü", "e", "f", "g", "h", "i"]
 
 
@@ -131,11 +131,19 @@ def write_toy(folder: Path, ids: list[int] | list[str]) -> Toy:
     manifest = Manifest(
         created="2025-01-01T00:00:00+00:00",
         fingerprint="sha256:toy",
-        model={"dim": D},
+        model={"dim": D, "norm_epsilon": 1e-12},
         precision="fp32",
         state_size=1 + D,
         n_items=V,
         max_k=MAX_K,
+        weights={
+            "embedding.weight": {
+                "file": MODEL_FILE,
+                "offset": (folder / MODEL_FILE).read_bytes().index(embeddings.tobytes()),
+                "shape": [V + 1, D],
+                "dtype": "float32",
+            }
+        },
         onnx={"opset": 18},
         versions={"recblr": recblr.__version__},
         files={name: file_entry(folder / name) for name in (MODEL_FILE, ITEMS_FILE, INITIAL_STATE_FILE)},
@@ -145,6 +153,12 @@ def write_toy(folder: Path, ids: list[int] | list[str]) -> Toy:
     )
     write_manifest(folder, manifest)
     return Toy(folder, ids, embeddings)
+
+
+@pytest.fixture(scope="session")
+def write_bundle() -> Callable[[Path, list[int] | list[str]], Toy]:
+    """Writes a bundle of the toy model with V item ids to a new folder."""
+    return write_toy
 
 
 @pytest.fixture(scope="session")
@@ -191,13 +205,11 @@ def rewrite_manifest() -> Callable[..., None]:
     """Change fields of a bundle's manifest, as one who knows the checksum would."""
     import json
 
-    from recblr.runtime.bundle.manifest import MANIFEST_FILE, manifest_checksum
+    from recblr.runtime.bundle.manifest import MANIFEST_FILE, write_content
 
     def rewrite(folder: Path, **changes: object) -> None:
         content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-        content.update(changes)
-        content["checksum"] = manifest_checksum(content)
-        write_json(folder / MANIFEST_FILE, content)
+        write_content(folder, {**content, **changes})
 
     return rewrite
 

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import copy
+import pickle
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from recblr.errors import BundleError, ClosedError, ConfigError, RequestError
-from recblr.runtime import AllowList, Batcher, Batching, Engine, Limits, Ranking, load, loading, open_bundle
-from recblr.runtime.backends import catalogue
+from recblr.errors import ClosedError, ConfigError, RequestError
+from recblr.runtime import AllowList, Backend, Batching, Engine, Limits, Ranking, load, loading, open_bundle
 
-HISTORIES = [[10], [20, 30, 2**63], [], [40, 40, 80], [999], [10, 999, "x", 20], list(range(10, 90, 10))]
+HISTORIES = [[10], [20, 30, 2**63 - 1], [], [40, 40, 80], [999], [10, 999, "x", 20], list(range(10, 90, 10))]
 
 
 class Recorder:
     """A backend that notes what it is given, and hands it on."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.inner = engine.backend
-        self.runs: list[tuple[int, int, int]] = []
+    description = "a recorder"
 
-    def run(self, items: np.ndarray, offsets: np.ndarray, state_in: np.ndarray, exclude: np.ndarray) -> Any:
+    def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
+        assert engine.backend is not None
+        self.inner: Backend = engine.backend
+        self.max_k = self.inner.max_k
+        self.limits = limits or Limits()
+        self.runs: list[tuple[int, int, int]] = []
+        self.ranked: list[int] = []
+        self.excluding: list[int] = []  # how many rows have exclusions
+
+    def run(self, items: np.ndarray, offsets: np.ndarray, state_in: np.ndarray, exclude: np.ndarray, k: int) -> Any:
         assert [array.dtype for array in (items, offsets, state_in, exclude)] == ["i4", "i4", "f4", "i4"]
         assert offsets[0] == 0
         assert offsets[-1] == len(items)
         self.runs.append((len(offsets) - 1, len(items), len(exclude)))
-        return self.inner.run(items, offsets, state_in, exclude)
+        self.ranked.append(k)
+        self.excluding.append(len(np.unique(exclude[:, 0])))
+        return self.inner.run(items, offsets, state_in, exclude, k)
 
 
 def equal(left: Sequence[Ranking], right: Sequence[Ranking]) -> bool:
@@ -45,7 +53,7 @@ def test_without_k_there_are_ten_results_or_all_items_of_a_smaller_catalogue(eng
     assert engine.n_items == 9
     assert len(engine.recommend([[]])[0].items) == 9
     rankings, _ = engine.step(None, [[50]])
-    assert sorted(rankings[0].items) == sorted(engine.bundle.vocabulary.ids)
+    assert sorted(rankings[0].items) == sorted(engine.bundle.item_ids())
     with pytest.raises(RequestError, match="k is 10, but the catalogue has 9 items"):
         engine.recommend([[]], k=10)
 
@@ -94,8 +102,8 @@ def test_ids_of_the_other_type_answer_as_those_of_the_models(
     engine: Engine, digits_engine: Engine, toy: Any, digits_toy: Any
 ) -> None:
     """An engine with integers and one with their digits, each asked in both types, in every argument."""
-    histories = [[10, 20], [30, 999], [], [2**63], list(range(10, 90, 10)) * 3]
-    exclude = [[50], None, [20, 7], [], [2**63]]
+    histories = [[10, 20], [30, 999], [], [2**63 - 1], list(range(10, 90, 10)) * 3]
+    exclude = [[50], None, [20, 7], [], [2**63 - 1]]
     for k, only in ((4, None), (9, None), (3, [80, 40, 60, 5]), (2, [[80, 70], None, [20], [10, 30], None])):
         expected = engine.recommend(histories, k, exclude=exclude, only=only)
         digits = digits_engine.recommend(other_type(histories), k, exclude=other_type(exclude), only=other_type(only))
@@ -153,7 +161,7 @@ def test_arrays_of_other_libraries(engine: Engine) -> None:
 
 def test_popular_items_for_users_of_whom_nothing_is_known(engine: Engine) -> None:
     (ranking,) = engine.recommend([[7, 8, "9"]], k=4, exclude=[[30, 7]])
-    assert ranking.items == [20, 50, 2**63, 10]
+    assert ranking.items == [20, 50, 2**63 - 1, 10]
     assert ranking.scores.tolist() == [7, 5, 4, 3]
     assert ranking.scores.dtype == np.float32
     assert ranking.popular
@@ -209,14 +217,14 @@ def test_no_rows(engine: Engine) -> None:
 def test_results_do_not_depend_on_the_split(engine: Engine, limits: Limits) -> None:
     rng = np.random.default_rng(3)
     histories = [rng.choice([10, 20, 30, 77], size=length).tolist() for length in (0, 9, 1, 4, 3, 0, 7, 2)]
-    recorder = Recorder(engine)
-    split = Engine(engine.bundle, recorder, limits)
+    recorder = Recorder(engine, limits)
+    split = Engine(engine.bundle, recorder)
     assert equal(split.recommend(histories, k=6), engine.recommend(histories, k=6))
     assert len(recorder.runs) > 1
-    for rows, tokens, exclusions in recorder.runs:
+    for (rows, tokens, exclusions), excluding in zip(recorder.runs, recorder.excluding, strict=True):
         assert rows <= limits.rows
         assert tokens <= limits.tokens
-        assert exclusions <= limits.exclusions or rows == 1
+        assert exclusions <= limits.exclusions or excluding == 1
 
     states = engine.step(None, histories[::-1], k=6)[1]
     kept = states.copy()
@@ -247,25 +255,13 @@ def test_one_user_is_answered_as_among_others(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("batching", [None, Batching()])
-def test_no_more_results_are_ranked_than_are_asked_for(toy: Any, batching: Batching | None) -> None:
-    asked: list[int] = []
-
-    class Best(Recorder):
-        def run_best(self, items: Any, offsets: Any, state_in: Any, exclude: Any, k: int) -> Any:
-            asked.append(k)
-            top_items, top_scores, states = self.run(items, offsets, state_in, exclude)
-            return top_items[:, :k], top_scores[:, :k], states
-
-    with load(toy.path, batching=batching) as engine:
-        expected = engine.recommend([[10], [20, 30]], k=2)
-        states = engine.step(None, [[10]], k=3)[1]
-        best = Best(engine)
-        if engine.batcher is not None:
-            best.inner = engine.batcher.backend
-        with Engine(engine.bundle, best if batching is None else Batcher(best)) as recorded:
-            assert equal(recorded.recommend([[10], [20, 30]], k=2), expected)
-            assert len(recorded.step(states, [[20]], k=1)[0][0].items) == 1
-    assert asked == [2, 1]
+def test_no_more_results_are_ranked_than_are_asked_for(engine: Engine, batching: Batching | None) -> None:
+    states = engine.step(None, [[10]], k=3)[1]
+    recorder = Recorder(engine)
+    with Engine(engine.bundle, recorder, batching=batching) as recorded:
+        assert equal(recorded.recommend([[10], [20, 30]], k=2), engine.recommend([[10], [20, 30]], k=2))
+        assert len(recorded.step(states, [[20]], k=1)[0][0].items) == 1
+    assert recorder.ranked == [2, 1]
 
 
 def test_a_small_request_is_one_run_and_a_long_history_is_fed_in_pieces(engine: Engine, toy: Any) -> None:
@@ -273,8 +269,8 @@ def test_a_small_request_is_one_run_and_a_long_history_is_fed_in_pieces(engine: 
     Engine(engine.bundle, recorder).recommend(HISTORIES, k=3)
     assert recorder.runs == [(7, 17, 16)]
 
-    recorder = Recorder(engine)
-    (ranking,) = Engine(engine.bundle, recorder, Limits(tokens=4)).recommend([[10, 20, 30] * 4], k=3)
+    recorder = Recorder(engine, Limits(tokens=4))
+    (ranking,) = Engine(engine.bundle, recorder).recommend([[10, 20, 30] * 4], k=3)
     assert recorder.runs == [(1, 4, 0), (1, 4, 0), (1, 4, 3)]
     assert ranking.items == toy.ranking([10, 20, 30] * 4, 3, exclude=[10, 20, 30])[0]
 
@@ -300,8 +296,8 @@ def test_k_beyond_the_catalogue_says_so(engine: Engine) -> None:
 
 @pytest.mark.parametrize("limits", [Limits(), Limits(rows=2, tokens=3)])
 def test_more_results_than_the_graph_ranks(engine: Engine, toy: Any, limits: Limits) -> None:
-    recorder = Recorder(engine)
-    rankings = Engine(engine.bundle, recorder, limits).recommend(HISTORIES, k=9, exclude_seen=False, exclude=None)
+    recorder = Recorder(engine, limits)
+    rankings = Engine(engine.bundle, recorder).recommend(HISTORIES, k=9, exclude_seen=False, exclude=None)
     assert engine.max_k == 8
     for history, ranking in zip(HISTORIES, rankings, strict=True):
         if ranking.popular:
@@ -350,28 +346,13 @@ def test_allow_lists_of_another_form(engine: Engine, only: Any, reason: str) -> 
         engine.recommend([[10]], k=2, only=only)
 
 
-def test_a_bundle_without_a_mappable_embedding_still_ranks(new_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_arguments: object) -> None:
-        raise BundleError("model.onnx has no item embedding: export it again")
-
-    monkeypatch.setattr(catalogue, "map_item_embedding", refuse)
-    engine = load(new_toy.path, threads=1)
-    assert engine.recommend([[10]], k=8)
-    with pytest.raises(RequestError, match="k above 8, need the items' embedding, but model.onnx has no"):
-        engine.recommend([[10]], k=9)
-
-
 def test_a_large_catalogue_is_not_ranked_by_the_graph(
     engine: Engine, toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "LARGE_CATALOGUE", engine.n_items)
     large = load(toy.path, threads=1)
-    assert "bounded memory" in large.description
-    assert isinstance(large.backend, catalogue.CatalogueBackend)
-    states = large.bundle.initial_state[None]
-    none, one = np.empty((0, 2), np.int32), np.array([1], np.int32)
-    top_items, top_scores, _ = large.backend.backend.run(one, np.array([0, 1], np.int32), states, none)
-    assert top_items.shape == top_scores.shape == (1, 0)
+    assert large.backend is not None
+    assert large.backend.max_k == 0
     for options in ({"k": 5}, {"k": 9}, {"k": 4, "exclude_seen": False}, {"k": 3, "only": [10, 80, 40]}):
         assert equal(large.recommend(HISTORIES, **options), engine.recommend(HISTORIES, **options))
 
@@ -389,57 +370,25 @@ def test_asyncio_gives_the_same(engine: Engine, toy: Any, batching: Batching | N
     assert all(equal(answer, right) for answer, right in zip(answers, expected, strict=True))
 
 
-def test_an_engine_that_batches_is_closed(toy: Any) -> None:
-    with load(toy.path, threads=1, batching=Batching(max_batch_rows=3, max_batch_tokens=5, max_queue=7)) as engine:
-        assert engine.batcher is not None
+@pytest.mark.parametrize("batching", [None, Batching(max_batch_rows=3, max_batch_tokens=5, max_queue=7)])
+def test_an_engine_is_closed(toy: Any, batching: Batching | None) -> None:
+    with load(toy.path, threads=1, batching=batching) as engine:
         assert engine.recommend([[10, 20]], k=1)[0].items
-        assert engine.batcher.metrics().answered == 1
+        metrics = engine.metrics()
+        assert (metrics is None) == (batching is None)
+        assert metrics is None or metrics.answered == 1
         assert "1 thread" in engine.description
     with pytest.raises(ClosedError):
         engine.recommend([[10]], k=1)
+    with pytest.raises(ClosedError):
+        asyncio.run(engine.arecommend([[10]], k=1))
     engine.close()
-    with load(toy.path, threads=1) as bare:
-        assert bare.batcher is None
-    assert bare.recommend([[10]], k=1)
 
 
-def cpus_of_workers(engine: Engine, pinned: bool) -> list[set[int]]:
-    """Those that each worker may use, once all have begun."""
-    assert engine.batcher is not None
-    assert engine.recommend([[10, 20]], k=1)[0].items
-    for _ in range(2000):
-        cpus = [os.sched_getaffinity(worker.native_id or 0) for worker in engine.batcher.threads]
-        if not pinned or all(len(of_worker) == 1 for of_worker in cpus):
-            break
-        time.sleep(0.01)
-    return cpus
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be kept on CPUs on this system")
-def test_workers_are_pinned_where_there_is_one_for_every_cpu(toy: Any) -> None:
-    usable = os.sched_getaffinity(0)
-    one_cpu = len(usable) == 1
-    for workers, pinned in ((len(usable), True), (len(usable) + 1, False), (max(1, len(usable) - 1), one_cpu)):
-        with load(toy.path, batching=Batching(workers=workers)) as engine:
-            of_workers = cpus_of_workers(engine, pinned)
-            assert all((len(cpus) == 1) == (pinned or one_cpu) for cpus in of_workers), workers
-    with load(toy.path, threads=2, batching=Batching(workers=len(usable))) as engine:  # runs take several CPUs
-        assert cpus_of_workers(engine, pinned=False) == [usable] * len(usable)
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be kept on CPUs on this system")
-def test_pinned_workers_stay_on_cpus_of_their_own(toy: Any) -> None:
-    usable = os.sched_getaffinity(0)
-    with load(toy.path, batching=Batching(pin_workers=True)) as engine:
-        cpus = cpus_of_workers(engine, pinned=True)
-    assert all(len(of_worker) == 1 for of_worker in cpus)
-    assert len(set.union(*cpus)) == len(cpus)
-    assert os.sched_getaffinity(0) == usable
-    with load(toy.path, batching=Batching(pin_workers=False)) as engine:
-        assert cpus_of_workers(engine, pinned=False) == [usable] * len(cpus)
-    for options in ({"threads": 2}, {"batching": Batching(pin_workers=True, workers=len(usable) + 1)}):
-        with pytest.raises(ConfigError, match="give"):
-            load(toy.path, **{"batching": Batching(pin_workers=True), **options})
+def test_an_engine_is_neither_copied_nor_pickled(engine: Engine) -> None:
+    for refused in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="load it in the process that uses it"):
+            refused(engine)
 
 
 def test_batching_out_of_range(toy: Any) -> None:

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from recblr.errors import RequestError
-from recblr.runtime import Engine, Limits
+from recblr.runtime import Backend, Engine, Limits
+
+
+class Limited:
+    """A backend that takes less at once than another."""
+
+    description = "limited"
+
+    def __init__(self, backend: Backend, limits: Limits) -> None:
+        self.run, self.max_k, self.limits = backend.run, backend.max_k, limits
+
 
 HISTORY = [10, 20, 99, 30, 10, 80]
 
@@ -37,7 +47,8 @@ def test_states_are_new_float32_arrays(engine: Engine) -> None:
 
 
 def test_states_given_stay_as_they_are_where_rows_are_fed_in_pieces(engine: Engine) -> None:
-    in_pieces = Engine(engine.bundle, engine.backend, Limits(tokens=2))
+    assert engine.backend is not None
+    in_pieces = Engine(engine.bundle, Limited(engine.backend, Limits(tokens=2)))
     _, before = engine.step(None, [[10], [20, 30]], k=3)
     kept = before.copy()
     _, states = in_pieces.step(before, [[20, 30, 10, 20, 30], [10]], k=3)
@@ -106,9 +117,11 @@ def test_states_that_are_none(engine: Engine, states: Any, reason: str) -> None:
 
 def test_scores_that_are_not_numbers(engine: Engine) -> None:
     class Broken:
-        def run(self, items: Any, offsets: Any, state_in: Any, exclude: Any) -> tuple[Any, Any, Any]:
+        description, max_k, limits = "broken", 3, Limits()
+
+        def run(self, items: Any, offsets: Any, state_in: Any, exclude: Any, k: int) -> tuple[Any, Any, Any]:
             scores = np.array([[3, 2, 1], [2, np.nan, np.nan]], np.float32)
-            return np.array([[1, 2, 3]] * 2, np.int32), scores, state_in + np.float32(1)
+            return np.array([[1, 2, 3]] * 2, np.int32)[:, :k], scores[:, :k], state_in + np.float32(1)
 
     broken = Engine(engine.bundle, Broken())
     with pytest.raises(RequestError, match="row 1: the scores are not numbers; was its state made by model sha256:toy"):

@@ -3,8 +3,8 @@
  * A function takes one structure of sizes and pointers, works on the arrays behind them and returns a status. It keeps
  * no pointer, unless it says so, and any number of threads may call any function at once.
  *
- * Dimensions: B rows, N tokens, H inner width, K taps of the convolution, S state size, V items, D their vectors' size.
- * A batch is ragged: row b has the tokens offsets[b] to offsets[b+1]-1. `offsets` has B+1 entries that start at 0, do
+ * Dimensions: B rows, N tokens, H inner width, K taps of the convolution, S state size. A
+ * batch is ragged: row b has the tokens offsets[b] to offsets[b+1]-1. `offsets` has B+1 entries that start at 0, do
  * not fall, and end at N, so a row may be empty. Arrays are row-major and dense unless a stride says otherwise. "data"
  * arrays are of the type that `dtype` names, all others as declared. Arithmetic and state are float32. Inputs and
  * outputs do not overlap, unless a field says that they may.
@@ -31,15 +31,17 @@
 extern "C" {
 #endif
 
-/* Number of this ABI. A caller that was built for another number than recblr_abi_version returns calls nothing else. */
-#define RECBLR_ABI_VERSION 6
+/* Number of this ABI. A caller that was built for another number than recblr_plugins_abi_version returns calls nothing
+ * else. */
+#define RECBLR_ABI_VERSION 7
 
-/* What functions return. After anything but RECBLR_OK outputs are not to be used, and recblr_last_error says why. */
+/* What functions return; names that recblr.h has, too, have the same value there. After anything but RECBLR_OK outputs
+ * are not to be used, and recblr_plugins_last_error says why. */
 #define RECBLR_OK 0
 #define RECBLR_INVALID_ARGUMENT 1 /* NULL for the arguments, or a value that this header does not allow */
-#define RECBLR_OUT_OF_MEMORY 2
-#define RECBLR_UNSUPPORTED 3 /* this build or this machine cannot do it */
-#define RECBLR_CUDA_ERROR 4  /* a CUDA call failed; the message names it */
+#define RECBLR_CUDA_ERROR 4       /* a CUDA call failed; the message names it */
+#define RECBLR_OUT_OF_MEMORY 10
+#define RECBLR_UNSUPPORTED 11 /* this build or this machine cannot do it */
 
 /* Types of data arrays, in `dtype`. */
 #define RECBLR_FLOAT32 0
@@ -60,14 +62,14 @@ extern "C" {
 #define RECBLR_SEGMENT 4
 
 /* Returns RECBLR_ABI_VERSION of the library that is loaded. */
-RECBLR_API int recblr_abi_version(void);
+RECBLR_API int recblr_plugins_abi_version(void);
 
 /* Returns the version of the project the library was built from, as a static NUL-terminated string. */
-RECBLR_API const char* recblr_version(void);
+RECBLR_API const char* recblr_plugins_version(void);
 
 /* Returns what was wrong with this thread's last call that did not return RECBLR_OK: one line that names the value and
  * what to do. Never NULL; valid until the thread's next call. */
-RECBLR_API const char* recblr_last_error(void);
+RECBLR_API const char* recblr_plugins_last_error(void);
 
 /* Returns the GPU architectures the library has code for, as a static string such as "80 86 90 90-virtual"; "" for a
  * build without CUDA. */
@@ -237,119 +239,6 @@ RECBLR_API int recblr_scatter_state_cuda(const recblr_state_move* arguments, voi
  * are not checked. */
 RECBLR_API int64_t recblr_gated_scan_workspace_cuda(const recblr_gated_scan* arguments);
 RECBLR_API int64_t recblr_causal_conv1d_workspace_cuda(const recblr_causal_conv1d* arguments);
-
-/* ---- Rankings of a catalogue, on the CPU ---- */
-
-/* An embedding in 8 bits (a quarter of its memory), by which recblr_top_items_cpu knows of most items that they rank
- * too low, and does not compute their scores. The results are the same, bit for bit. Any number of threads may use one.
- */
-typedef struct recblr_item_index recblr_item_index;
-
-/* Makes an index, in at most n_threads threads, of `embedding`: float32 [n_items + 1, dim] at any address, which is not
- * kept. *index is NULL, and the status RECBLR_OK, where this machine has not the instructions for one (AVX2, better
- * AVX-512 VNNI), RECBLR_CPU_ISA does not allow them, or dim is above 4,096: rank without one then. */
-RECBLR_API int recblr_item_index_create(const void* embedding, int64_t n_items, int64_t dim, int32_t n_threads,
-                                        recblr_item_index** index);
-
-/* Frees an index that no call uses any more. NULL is allowed. */
-RECBLR_API void recblr_item_index_destroy(recblr_item_index* index);
-
-/* The k best items of a catalogue for every row. A score is the dot product of a row's query and an item's vector, in
- * float32; item 0 is no item and is never ranked. */
-typedef struct recblr_top_items {
-  int64_t n_rows;                 /* B */
-  int64_t n_items;                /* V; below 2^31 - 1 */
-  int64_t dim;                    /* D */
-  int64_t k;                      /* at least 1; may exceed V: what is not there is item 0 with -inf */
-  int64_t n_exclude;              /* M */
-  int64_t n_only;                 /* items in `only` */
-  int32_t n_threads;              /* at most so many; below 1 is 1 */
-  const float* queries;           /* [B, D] */
-  const void* embedding;          /* float32 [V+1, D] at any address, aligned or not */
-  const recblr_item_index* index; /* of this embedding, unchanged since; NULL: without one */
-  const int32_t* exclude;         /* [M, 2] of (row, item) not to be ranked, in any order, duplicates allowed */
-  const int32_t* only;            /* [n_only] items, in any order; only these are ranked. NULL: all */
-  const int64_t* only_offsets;    /* [B+1]: row b has only[only_offsets[b]] and on. NULL: `only` is for every row */
-  int32_t* top_items;             /* [B, k]: best first; item 0 for the places beyond a row's last item */
-  float* top_scores;              /* [B, k]: not rising but for NaN; -inf for those places */
-} recblr_top_items;
-
-/* Computes top_items and top_scores, exactly. Equal scores rank by the smaller item, NaN before all others; a score of
- * -inf is not ranked. A row with fewer than k items to rank is filled up with item 0 and -inf. Results do not depend on
- * the number of threads, nor a row's on the other rows or on how its items are allowed, bit for bit.
- *
- * Memory is O(B k n_threads), and at most about 64 MiB where that is enough for one row: scores are never kept for all
- * items. */
-RECBLR_API int recblr_top_items_cpu(const recblr_top_items* arguments);
-
-/* ---- Whole models, on the CPU ---- */
-
-/* The weights of a whole model, all float32 at any address, matrices as [out, in]. F is the feed-forward's inner width.
- * A state is, layer by layer, the K-1 last inputs of the convolution [K-1, H], oldest first, and h [H]; then the query
- * vector [D]: S = L K H + D. */
-typedef struct recblr_layer_weights {
-  const float* in_proj;     /* [2H, D]: first what enters the convolution, then the output gate */
-  const float* conv_weight; /* [H, K] */
-  const float* conv_bias;   /* [H] */
-  const float* gates;       /* [2H, H]: first the recurrence gate, then the input gate */
-  const float* gates_bias;  /* [2H] */
-  const float* decay;       /* [H] */
-  const float* out_proj;    /* [D, H] */
-  const float* recurrent_norm_weight;
-  const float* recurrent_norm_bias; /* [D] */
-  const float* up;                  /* [F, D] */
-  const float* up_bias;             /* [F] */
-  const float* down;                /* [D, F] */
-  const float* down_bias;           /* [D] */
-  const float* feed_forward_norm_weight;
-  const float* feed_forward_norm_bias; /* [D] */
-} recblr_layer_weights;
-
-typedef struct recblr_model_weights {
-  int64_t n_items;        /* V */
-  int64_t dim;            /* D */
-  int64_t width;          /* H */
-  int64_t feed_forward;   /* F */
-  int64_t taps;           /* K */
-  int64_t n_layers;       /* L */
-  int32_t ranks;          /* 1: recblr_model_run may rank: the model holds an index of the items, a copy, or both */
-  float norm_epsilon;     /* of all layer norms */
-  const float* embedding; /* [V+1, D] */
-  const float* norm_weight;
-  const float* norm_bias;             /* [D], of the norm that follows the embedding */
-  const recblr_layer_weights* layers; /* [L] */
-} recblr_model_weights;
-
-/* A model on the CPU, with copies of its weights as the kernels read them, but for the embedding: that must stay where
- * it is. Any number of threads may run one at once. */
-typedef struct recblr_model recblr_model;
-
-/* A run: every row's items are fed to its state, one after another, and the catalogue is ranked for it. */
-typedef struct recblr_model_run {
-  int64_t n_rows;         /* B */
-  int64_t n_exclude;      /* M */
-  int64_t k;              /* results per row, 0 to rank nothing; may exceed V: what is not there is item 0 with -inf */
-  int32_t n_threads;      /* at most so many; below 1 is 1 */
-  const int32_t* items;   /* [offsets[B]], from 1 to V */
-  const int32_t* offsets; /* [B+1]; a row may be empty: it keeps its state */
-  const float* state_in;  /* [B, S] */
-  float* state_out;       /* [B, S]; may be state_in */
-  const int32_t* exclude; /* [M, 2] of (row, item) not to be ranked, rows ascending */
-  int32_t* top_items;     /* [B, k]: as recblr_top_items_cpu writes them */
-  float* top_scores;      /* [B, k] */
-} recblr_model_run;
-
-/* Makes a model of weights that may be freed afterwards, all but the embedding. */
-RECBLR_API int recblr_model_create(const recblr_model_weights* weights, recblr_model** model);
-
-/* Frees a model that no call uses any more. NULL is allowed. */
-RECBLR_API void recblr_model_destroy(recblr_model* model);
-
-/* Computes state_out and, where k is not 0, top_items and top_scores: for each row the k best items by the dot product
- * of its new query vector, at the end of its new state, and an item's vector. Ties, NaN, -inf and fewer than k items
- * are as in recblr_top_items_cpu. Results do not depend on the number of threads, nor a row's on the other rows or on
- * whether its items come in one call or in several, bit for bit. */
-RECBLR_API int recblr_model_run_cpu(const recblr_model* model, const recblr_model_run* arguments);
 
 #ifdef __cplusplus
 }

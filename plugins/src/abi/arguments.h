@@ -26,15 +26,4 @@ const recblr_state_move& checked_on_device(const recblr_state_move* arguments);
 const recblr_dropout& checked(const recblr_dropout* arguments);
 const recblr_cross_entropy& checked(const recblr_cross_entropy* arguments);
 
-// All but the index.
-const recblr_top_items& checked(const recblr_top_items* arguments);
-// Whether an index of so many items fits the embedding of the arguments.
-void check_index(const recblr_top_items& arguments, int64_t index_items, int64_t index_dim);
-// Of recblr_item_index_create.
-void check_embedding(const void* embedding, int64_t n_items, int64_t dim);
-
-const recblr_model_weights& checked(const recblr_model_weights* weights);
-// For a model of n_items items, which may rank or not.
-const recblr_model_run& checked(const recblr_model_run* arguments, int64_t n_items, bool ranks);
-
 }  // namespace recblr

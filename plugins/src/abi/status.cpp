@@ -22,8 +22,8 @@ int fail(int status, const std::string& message) noexcept { return fail(status, 
 
 }  // namespace recblr
 
-extern "C" const char* recblr_last_error(void) { return recblr::last_error.c_str(); }
+extern "C" const char* recblr_plugins_last_error(void) { return recblr::last_error.c_str(); }
 
-extern "C" int recblr_abi_version(void) { return RECBLR_ABI_VERSION; }
+extern "C" int recblr_plugins_abi_version(void) { return RECBLR_ABI_VERSION; }
 
-extern "C" const char* recblr_version(void) { return RECBLR_VERSION; }
+extern "C" const char* recblr_plugins_version(void) { return RECBLR_VERSION; }

@@ -41,12 +41,16 @@ constexpr int64_t kFewestRowsRankedAtOnce = 4, kMostRowsRankedAtOnce = 24;
 constexpr int64_t kFewestIndexed = 2048;
 
 // A model of so many items, or more, ranks every batch by the index and has no copy of the items.
-// benchmarks/batching.py, steps, with an N_ITEMS on either side. recblr.plugins.top_items has a copy of it.
+// benchmarks/batching.py, steps, with an N_ITEMS on either side.
 constexpr int64_t kFewestRankedByIndex = 8192;
 
 // Of a number of items between those two, the index ranks at most so many rows at once, since it takes a quarter of the
 // cache that the items do; more rows share a reading of the items, which is sooner done. benchmarks/batching.py, steps.
 constexpr int64_t kMostRowsByBounds = 3;
+
+// A model of so many items, or more, has no copy of them for want of an index: tiles of their vectors are scored, which
+// takes longer. Chosen for its memory.
+constexpr int64_t kFewestRankedInTiles = 100000;
 
 // If more than one of so many items may be among a row's best by the index's bounds, all scores are computed.
 // benchmarks/batching.py, steps.
@@ -56,7 +60,7 @@ constexpr int64_t kItemsPerHitOfRow = 4;
 // best are picked sooner without one. benchmarks/batching.py, steps of many rows.
 constexpr int64_t kFewestScoresPerGroup = 4;
 
-// ---- Ranking a catalogue (recblr_top_items_cpu) ----
+// ---- Ranking a catalogue in bounded memory ----
 
 // An index is tried once a worker has met so many items for each candidate that it keeps: before, its threshold is so
 // low that too many items pass. benchmarks/catalogue.py.

@@ -2,8 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
-
-#include "abi/arguments.h"
+#include <stdexcept>
 
 namespace recblr {
 
@@ -14,7 +13,9 @@ InstructionSet instruction_set() {
   for (int set = 0; limit != nullptr && set < 3; ++set) {
     if (std::strcmp(limit, names[set]) == 0) most = set;
   }
-  if (most < 0) refuse("RECBLR_CPU_ISA names no instruction set: give baseline, avx2 or avx512, or unset it");
+  if (most < 0) {
+    throw std::invalid_argument("RECBLR_CPU_ISA names no instruction set: give baseline, avx2 or avx512, or unset it");
+  }
 #if defined(RECBLR_X86)
   if (most >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {

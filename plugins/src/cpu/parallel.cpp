@@ -16,12 +16,20 @@ namespace {
 
 struct Work {
   int64_t units;
-  const std::function<void(int64_t, int64_t)>& unit;
+  void (*unit)(const void* data, int64_t index, int64_t worker);
+  const void* data;
   std::atomic<int64_t> next_unit{0}, next_worker{0};
+  std::atomic<bool> failed{false};
+  std::exception_ptr error{};  // of the one that failed first
 
-  void run() {
+  void run() noexcept {
     const int64_t worker = next_worker++;
-    for (int64_t index = next_unit++; index < units; index = next_unit++) unit(index, worker);
+    try {
+      for (int64_t index = next_unit++; index < units; index = next_unit++) unit(data, index, worker);
+    } catch (...) {
+      next_unit = units;
+      if (!failed.exchange(true)) error = std::current_exception();
+    }
   }
 };
 
@@ -66,15 +74,16 @@ int64_t useful_threads(int64_t wanted, int64_t units, int64_t elements) {
   return std::max<int64_t>(1, std::min({wanted, units, 1 + elements / kElementsPerThread}));
 }
 
-void in_parallel(int64_t units, int64_t threads, const std::function<void(int64_t, int64_t)>& unit,
-                 const ThreadPool& pool) {
-  Work work{units, unit};
+void share_units(int64_t units, int64_t threads, void (*unit)(const void* data, int64_t index, int64_t worker),
+                 const void* data, const ThreadPool& pool) {
+  Work work{units, unit, data};
   if (threads <= 1) {
     work.run();
-    return;
+  } else {
+    const auto task = [](void* shared, size_t) { static_cast<Work*>(shared)->run(); };
+    pool.run(pool.pool, static_cast<size_t>(threads), task, &work);
   }
-  const auto task = [](void* data, size_t) { static_cast<Work*>(data)->run(); };
-  pool.run(pool.pool, static_cast<size_t>(threads), task, &work);
+  if (work.failed) std::rethrow_exception(work.error);
 }
 
 }  // namespace recblr

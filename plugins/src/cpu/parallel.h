@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 
 namespace recblr {
 
@@ -20,9 +19,18 @@ extern const ThreadPool kProcessThreads;
 // Threads worth having for so many units of, together, so many elements: at most `wanted`, at least 1.
 int64_t useful_threads(int64_t wanted, int64_t units, int64_t elements);
 
+// As in_parallel, which is easier to call.
+void share_units(int64_t units, int64_t threads, void (*unit)(const void* data, int64_t index, int64_t worker),
+                 const void* data, const ThreadPool& pool);
+
 // Calls unit(index, worker) for every index below `units`, in at most `threads` threads; whoever is free takes the
-// next. Workers are numbered from 0, below `threads`.
-void in_parallel(int64_t units, int64_t threads, const std::function<void(int64_t, int64_t)>& unit,
-                 const ThreadPool& pool = kProcessThreads);
+// next. Workers are numbered from 0, below `threads`. Rethrows what a unit threw first; others may then be left out.
+template <typename Unit>
+void in_parallel(int64_t units, int64_t threads, const Unit& unit, const ThreadPool& pool = kProcessThreads) {
+  const auto call = [](const void* data, int64_t index, int64_t worker) {
+    (*static_cast<const Unit*>(data))(index, worker);
+  };
+  share_units(units, threads, call, &unit, pool);
+}
 
 }  // namespace recblr

@@ -79,7 +79,7 @@ __device__ inline void load_floats(const T* from, float (&values)[V]) {
   for (int v = 0; v < V; ++v) values[v] = load(pack.at[v]);
 }
 
-// What recblr_last_error says where a message about the arguments could not be made.
+// What recblr_plugins_last_error says where a message about the arguments could not be made.
 constexpr char kOutOfHostMemory[] = "out of host memory";
 
 inline int cuda_failed(const char* what, cudaError_t error) {

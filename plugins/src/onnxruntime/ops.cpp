@@ -296,7 +296,7 @@ struct CustomOp : OrtCustomOp {
       const OrtErrorCode code = status == RECBLR_INVALID_ARGUMENT ? ORT_INVALID_ARGUMENT
                                 : status == RECBLR_UNSUPPORTED    ? ORT_NOT_IMPLEMENTED
                                                                   : ORT_FAIL;
-      return kernel.api.CreateStatus(code, recblr_last_error());
+      return kernel.api.CreateStatus(code, recblr_plugins_last_error());
     });
   }
 };

@@ -142,7 +142,7 @@ int32_t Plugin::enqueue(const nvinfer1::PluginTensorDesc* inputDesc, const nvinf
   return guarded([&] {
     const Sizes sizes = check(inputDesc, outputDesc);
     if (run(sizes, abi_type(inputDesc[0].type), inputs, outputs, stream) != RECBLR_OK) {
-      throw std::runtime_error(recblr_last_error());
+      throw std::runtime_error(recblr_plugins_last_error());
     }
   });
 }

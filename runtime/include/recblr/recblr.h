@@ -14,11 +14,13 @@
  * give RECBLR_FORKED: make them after the fork.
  *
  * Errors: functions return a status, RECBLR_OK or what is wrong; recblr_last_error then says it in one line, with the
- * value and what to do. Outputs are not to be used after anything but RECBLR_OK.
+ * value and what to do. Outputs are not to be used after anything but RECBLR_OK. NULL where something is needed is
+ * RECBLR_INVALID_ARGUMENT; of functions that return no status, recblr_last_error, and 0, "" or NULL.
  *
  * Structures of options begin with struct_size, sizeof the structure as the caller's compiler sees it, so that later
- * versions add fields at the end; 0 in a field means its default unless it says otherwise. Text is UTF-8. Nothing that
- * is passed in is kept after the call, unless a function says so.
+ * versions add fields at the end; others never grow. 0 in a field means its default unless it says otherwise. A field
+ * that is set and that the library is too old to know is RECBLR_UNSUPPORTED. Text is UTF-8. Nothing that is passed in
+ * is kept after the call, unless a function says so.
  *
  * Dimensions: B rows (users), S numbers of a state, V items, D the size of a query vector.
  */
@@ -159,12 +161,12 @@ typedef struct recblr_backend_run {
 } recblr_backend_run;
 
 /* Runs a bundle's model in the caller's code. `run` is called from any thread, from several at once; where it fails it
- * calls recblr_set_error and returns that status. */
+ * calls recblr_set_error and returns that status. No exception may leave it. */
 typedef struct recblr_backend {
   size_t struct_size;
   void* context;
   recblr_status (*run)(void* context, const recblr_backend_run* run);
-  void (*release)(void* context); /* called once, when the engine is gone; may be NULL */
+  void (*release)(void* context); /* called once, when the engine is gone; not where making it fails; may be NULL */
   const char* description;        /* for people */
   int64_t max_k;                  /* that it ranks; 0: it computes states alone. More is ranked by the library */
   int64_t max_rows;               /* of a run, 0: 256 */
@@ -185,7 +187,8 @@ typedef struct recblr_engine_options {
 /* Makes an engine; `options` may be NULL. */
 RECBLR_API recblr_status recblr_engine_create(recblr_bundle* bundle, const recblr_engine_options* options,
                                               recblr_engine** engine);
-/* Closes it first, draining, if recblr_engine_close did not. */
+/* Closes it first, draining for at most ten seconds, if recblr_engine_close did not. In a fork it leaves the parent's
+ * threads alone. */
 RECBLR_API void recblr_engine_free(recblr_engine* engine);
 
 /* Takes no more requests; with drain those taken are still answered, otherwise those that do not run yet fail. Returns
@@ -228,8 +231,8 @@ typedef struct recblr_result recblr_result;
 RECBLR_API recblr_status recblr_result_create(recblr_result** result);
 RECBLR_API void recblr_result_free(recblr_result* result);
 
-/* The best items of one user; arrays of `count`, valid until the result is used again or freed. Strings as long as the
- * engine's bundle is open. */
+/* The best items of one user; arrays of `count`, valid until the result is used again or freed, the strings besides as
+ * long as its bundle is open. */
 typedef struct recblr_ranking {
   int64_t count;              /* k, or fewer where exclusions and allow-list leave no more */
   const int64_t* integers;    /* item ids, best first; NULL where they are strings */
@@ -245,7 +248,8 @@ typedef struct recblr_ranking {
 RECBLR_API recblr_status recblr_recommend(recblr_engine* engine, const recblr_request* request, recblr_result* result);
 
 /* Called once with the status of a request that was submitted, RECBLR_CANCELLED included, in any thread;
- * recblr_last_error says there what is wrong. It must not wait for another request. */
+ * recblr_last_error says there what is wrong. It must not wait for another request, nor close or free the engine, and
+ * no exception may leave it. */
 typedef void (*recblr_done)(void* context, recblr_status status);
 
 /* recblr_recommend without waiting: `done` is called when `result` is there, perhaps before this returns. The request
@@ -254,7 +258,8 @@ typedef void (*recblr_done)(void* context, recblr_status status);
 RECBLR_API recblr_status recblr_submit(recblr_engine* engine, const recblr_request* request, recblr_result* result,
                                        recblr_done done, void* context, uint64_t* ticket);
 
-/* Withdraws a request: 1 if `done` was not called yet; it is then called with RECBLR_CANCELLED before this returns. */
+/* Withdraws a request: 1 if `done` was not called yet; it is then called with RECBLR_CANCELLED before this returns or,
+ * where the request runs just now and writes to its memory, once that has ended. 0 where it is answered already. */
 RECBLR_API int32_t recblr_cancel(recblr_engine* engine, uint64_t ticket);
 
 RECBLR_API int64_t recblr_result_n_rows(const recblr_result* result);

@@ -39,6 +39,8 @@ class Bundle {
 
  private:
   Bundle() = default;
+  void read_files();
+
   std::string path_;
   Manifest manifest_;
   std::unique_ptr<const Vocabulary> vocabulary_;

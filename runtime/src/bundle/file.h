@@ -8,12 +8,19 @@
 
 namespace recblr {
 
-// A private copy of a file's content: in memory if small, else in an unlinked file beside it, in a temporary folder or
-// in memory, which is mapped. Its SHA-256 is that of the bytes copied.
+// What to do about a file that is not as it was written; ends messages.
+inline constexpr char kCopyAgain[] = "copy the bundle again, or export it again";
+
+// A private copy of a file's content; its SHA-256 is that of the bytes copied. All below throw Error(kBundle), which
+// names the file: it is missing, cannot be read or is no regular file, or changes its size meanwhile.
 class FileCopy {
  public:
-  // Copies; throws Error(kBundle) if the file cannot be read, is not a regular file, or changes its size meanwhile.
+  // In memory up to kLargestInMemory, else in an unlinked file that is mapped: in the file's own folder, where a file
+  // system that shares blocks needs neither time nor space for it, else in $TMPDIR, /var/tmp or /tmp, else in memory.
   static FileCopy of(const std::string& path);
+  // In memory, whatever its size: for what is read once.
+  static FileCopy in_memory(const std::string& path);
+
   FileCopy(FileCopy&&) noexcept;
   FileCopy& operator=(FileCopy&&) noexcept;
   ~FileCopy();
@@ -21,14 +28,18 @@ class FileCopy {
   std::string_view content() const;
   const std::string& sha256() const;
 
+  static constexpr int64_t kLargestInMemory = int64_t{1} << 20;
+
  private:
-  FileCopy();
   struct Parts;
+  explicit FileCopy(std::unique_ptr<Parts> parts);
   std::unique_ptr<Parts> parts_;
 };
 
 // The SHA-256 of a file that is read and not kept, as 64 hex digits.
 std::string sha256_of_file(const std::string& path);
-std::string sha256_of(std::string_view content);
+
+// In bytes.
+int64_t size_of_file(const std::string& path);
 
 }  // namespace recblr

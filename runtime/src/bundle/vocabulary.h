@@ -11,14 +11,14 @@
 
 namespace recblr {
 
-// Immutable; threads may share it. Memory: for integers 8 bytes an item and a table of 4 bytes a place (or an open
-// hash of 8 bytes a place); for strings their bytes, 8 bytes an offset and the hash. Counts 8 bytes, popular order 4.
+// Immutable; threads may share it. Memory of an item: its integer's 8 bytes, or its string's and 8 of an offset; 8 of
+// its count, 4 of its place in the popular order; 8 to 16 in a hash, or for integers that lie close together at most 32
+// in a table.
 class Vocabulary {
  public:
-  // From items.json: {"id_type": "integer" | "string", "ids": [...], "counts": [...]}. Throws Error(kBundle), whose
-  // message does not name the file: no such JSON, ids of several types, an integer beyond int64, an id twice, counts
-  // that do not fit.
-  static std::unique_ptr<const Vocabulary> parse(std::string_view json);
+  // From items.json: {"id_type": "integer" | "string", "ids": [...], "counts": [...]}. `path` is for messages. Throws
+  // Error(kBundle): no such JSON, ids of several types, an integer beyond int64, an id twice, counts that do not fit.
+  static std::unique_ptr<const Vocabulary> parse(std::string_view json, const std::string& path);
   ~Vocabulary();
 
   IdType type() const;
@@ -52,6 +52,7 @@ class Vocabulary {
 
  private:
   Vocabulary();
+  void check_strangers(const Ids& ids, int64_t begin, int64_t end, const Strangers* strangers) const;
   struct Parts;
   std::unique_ptr<Parts> parts_;
 };

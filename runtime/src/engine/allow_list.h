@@ -16,10 +16,13 @@ namespace recblr {
 // it; the look-up for the latest one is kept.
 class AllowList {
  public:
-  // Copies the ids of one row.
+  // Copies the ids, which are one row.
   explicit AllowList(const Ids& ids);
 
-  int64_t size() const;
+  AllowList(const AllowList&) = delete;
+  AllowList& operator=(const AllowList&) = delete;
+
+  int64_t size() const;  // how many ids were given
 
   // The indices of the ids that the bundle's model knows, ascending, each once. Throws Error(kInvalidArgument), "the
   // AllowList: item id ...", as Vocabulary::encode_row does.
@@ -29,6 +32,7 @@ class AllowList {
   Ids view() const;
   IdType type_;
   int64_t size_ = 0;
+  int64_t offsets_[2] = {0, 0};
   std::vector<int64_t> integers_;
   std::string text_;
   std::vector<int64_t> text_offsets_;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "base/fork_guard.h"
 #include "batching/batcher.h"
 #include "batching/executor.h"
 #include "bundle/bundle.h"
@@ -23,7 +24,7 @@ class Engine {
 
   // Answers a request in `work`; see Request. Throws Error: kInvalidArgument for k out of range, states that are not
   // finite, another number of rows, or ids as Vocabulary::encode_row refuses them ("histories[1]: item id ..."); what
-  // Executor::run throws.
+  // Executor::run throws; Error(kFork) in a fork.
   void answer(const Request& request, Work* work);
 
   // The same without waiting: `work` and what the request's states point to must stay until `done` was called. Throws
@@ -31,12 +32,13 @@ class Engine {
   Ticket submit(const Request& request, Work* work, Done done);
   bool cancel(Ticket ticket);
 
-  // The three steps of `answer`. Whoever knows the model's indices fills items, exclude, allowed, unknown, states,
-  // new_states, n_rows and k of `work` in place of `encode`.
+  // The three steps of `answer`. Whoever knows the model's indices fills n_rows, k, items, exclude, has_only (empty
+  // where no row has an allow-list), allowed, unknown, states and new_states of `work`, with offsets, in place of
+  // `encode`.
   void encode(const Request& request, Work* work) const;
   void run(Work* work, std::optional<double> timeout);
-  // Counts what was ranked, and ranks the most popular items for rows of which nothing is known. Throws
-  // Error(kInvalidArgument) where scores are not numbers.
+  // Counts what was ranked, without the places that were left over, and ranks the most popular items for rows of which
+  // nothing is known. Throws Error(kInvalidArgument) where scores are not numbers.
   void finish(Work* work) const;
 
   const std::shared_ptr<const Bundle>& bundle() const { return bundle_; }
@@ -46,6 +48,8 @@ class Engine {
 
  private:
   void prepare(Work* work) const;  // makes work->rows, and room for the results
+  void finish_submitted(Work* work, const std::exception_ptr& error) const;  // and calls work->done
+  ForkGuard fork_guard_{"engine"};
   std::shared_ptr<const Bundle> bundle_;
   std::unique_ptr<Executor> executor_;
   Batcher* batcher_ = nullptr;

@@ -8,6 +8,7 @@
 
 #include "backends/backend.h"
 #include "base/ids.h"
+#include "batching/executor.h"
 #include "bundle/bundle.h"
 #include "engine/allow_list.h"
 
@@ -35,7 +36,7 @@ struct Request {
   std::optional<double> timeout;  // seconds that it may wait
 };
 
-constexpr int64_t kDefaultK = 10;
+constexpr int64_t kDefaultK = 10;  // results per row where none are asked for
 
 // One row's best items.
 struct Ranking {
@@ -50,13 +51,14 @@ struct Ranking {
 // heap. One request at a time.
 struct Work {
   int64_t n_rows = 0, k = 0;
-  std::vector<int32_t> items;                                     // all rows' items, one row after another
-  std::vector<int64_t> item_offsets;                              // [B + 1]
-  std::vector<int32_t> exclude;                                   // each row's, ascending, each once
-  std::vector<int64_t> exclude_offsets;                           // [B + 1]
-  std::vector<int32_t> only;                                      // lists that the request gave as ids
-  std::vector<ItemList> allowed;                                  // [B], of has_only rows
-  std::vector<uint8_t> has_only;                                  // [B], or empty: none has
+  std::vector<int32_t> items;            // all rows' items, one row after another
+  std::vector<int64_t> item_offsets;     // [B + 1]
+  std::vector<int32_t> exclude;          // each row's, ascending, each once
+  std::vector<int64_t> exclude_offsets;  // [B + 1]
+  std::vector<int32_t> only;             // lists that the request gave as ids, one after another
+  std::vector<int64_t> only_offsets;     // of those lists
+  std::vector<ItemList> allowed;         // [B], of has_only rows
+  std::vector<uint8_t> has_only;         // [B], or empty: none has
   std::vector<std::shared_ptr<const std::vector<int32_t>>> held;  // allow-lists in use
   std::vector<int64_t> unknown;                                   // [B]
   const float* states = nullptr;                                  // [B, S], or NULL for new users
@@ -67,6 +69,7 @@ struct Work {
   std::vector<int64_t> counts;     // [B]
   std::vector<uint8_t> popular;    // [B]
   std::vector<Row> rows;           // [B], pointing into the above
+  Done done;                       // of a request that was submitted
 
   Ranking ranking(int64_t row) const {
     return {top_items.data() + row * k, top_scores.data() + row * k, counts[static_cast<size_t>(row)],

@@ -41,7 +41,9 @@ if last then
   seq, total = tonumber(a), tonumber(b)
 end
 seq, total = seq + 1, total + n_items
-redis.call('RPUSH', log, string.format('%.0f %.0f %s %d %s %s', seq, total, stamp, #event_id, event_id, items))
+-- Lua's %s would end at a NUL.
+local event = table.concat({string.format('%.0f %.0f', seq, total), stamp, #event_id, event_id, items}, ' ')
+redis.call('RPUSH', log, event)
 while max_history > 0 do
   local first = redis.call('LINDEX', log, 0)
   local first_total, length, rest = string.match(first, '^%d+ (%d+) %d+ (%d+) (.*)$')

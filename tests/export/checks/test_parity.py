@@ -17,7 +17,8 @@ from recblr.checkpoint import Checkpoint
 from recblr.errors import ExportError
 from recblr.export.checks.comparison import TOLERANCE
 from recblr.export.checks.parity import check_parity
-from recblr.export.onnx.graph import build_graph, initializer_names
+from recblr.export.onnx.graph import build_graph
+from recblr.export.onnx.weights import weight_places
 from recblr.model import RecBLR
 from recblr.runtime.backends.native import NativeBackend
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -26,8 +27,8 @@ Change = Callable[[onnx.ModelProto], None]
 
 
 def check(model: RecBLR, path: Path, max_k: int) -> dict[str, Any]:
-    """`check_parity` with the names that are in the file."""
-    return check_parity(model, path, max_k, initializer_names(onnx.load(path), model))
+    """`check_parity` with the weights that are in the file."""
+    return check_parity(model, path, max_k, weight_places(path.parent, model))
 
 
 def test_report(checkpoint: Checkpoint, bundle: Path) -> None:
@@ -121,7 +122,16 @@ def test_a_graph_that_differs_is_refused(
     change(proto)
     onnx.save(proto, tmp_path / "changed.onnx")
     with pytest.raises(ExportError, match=f"differ in the case '{case}'"):
-        check(checkpoint.model, tmp_path / "changed.onnx", 20)
+        check_parity(checkpoint.model, tmp_path / "changed.onnx", 20, {})
+
+
+def test_a_graph_with_another_weight_is_refused(checkpoint: Checkpoint, bundle: Path, tmp_path: Path) -> None:
+    """By what tells the manifest where they are, before anything is computed."""
+    proto = onnx.load(bundle / "model.onnx")
+    _weights_slightly_off(proto)
+    onnx.save(proto, tmp_path / "model.onnx")
+    with pytest.raises(ExportError, match=r"did not keep the weight blocks\.0\.recurrent\.out_proj\.weight as it is"):
+        weight_places(tmp_path, checkpoint.model)
 
 
 def test_weights_that_are_not_finite_are_refused(make_model: Callable[..., RecBLR], tmp_path: Path) -> None:

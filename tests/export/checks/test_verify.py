@@ -21,7 +21,7 @@ from recblr.export.checks import verify
 from recblr.export.checks.comparison import Batch
 from recblr.export.checks.parity import PyTorchReference
 from recblr.runtime import open_bundle
-from recblr.runtime.bundle.manifest import file_entry, manifest_checksum
+from recblr.runtime.bundle.manifest import file_entry, write_content
 from recblr.runtime.bundle.plan_section import Precision
 
 # Precision -> .path of the bundle, .printed by recblr-export.
@@ -41,8 +41,7 @@ def _change_graph(bundle: Path, change: Callable[[onnx.ModelProto], None]) -> No
     onnx.save(model, bundle / "model.onnx")
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["files"]["model.onnx"] = file_entry(bundle / "model.onnx")
-    manifest["checksum"] = manifest_checksum(manifest)
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    write_content(bundle, manifest)
 
 
 @pytest.mark.parametrize("conv_width", [4, 1])

@@ -22,7 +22,7 @@ from recblr.export.tensorrt.plan_builder import PlanBuilder
 from recblr.export.tensorrt.settings import PlanSettings
 from recblr.runtime import Bundle, is_bundle, load, open_bundle
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from recblr.runtime.bundle.manifest import file_entry, manifest_checksum
+from recblr.runtime.bundle.manifest import file_entry, write_content
 from recblr.runtime.bundle.plan_section import PRECISIONS, PlanSection, Precision, tensorrt_type
 from recblr.runtime.gpu.cuda import Gpu
 
@@ -41,8 +41,7 @@ def _manifest(bundle: Path) -> dict[str, Any]:
 def _rewrite_section(bundle: Path, engine: object, **changes: object) -> None:
     """Another plan's section in the manifest, under a right checksum."""
     manifest = {**_manifest(bundle), "plan": engine, **changes}
-    manifest["checksum"] = manifest_checksum(manifest)
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    write_content(bundle, manifest)
 
 
 @pytest.fixture
@@ -95,7 +94,7 @@ def test_the_same_onnx_as_without_a_plan(plan_bundle: MakePlanBundle, trained_pa
     bundle = plan_bundle("fp16").path
     assert (bundle / "model.onnx").read_bytes() == (tmp_path / "plain" / "model.onnx").read_bytes()
     assert open_bundle(tmp_path / "plain").plan is None
-    history = open_bundle(bundle).vocabulary.ids[:3]
+    history = open_bundle(bundle).item_ids()[:3]
     answers = [load(path, threads=1).recommend([history], k=5)[0].items for path in (bundle, tmp_path / "plain")]
     assert len(answers[0]) == 5
     assert answers[0] == answers[1]
@@ -148,8 +147,7 @@ def test_compute_capabilities(run_export: Callable[..., Result], trained_path: P
 def test_bundles_from_before_there_were_plans(plan_bundle: MakePlanBundle, copied_bundle: Path) -> None:
     manifest = _manifest(copied_bundle)
     del manifest["plan"]
-    manifest["checksum"] = manifest_checksum(manifest)
-    (copied_bundle / "manifest.json").write_text(json.dumps(manifest))
+    write_content(copied_bundle, manifest)
     bundle = open_bundle(copied_bundle)
     assert bundle.plan is None
     assert bundle.manifest.max_k == 12

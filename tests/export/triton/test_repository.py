@@ -239,7 +239,7 @@ def test_warm_up_requests(
 def test_merged_requests_are_answered_as_the_runtime_answers_them(triton: _SimulatedTriton, bundle: Path) -> None:
     """Requests of one and more rows, with histories and exclusions of several lengths, in one batch and alone."""
     engine = load(bundle, threads=1)
-    ids = engine.bundle.vocabulary.ids
+    ids = engine.bundle.item_ids()
     states = np.random.default_rng(0).normal(0, 0.3, (6, len(engine.bundle.initial_state))).astype(np.float32)
     requests = [
         _request([[5, 6, 7]], states[:1], [[5, 6, 7, 9]]),

@@ -401,7 +401,7 @@ def test_a_table_json_and_a_plot(toy: Any, tmp_path: Path) -> None:
 
 def test_requests_go_through_the_batcher_where_asked(toy: Any, tmp_path: Path) -> None:
     options = ("--rows", "1", "--lengths", "4", "--traffic", "step", "--callers", "3", "--loads", "", "--batching")
-    batching = ("--max-batch-rows", "2", "--max-delay-ms", "0.5", "--pin-workers", "--json", tmp_path / "bench.json")
+    batching = ("--max-batch-rows", "2", "--max-delay-ms", "0.5", "--workers", "2", "--json", tmp_path / "bench.json")
     result = invoke("--engine", toy.path, *options, *batching, *QUICK)
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "bench.json").read_text())

@@ -13,7 +13,6 @@ import pytest
 from recblr.errors import BundleError
 from recblr.runtime import load, open_bundle
 from recblr.runtime.bundle.manifest import file_entry
-from recblr.runtime.bundle.onnx_file import map_item_embedding, map_weights
 
 onnx = pytest.importorskip("onnx")
 
@@ -41,17 +40,18 @@ def _refer(tensor: Any, **told: object) -> None:
 
 
 def rehash(folder: Path, rewrite_manifest: Callable[..., None], *names: str) -> None:
-    files = json.loads((folder / "manifest.json").read_text())["files"]
-    rewrite_manifest(folder, files={**files, **{name: file_entry(folder / name) for name in ("model.onnx", *names)}})
+    """Tell the manifest of the new graph, and of its embedding in `DATA`, if that is among the names."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if DATA in names:
+        manifest["weights"]["embedding.weight"] |= {"file": DATA, "offset": _OFFSET}
+    entries = {name: file_entry(folder / name) for name in ("model.onnx", *names)}
+    rewrite_manifest(folder, files={**manifest["files"], **entries}, weights=manifest["weights"])
 
 
-def test_weights_are_mapped_where_they_lie(new_toy: Any, rewrite_manifest: Callable[..., None]) -> None:
+def test_weights_are_read_where_they_lie(new_toy: Any, rewrite_manifest: Callable[..., None]) -> None:
     put_aside(new_toy.path)
     rehash(new_toy.path, rewrite_manifest, DATA)
-    bundle = open_bundle(new_toy.path)
-    np.testing.assert_array_equal(map_item_embedding(bundle.model_path, 9, 4), new_toy.embeddings)
-    (name,) = [i.name for i in onnx.load(bundle.model_path).graph.initializer if list(i.dims) == [10, 4]]
-    np.testing.assert_array_equal(map_weights(bundle.model_path, [name])[name], new_toy.embeddings)
+    np.testing.assert_array_equal(open_bundle(new_toy.path).weight("embedding.weight"), new_toy.embeddings)
     ids, scores = new_toy.ranking([10, 20], 5, [10, 20])
     ranking = load(new_toy.path).recommend([[10, 20]], k=5)[0]
     assert (ranking.items, ranking.scores.tolist()) == (ids, scores)
@@ -81,7 +81,7 @@ def test_weights_are_mapped_where_they_lie(new_toy: Any, rewrite_manifest: Calla
 def test_nothing_else_is_read(
     new_toy: Any, rewrite_manifest: Callable[..., None], told: dict[str, object], reason: str
 ) -> None:
-    """Though the hash is right; nor by what maps weights without a manifest, where that could tell."""
+    """Though the hash is right."""
     folder = new_toy.path
     put_aside(folder, **told)
     (folder / "folder").mkdir()
@@ -91,9 +91,6 @@ def test_nothing_else_is_read(
     with pytest.raises(BundleError, match=reason) as caught:
         load(folder)
     assert "\n" not in str(caught.value)
-    if "manifest" not in reason:
-        with pytest.raises(BundleError, match=reason):
-            map_item_embedding(folder / "model.onnx", 9, 4)
 
 
 def test_a_place_told_twice(new_toy: Any, rewrite_manifest: Callable[..., None]) -> None:
@@ -106,12 +103,6 @@ def test_a_place_told_twice(new_toy: Any, rewrite_manifest: Callable[..., None])
     rehash(new_toy.path, rewrite_manifest, DATA)
     with pytest.raises(BundleError, match="two values of b'location'"):
         open_bundle(new_toy.path)
-
-
-def test_a_length_that_the_tensor_has_not(new_toy: Any) -> None:
-    put_aside(new_toy.path, length=156)
-    with pytest.raises(BundleError, match="data is not in the file in one piece"):
-        map_item_embedding(new_toy.path / "model.onnx", 9, 4)
 
 
 def _constant(graph: Any, tensor: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from recblr.errors import BundleError
 from recblr.runtime import is_bundle, load, open_bundle
-from recblr.runtime.bundle.manifest import file_entry, manifest_checksum, write_manifest
+from recblr.runtime.bundle.manifest import file_entry, write_manifest
 
 
 def _replace(folder: Path, rewrite_manifest: Callable[..., None], name: str, write: Callable[[Path], None]) -> None:
@@ -110,8 +110,8 @@ def test_json_that_is_no_manifest(new_toy: Any, content: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"format_version": 2}, "format version 2, this recblr reads 1: upgrade recblr"),
-        ({"format_version": 0}, "format version 0, this recblr reads 1: export it again"),
+        ({"format_version": 3}, "format version 3, this recblr reads 2: upgrade recblr"),
+        ({"format_version": 1}, "format version 1, this recblr reads 2: export it again"),
         ({"format_version": "2"}, "format_version is '2', not a number"),
         ({"max_k": None}, "max_k is missing or malformed"),
         ({"max_k": True}, "max_k is missing or malformed"),
@@ -121,7 +121,10 @@ def test_json_that_is_no_manifest(new_toy: Any, content: object) -> None:
         ({"model": {}}, "model dim is None"),
         ({"model": {"dim": 6}}, "model dim is 6 with state_size 5"),
         ({"files": {}}, "does not list initial_state.npy, items.json, model.onnx"),
-        ({"n_items": 10}, "items.json holds 9 items, its manifest says 10"),
+        ({"model": {"dim": 4}}, r"model norm_epsilon is missing or malformed \(None\)"),
+        ({"model": {"dim": 4, "norm_epsilon": 0.0}}, r"model norm_epsilon is missing or malformed \(0\.0\)"),
+        ({"weights": {}}, "embedding.weight has shape None, not that of 9 items x 4"),
+        ({"n_items": 10}, r"embedding.weight has shape \[10, 4\], not that of 10 items x 4"),
         ({"state_size": 6}, r"initial_state.npy is float32 \(5,\), not float32 \(6,\)"),
     ],
 )
@@ -158,9 +161,9 @@ def test_a_file_without_hash(new_toy: Any, rewrite_manifest: Callable[..., None]
         ("items.json", b"{", "items.json is damaged"),
         ("initial_state.npy", b"", "is no NumPy array"),
         ("initial_state.npy", b"\x80\x04N.", "is no NumPy array"),  # a pickle
-        ("model.onnx", b"", "model.onnx is damaged, cannot mmap an empty file"),
-        ("model.onnx", b"\x00\x01garbage", "model.onnx is damaged, no field"),
-        ("model.onnx", b"\x08\x08", "cannot load .*model.onnx"),
+        ("model.onnx", b"", "embedding.weight .* is not within model.onnx"),
+        ("model.onnx", b"\x00\x01garbage" * 200, "model.onnx is damaged, no field"),
+        ("model.onnx", b"\x08\x08" * 1000, "cannot load .*model.onnx"),
     ],
 )
 def test_hashes_alone_make_no_bundle(
@@ -213,7 +216,7 @@ def test_a_folder_that_may_not_be_read(new_toy: Any, monkeypatch: pytest.MonkeyP
 
 def test_a_moved_bundle_is_still_one(new_toy: Any, tmp_path: Path) -> None:
     shutil.move(new_toy.path, tmp_path / "elsewhere")
-    assert open_bundle(tmp_path / "elsewhere").vocabulary.ids == new_toy.ids
+    assert open_bundle(tmp_path / "elsewhere").item_ids() == new_toy.ids
 
 
 def test_manifests_are_written_whole_or_not_at_all(new_toy: Any) -> None:
@@ -232,10 +235,52 @@ def test_manifests_are_written_whole_or_not_at_all(new_toy: Any) -> None:
     assert os.listdir(new_toy.path).count("manifest.json") == 1
 
 
-def test_checksum_and_entry(tmp_path: Path) -> None:
-    checksum = manifest_checksum({"b": 1, "a": "ü"})
-    assert checksum == manifest_checksum({"a": "ü", "checksum": "whatever", "b": 1})
-    assert checksum != manifest_checksum({"a": "ü", "b": 2})
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (None, "the weight x has no shape, or is not float32"),
+        ({"dtype": "float16"}, "the weight x has no shape, or is not float32"),
+        ({"shape": 3}, "the weight x has no shape, or is not float32"),
+        ({"shape": [3, -1]}, "the weight x has no shape, or is not float32"),
+        ({"shape": [0]}, "the weight x has no shape, or is not float32"),
+        ({"shape": [1] * 9}, "the weight x has no shape, or is not float32"),
+        ({"file": None}, "the weight x is in the file None, which is not listed"),
+        ({"file": "../model.onnx"}, "the weight x is in the file '../model.onnx', which is not listed"),
+        ({"offset": -1}, r"the weight x of shape \[3\] at byte -1 is not within items\.json"),
+        ({"offset": True}, r"the weight x of shape \[3\] at byte True is not within items\.json"),
+        ({"offset": 10**9}, r"the weight x of shape \[3\] at byte 1000000000 is not within items\.json"),
+        ({"shape": [10**30] * 8}, "is not within items.json"),
+        ({"zeros": False, "offset": None}, "at byte None is not within items.json"),
+    ],
+    ids=str,
+)
+def test_weights_that_are_in_no_file(
+    new_toy: Any, rewrite_manifest: Callable[..., None], change: dict[str, object] | None, reason: str
+) -> None:
+    weights = json.loads((new_toy.path / "manifest.json").read_text())["weights"]
+    place = {"file": "items.json", "offset": 0, "shape": [3], "dtype": "float32"}
+    rewrite_manifest(new_toy.path, weights={**weights, "x": None if change is None else {**place, **change}})
+    with pytest.raises(BundleError, match=f"{reason}.*: copy the bundle again"):
+        open_bundle(new_toy.path)
+
+
+def test_weights(new_toy: Any, rewrite_manifest: Callable[..., None]) -> None:
+    weights = json.loads((new_toy.path / "manifest.json").read_text())["weights"]
+    last = (new_toy.path / "items.json").stat().st_size - 4
+    weights["last"] = {"file": "items.json", "offset": last, "shape": [1, 1], "dtype": "float32"}
+    weights["zero"] = {"zeros": True, "shape": [2, 3], "dtype": "float32"}
+    rewrite_manifest(new_toy.path, weights=weights)
+    bundle = open_bundle(new_toy.path)
+    assert bundle.manifest.norm_epsilon == 1e-12
+    np.testing.assert_array_equal(bundle.weight("embedding.weight"), new_toy.embeddings)
+    assert bundle.weight("last").tobytes() == (new_toy.path / "items.json").read_bytes()[-4:]
+    assert (bundle.weight("zero").shape, bundle.weight("zero").any()) == ((2, 3), False)
+    (new_toy.path / "model.onnx").unlink()
+    with pytest.raises(BundleError, match=r"model\.onnx cannot be read"):
+        bundle.weight("embedding.weight")
+
+
+def test_a_files_entry(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert file_entry(tmp_path / "abc") == {
         "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",

@@ -482,7 +482,7 @@ class _DeferredMoves:
 
     def __init__(self, fake: FakeCuda, handle: ctypes.CDLL) -> None:
         self._fake, self._handle = fake, handle
-        self.recblr_last_error = handle.recblr_last_error
+        self.recblr_plugins_last_error = handle.recblr_plugins_last_error
         self.recblr_cuda_architectures = handle.recblr_cuda_architectures
 
     def _defer(self, name: str, arguments: Any, stream: ctypes.c_void_p) -> int:

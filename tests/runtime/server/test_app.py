@@ -21,7 +21,7 @@ from recblr.errors import (
     RecblrError,
     RequestError,
 )
-from recblr.runtime import Batcher, Engine, Limits
+from recblr.runtime import Batching, Engine, Limits
 from recblr.runtime.server import app as server
 from recblr.runtime.server.app import create_app
 
@@ -52,7 +52,7 @@ def refusal(client: TestClient, status: int = 400, **request: Any) -> str:
 
 
 def test_rankings(client: TestClient, engine: Engine) -> None:
-    histories: list[list[int]] = [[10, 20, 99], [], [2**63]]
+    histories: list[list[int]] = [[10, 20, 99], [], [2**63 - 1]]
     response = client.post(URL, json={"histories": histories, "k": 3, "exclude": [[], [20], [30]]})
     assert response.status_code == 200
     assert response.json() == {
@@ -224,13 +224,16 @@ def test_errors_of_the_batcher_have_their_status(
 def test_requests_of_many_connections_share_runs(engine: Engine, toy: Any) -> None:
     gate, runs = threading.Event(), []
 
-    class Gated:
-        description = ""
+    assert engine.backend is not None
+    run = engine.backend.run
 
-        def run(self, items: np.ndarray, offsets: np.ndarray, states: np.ndarray, exclude: np.ndarray) -> Any:
+    class Gated:
+        description, max_k, limits = "gated", engine.backend.max_k, Limits()
+
+        def run(self, items: np.ndarray, offsets: np.ndarray, *others: Any) -> Any:
             runs.append(len(offsets) - 1)
             assert gate.wait(20)
-            return engine.backend.run(items, offsets, states, exclude)
+            return run(items, offsets, *others)
 
     def wait_until(condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 20
@@ -239,8 +242,14 @@ def test_requests_of_many_connections_share_runs(engine: Engine, toy: Any) -> No
             time.sleep(0.005)
 
     gate.set()
-    batcher = Batcher(Gated(), Limits(rows=4), max_queued_rows=8)
-    with batcher, TestClient(create_app(Engine(engine.bundle, batcher))) as client, ThreadPoolExecutor(10) as pool:
+    batched = Engine(engine.bundle, Gated(), batching=Batching(max_batch_rows=4, max_queue=8, workers=1))
+
+    def is_full() -> bool:
+        metrics = batched.metrics()
+        assert metrics is not None
+        return metrics.refused == 1 and metrics.queued_rows == 8
+
+    with batched, TestClient(create_app(batched)) as client, ThreadPoolExecutor(10) as pool:
         gate.clear()
         runs.clear()
         try:
@@ -248,7 +257,7 @@ def test_requests_of_many_connections_share_runs(engine: Engine, toy: Any) -> No
             asked = [pool.submit(client.post, URL, json=body)]
             wait_until(lambda: runs == [1])
             asked += [pool.submit(client.post, URL, json=body) for _ in range(9)]
-            wait_until(lambda: batcher.metrics().refused == 1 and batcher.metrics().queued_rows == 8)
+            wait_until(is_full)
         finally:
             gate.set()
         answers = [future.result(20) for future in asked]

@@ -16,10 +16,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recblr.errors import BundleError, ClosedError, ConfigError, RecblrError, RequestError, StoreError
+from recblr.errors import (
+    BackendError,
+    BundleError,
+    ClosedError,
+    ConfigError,
+    ForkError,
+    RecblrError,
+    RequestError,
+    StoreError,
+)
 from recblr.runtime import AllowList, Engine, Recommender, load, open_store
 
-IDS = [10, 20, 30, 40, 50, 60, 70, 80, 2**63]
+IDS = [10, 20, 30, 40, 50, 60, 70, 80, 2**63 - 1]
 
 
 @pytest.fixture
@@ -356,13 +365,17 @@ def test_stored_ids_that_the_model_cannot_know_are_skipped_with_a_word(
 
 
 def test_an_engine_that_fails_harms_nothing(engine: Engine, toy: Any) -> None:
+    assert engine.backend is not None
+    run = engine.backend.run
+
     class Failing:
+        description, max_k, limits = "failing", engine.backend.max_k, engine.backend.limits
         fails = False
 
         def run(self, *arguments: Any) -> Any:
             if self.fails:
                 raise RuntimeError("out of luck")
-            return engine.backend.run(*arguments)
+            return run(*arguments)
 
     backend = Failing()
     recommender = Recommender(Engine(engine.bundle, backend))
@@ -370,7 +383,7 @@ def test_an_engine_that_fails_harms_nothing(engine: Engine, toy: Any) -> None:
     check(recommender, toy, "u")
     recommender.add_events("u", [20])
     backend.fails = True
-    with pytest.raises(RuntimeError, match="out of luck"):
+    with pytest.raises(BackendError, match="RuntimeError: out of luck"):
         recommender.recommend("u", 2)
     backend.fails = False
     check(recommender, toy, "u")
@@ -417,7 +430,7 @@ def test_max_history(engine: Engine, toy: Any, store_address: str | None) -> Non
             recommender.add_events("u", [item])
         recommender.add_events("v", IDS)
         assert recommender.history("u") == [50, 60, 70]
-        assert recommender.history("v") == [70, 80, 2**63]
+        assert recommender.history("v") == [70, 80, 2**63 - 1]
         check(recommender, toy, "u")
         check(recommender, toy, "v")
 
@@ -471,7 +484,7 @@ def test_a_fork_says_so(engine: Engine) -> None:
     if child == 0:
         try:
             recommender.recommend("u", 2)
-        except ConfigError as error:
+        except ForkError as error:
             os._exit(7 if "make the Recommender after the fork" in str(error) else 1)
         except RecblrError:
             os._exit(2)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recblr.errors import ConfigError, StoreError
+from recblr.errors import ConfigError, ForkError, StoreError
 from recblr.runtime import Append
 from recblr.runtime.users.stores.sqlite import FILE, SQLiteStore
 
@@ -139,7 +139,7 @@ def test_a_fork_says_so(tmp_path: Path) -> None:
     if child == 0:
         try:
             store.append([Append("u", [1])])
-        except ConfigError as error:
+        except ForkError as error:
             os._exit(7 if "make the store after the fork" in str(error) else 1)
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

@@ -61,6 +61,13 @@ def test_an_event_id_counts_once_per_user(store: Store) -> None:
     assert items_of(store, "v") == [1]
 
 
+@pytest.mark.parametrize("event_id", ["\0", "a\0b", "ü} {\n", "1 2 3 4 [5]"])
+def test_any_text_names_an_event(store: Store, event_id: str) -> None:
+    appends = [Append("u", [1], event_id), Append("u", [2], event_id), Append("u", [3], f"{event_id}c")]
+    assert store.append(appends) == [True, False, True]
+    assert items_of(store, "u") == [1, 3]
+
+
 def test_nothing_is_left_of_a_forgotten_user(store: Store) -> None:
     store.append([Append("u", [1], "a"), Append("v", [2], "a")])
     ((before,),) = store.read(["u"], [0])

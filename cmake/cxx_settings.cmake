@@ -1,0 +1,25 @@
+# How all C++ of the project is compiled: standard, visibility, build type, sanitizers.
+set(CMAKE_CXX_STANDARD 17)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+find_package(Threads REQUIRED)
+
+set(sanitizers_of_OFF "")
+set(sanitizers_of_address address,undefined)
+set(sanitizers_of_thread thread)
+if(NOT DEFINED sanitizers_of_${RECBLR_SANITIZE})
+  message(FATAL_ERROR "RECBLR_SANITIZE is ${RECBLR_SANITIZE}: give address, thread or OFF")
+endif()
+if(sanitizers_of_${RECBLR_SANITIZE})
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-g> $<$<COMPILE_LANGUAGE:CXX>:-fno-omit-frame-pointer>
+                      $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${sanitizers_of_${RECBLR_SANITIZE}}>
+                      $<$<COMPILE_LANGUAGE:CXX>:-fno-sanitize-recover=all>)
+  add_link_options(-fsanitize=${sanitizers_of_${RECBLR_SANITIZE}})
+endif()

@@ -1,0 +1,27 @@
+#include "engine/threads.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
+
+namespace recblr {
+
+int run_threads(int asked, bool batching, int64_t n_items, int cpus) {
+  if (asked < 0) {
+    refuse(Code::kConfig, "threads is " + std::to_string(asked) + ": give a whole number of at least 1");
+  }
+  if (asked > 0) return asked;
+  return batching && n_items < kLargeCatalogue ? 1 : cpus;
+}
+
+BatchingSettings filled_in(BatchingSettings settings, int run_threads, int64_t n_items, int cpus) {
+  if (settings.workers == 0) settings.workers = std::max(1, cpus / run_threads);
+  const BatchingSettings defaults;
+  const bool is_large = n_items >= kLargeCatalogue;
+  if (settings.enough_rows == 0) settings.enough_rows = is_large ? settings.batch.rows : defaults.enough_rows;
+  if (settings.enough_tokens == 0) settings.enough_tokens = is_large ? settings.batch.tokens : defaults.enough_tokens;
+  return settings;
+}
+
+}  // namespace recblr

@@ -1,0 +1,53 @@
+// A backend written in Python, for the library.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "recblr/recblr.h"
+
+namespace recblr::python {
+
+namespace nb = nanobind;
+
+// Hands runs to a Python object with `run(items, offsets, states, exclude, k)`, on arrays of their own, and remembers
+// the latest exceptions, so that callers get them and not only what they say.
+class PythonBackend : public std::enable_shared_from_this<PythonBackend> {
+ public:
+  // Of an object that has the attributes of recblr.runtime.Backend.
+  PythonBackend(nb::object backend, int64_t n_items, int64_t state_size);
+
+  // What recblr_engine_create takes; its context keeps this until it is released.
+  recblr_backend description();
+
+  // The exception for a request that failed: the one that `run` raised if `message` is of such a one, or caused by it.
+  nb::object exception_of(recblr_status status, const std::string& message) const;
+
+  // Lets go of the exceptions.
+  void forget();
+
+ private:
+  struct Raised {
+    std::string message;
+    nb::object exception;
+    unsigned long thread;
+  };
+
+  static recblr_status run_in_python(void* context, const recblr_backend_run* run);
+  static void release(void* context);
+  void run(const recblr_backend_run& run) const;
+  recblr_status remember(nb::handle exception);
+
+  nb::object backend_;
+  int64_t n_items_, state_size_;
+  std::string description_;
+  mutable std::mutex mutex_;
+  std::deque<Raised> raised_;  // the latest first
+};
+
+}  // namespace recblr::python
