@@ -285,6 +285,153 @@ typedef struct recblr_metrics {
 /* RECBLR_UNSUPPORTED where the engine does not batch. */
 RECBLR_API recblr_status recblr_engine_metrics(const recblr_engine* engine, recblr_metrics* metrics);
 
+/* ---- Users ---- */
+
+/* An id of a user, of an event or of an item in a history. Histories keep ids as they are given: the integer 25 and the
+ * string "25" are two users; to a model they are one item. */
+typedef struct recblr_id {
+  int32_t type;     /* RECBLR_INTEGER_IDS or RECBLR_STRING_IDS */
+  int64_t integer;  /* an integer, where `text` is NULL */
+  const char* text; /* a string; or an integer beyond 64 bits, in decimal form */
+  int64_t length;   /* of `text`, in bytes */
+} recblr_id;
+
+/* Ids that a function gives, to be used again; they are valid until then. */
+typedef struct recblr_id_list recblr_id_list;
+RECBLR_API recblr_status recblr_id_list_create(recblr_id_list** list);
+RECBLR_API void recblr_id_list_free(recblr_id_list* list);
+RECBLR_API int64_t recblr_id_list_size(const recblr_id_list* list);
+RECBLR_API const recblr_id* recblr_id_list_ids(const recblr_id_list* list); /* [size] */
+
+/* New items of a user. */
+typedef struct recblr_event {
+  recblr_id user;
+  const recblr_id* items;    /* [n_items] in chronological order, such as no model knows, too */
+  int64_t n_items;           /* 0: the event changes nothing */
+  const recblr_id* event_id; /* repeating it for the user changes nothing as long as the event is kept; or NULL */
+} recblr_event;
+
+/* Where histories are kept: logs of events. Any number of threads, and of processes with stores of their own on the
+ * same file or server, may use it. An event is stored whole or not at all, and after those already stored for its user.
+ */
+typedef struct recblr_store recblr_store;
+
+typedef struct recblr_store_options {
+  size_t struct_size;
+  int64_t max_history;     /* how many of a user's latest items are kept, by whole events; 0: all */
+  const char* synchronous; /* SQLite: "FULL", or "NORMAL" where an append does not wait for the disk; NULL: "FULL" */
+  const char* prefix;      /* Redis: of all keys; NULL: "recblr" */
+} recblr_store_options;
+
+/* Opens a store: NULL or "" for this process's memory; a folder, made if need be, for SQLite; or an address of a Redis
+ * or Valkey server:
+ *   redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS, unix://SOCKET[?db=DB], valkey://, valkeys://
+ *   sentinel://[USER:PASSWORD@]HOST[:PORT][,...]/SERVICE for the server that leads a service, sentinels:// for TLS
+ * with ?db=, username=, password=, socket_timeout=, socket_connect_timeout= in seconds, sentinel_username=,
+ * sentinel_password=, ssl_ca_certs=, ssl_certfile=, ssl_keyfile=, ssl_cert_reqs=none, ssl_check_hostname=false.
+ * No message holds a password. RECBLR_UNSUPPORTED where this build has no such store. `options` may be NULL. */
+RECBLR_API recblr_status recblr_store_open(const char* where, const recblr_store_options* options,
+                                           recblr_store** store);
+RECBLR_API void recblr_store_free(recblr_store* store);
+/* Closes what it holds open; it cannot be used afterwards. Calls under way still finish. */
+RECBLR_API recblr_status recblr_store_close(recblr_store* store);
+
+/* Stores n events, durably; added [n] is 1 where an event was new. RECBLR_STORE_FAILED says what was stored. */
+RECBLR_API recblr_status recblr_store_append(recblr_store* store, const recblr_event* events, int64_t n,
+                                             uint8_t* added);
+/* Removes all of a user; *found is 1 if there was anything. */
+RECBLR_API recblr_status recblr_store_forget(recblr_store* store, const recblr_id* user, int32_t* found);
+
+/* Events of some users that were read, to be used again; what it gives is valid until then. */
+typedef struct recblr_events recblr_events;
+RECBLR_API recblr_status recblr_events_create(recblr_events** events);
+RECBLR_API void recblr_events_free(recblr_events* events);
+
+typedef struct recblr_stored_event {
+  int64_t seq;            /* its number in the user's history, from 1, without gaps */
+  int64_t stamp;          /* drawn at random: histories that agree in an event's seq and stamp agree in all up to it */
+  const recblr_id* items; /* [n_items] */
+  int64_t n_items;
+} recblr_stored_event;
+/* The events of a user, numbered as in the call that read them, in order: *count of them. */
+RECBLR_API recblr_status recblr_events_of(const recblr_events* events, int64_t user, const recblr_stored_event** stored,
+                                          int64_t* count);
+/* Adds an event, for a store of the caller's. */
+RECBLR_API recblr_status recblr_events_add(recblr_events* events, int64_t user, int64_t seq, int64_t stamp,
+                                           const recblr_id* items, int64_t n_items);
+
+/* Reads the kept events of n users, those with numbers from since[b] on; 0 for all. */
+RECBLR_API recblr_status recblr_store_read(recblr_store* store, const recblr_id* users, const int64_t* since, int64_t n,
+                                           recblr_events* events);
+
+/* A store of the caller's, whose functions do what those above do, from any thread. Where one fails it calls
+ * recblr_set_error and returns that status. */
+typedef struct recblr_store_callbacks {
+  size_t struct_size;
+  void* context;
+  recblr_status (*append)(void* context, const recblr_event* events, int64_t n, uint8_t* added);
+  recblr_status (*read)(void* context, const recblr_id* users, const int64_t* since, int64_t n, recblr_events* events);
+  recblr_status (*forget)(void* context, const recblr_id* user, int32_t* found);
+  recblr_status (*close)(void* context); /* may be NULL */
+  void (*release)(void* context);        /* called once, when the store is gone; may be NULL */
+  int64_t max_history;                   /* that it keeps of a user; 0: all */
+} recblr_store_callbacks;
+RECBLR_API recblr_status recblr_store_create(const recblr_store_callbacks* callbacks, recblr_store** store);
+
+/* An engine, users' histories in a store, and a cache of their states and seen items. A state is used only if the event
+ * it ends with is still in the user's history; then what came since is fed to it, in the run that ranks. Stored ids
+ * that can be none of the model's are skipped, with one warning to the logger. */
+typedef struct recblr_recommender recblr_recommender;
+
+typedef struct recblr_recommender_options {
+  size_t struct_size;
+  int64_t cache_bytes; /* the most that states and seen items take; 0: 256 MiB */
+  int32_t no_cache;    /* 1: nothing is cached */
+} recblr_recommender_options;
+
+/* Joins an engine and a store, which it keeps; `options` may be NULL. */
+RECBLR_API recblr_status recblr_recommender_create(recblr_engine* engine, recblr_store* store,
+                                                   const recblr_recommender_options* options,
+                                                   recblr_recommender** recommender);
+RECBLR_API void recblr_recommender_free(recblr_recommender* recommender);
+/* Ends its use, RECBLR_CLOSED from then on; calls under way still finish, engine and store stay open. */
+RECBLR_API recblr_status recblr_recommender_close(recblr_recommender* recommender);
+
+/* Adds n events in one transaction or round trip; if one is malformed, none. added [n] is 1 where one was new. */
+RECBLR_API recblr_status recblr_recommender_add_events(recblr_recommender* recommender, const recblr_event* events,
+                                                       int64_t n, uint8_t* added);
+/* The user's items as stored, in order; the latest max_history. */
+RECBLR_API recblr_status recblr_recommender_history(recblr_recommender* recommender, const recblr_id* user,
+                                                    recblr_id_list* items);
+/* Removes all of a user: history, event ids, state. *found is 1 if the store held anything. */
+RECBLR_API recblr_status recblr_recommender_forget(recblr_recommender* recommender, const recblr_id* user,
+                                                   int32_t* found);
+/* The best next items for n users, all of one model; `unknown` of their rankings is 0. Of the request count k, exclude,
+ * only, timeout and exclude_seen, which leaves out the items of the stored histories; the rest is 0. Where a user's
+ * keys in the store hold something else than a history, that is an error for a request for this user alone; among
+ * others the user is answered as a new one, with a warning to the logger. */
+RECBLR_API recblr_status recblr_recommender_recommend(recblr_recommender* recommender, const recblr_id* users,
+                                                      int64_t n, const recblr_request* request, recblr_result* result);
+/* At most n users who have a state in the cache, the latest used first. */
+RECBLR_API recblr_status recblr_recommender_recent_users(const recblr_recommender* recommender, int64_t n,
+                                                         recblr_id_list* users);
+/* Puts another model in place, while the old one keeps answering. The new one runs once, and gets the states of the
+ * `rebuild` users asked for latest, before it takes over; requests under way end with the model they began with. If
+ * anything fails, the old model stays. RECBLR_BAD_CONFIG where the ids of the two models are of two types, unless
+ * allow_id_type_change is 1. */
+RECBLR_API recblr_status recblr_recommender_swap(recblr_recommender* recommender, recblr_engine* engine,
+                                                 int64_t rebuild, int32_t allow_id_type_change);
+
+/* ---- Log ---- */
+
+#define RECBLR_LOG_INFO 20
+#define RECBLR_LOG_WARNING 30
+
+/* Who is told what no status can carry: called from any thread, one call at a time; it must not set the logger. NULL
+ * for nobody, which is so at first. Returns when the former one is not called any more. */
+RECBLR_API recblr_status recblr_set_logger(void (*logger)(void* context, int32_t level, const char* message),
+                                           void* context);
+
 #ifdef __cplusplus
 }
 #endif

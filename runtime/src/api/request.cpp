@@ -1,3 +1,5 @@
+#include "api/request.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -17,13 +19,7 @@ namespace {
   throw recblr::Error(recblr::Code::kInvalidArgument, message);
 }
 
-// A request whose views point to what the caller gave, and to `result`, which holds what had to be translated.
-struct ReadRequest {
-  recblr::Ids items, exclude, only;
-  recblr::Request request;
-};
-
-void read_only(const recblr_request& given, recblr_result* result, ReadRequest* read) {
+void read_only(const recblr_request& given, recblr_result* result, recblr::api::ReadRequest* read) {
   if (given.n_only == 0) return;
   if (given.n_only < 0 || (given.only_per_row == 0 && given.n_only != 1)) {
     refuse_argument("n_only is " + std::to_string(given.n_only) +
@@ -64,9 +60,24 @@ void check_overlap(const recblr_request& given, const recblr::Bundle& bundle) {
   }
 }
 
-// Fills `read`, which must not move.
-void read_request(const recblr_request* request, const recblr::Bundle& bundle, recblr_result* result,
-                  ReadRequest* read) {
+// The result of a request that was submitted is there, or `error` says why it is not.
+void finish(recblr_result* result, const std::exception_ptr& error) {
+  recblr_status status = RECBLR_OK;
+  if (error == nullptr) {
+    status = guarded([=] { recblr::api::decode(result); });
+  } else {
+    status = recblr::api::status_of(error);
+  }
+  const recblr_done done = result->done;
+  void* const context = result->context;
+  recblr::api::release(result, status == RECBLR_OK);
+  done(context, status);  // which may free the result
+}
+
+}  // namespace
+
+void recblr::api::read_request(const recblr_request* request, const recblr::Bundle& bundle, recblr_result* result,
+                               ReadRequest* read) {
   const auto given = recblr::api::read_struct(request, "request", offsetof(recblr_request, states));
   read->items = recblr::api::checked_ids(given.items, "items", &result->item_strangers);
   recblr::Request& filled = read->request;
@@ -85,22 +96,6 @@ void read_request(const recblr_request* request, const recblr::Bundle& bundle, r
   if (given.timeout != 0) filled.timeout = given.timeout;
 }
 
-// The result of a request that was submitted is there, or `error` says why it is not.
-void finish(recblr_result* result, const std::exception_ptr& error) {
-  recblr_status status = RECBLR_OK;
-  if (error == nullptr) {
-    status = guarded([=] { recblr::api::decode(result); });
-  } else {
-    status = recblr::api::status_of(error);
-  }
-  const recblr_done done = result->done;
-  void* const context = result->context;
-  recblr::api::release(result, status == RECBLR_OK);
-  done(context, status);  // which may free the result
-}
-
-}  // namespace
-
 extern "C" {
 
 recblr_status recblr_recommend(recblr_engine* engine, const recblr_request* request, recblr_result* result) {
@@ -108,8 +103,8 @@ recblr_status recblr_recommend(recblr_engine* engine, const recblr_request* requ
     recblr::Engine& made = *not_null(engine, "engine")->engine;
     recblr::api::claim(result);
     try {
-      ReadRequest read;
-      read_request(request, *made.bundle(), result, &read);
+      recblr::api::ReadRequest read;
+      recblr::api::read_request(request, *made.bundle(), result, &read);
       result->bundle = made.bundle();
       made.answer(read.request, &result->work);
       recblr::api::decode(result);
@@ -128,8 +123,8 @@ recblr_status recblr_submit(recblr_engine* engine, const recblr_request* request
     not_null(done, "done");
     recblr::api::claim(result);
     try {
-      ReadRequest read;
-      read_request(request, *made.bundle(), result, &read);
+      recblr::api::ReadRequest read;
+      recblr::api::read_request(request, *made.bundle(), result, &read);
       result->bundle = made.bundle();
       result->done = done;
       result->context = context;

@@ -45,11 +45,14 @@ bool is_canonical(std::string_view digits) {
 }  // namespace
 
 void check_id(const Id& id, const char* name, int64_t index) {
-  const auto named = [&] { return index < 0 ? std::string(name) : std::string(name) + "[" + std::to_string(index) + "]"; };
+  const auto named = [&] {
+    return index < 0 ? std::string(name) : std::string(name) + "[" + std::to_string(index) + "]";
+  };
   if (id.type == IdType::kInteger) {
     if (id.text.data() == nullptr) return;
     if (!is_canonical(id.text)) {
-      refuse(Code::kInvalidArgument, named() + " is the integer " + shown(id.text) + ": give its decimal form, such as 25");
+      refuse(Code::kInvalidArgument,
+             named() + " is the integer " + shown(id.text) + ": give its decimal form, such as 25");
     }
     if (id.text.size() > kMostDigits + (id.text[0] == '-')) {
       refuse(Code::kInvalidArgument, named() + " is a number of more than 100 digits: give a smaller one");

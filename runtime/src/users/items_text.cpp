@@ -12,13 +12,27 @@ void append_string(std::string_view text, std::string* json) {
   *json += '"';
   for (const char c : text) {
     switch (c) {
-      case '"': *json += "\\\""; break;
-      case '\\': *json += "\\\\"; break;
-      case '\n': *json += "\\n"; break;
-      case '\r': *json += "\\r"; break;
-      case '\t': *json += "\\t"; break;
-      case '\f': *json += "\\f"; break;
-      case '\b': *json += "\\b"; break;
+      case '"':
+        *json += "\\\"";
+        break;
+      case '\\':
+        *json += "\\\\";
+        break;
+      case '\n':
+        *json += "\\n";
+        break;
+      case '\r':
+        *json += "\\r";
+        break;
+      case '\t':
+        *json += "\\t";
+        break;
+      case '\f':
+        *json += "\\f";
+        break;
+      case '\b':
+        *json += "\\b";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           *json += "\\u00";

@@ -52,8 +52,8 @@ class Recommender {
   bool forget(const Id& user);
 
   // The best next items for n users, all of one model, whose bundle is returned. Of `request` count exclude_seen (leave
-  // out the items of the stored history), exclude, only, k and timeout. The rankings are in `work`; their `unknown` is 0.
-  // Where one user's keys hold something else than a history, that is an error for a request for this user alone;
+  // out the items of the stored history), exclude, only, k and timeout. The rankings are in `work`; their `unknown` is
+  // 0. Where one user's keys hold something else than a history, that is an error for a request for this user alone;
   // among others the user is answered as a new one, with a warning in the log.
   std::shared_ptr<const Bundle> recommend(const Id* users, int64_t n, const Request& request, Work* work);
 

@@ -112,7 +112,8 @@ void StateCache::put(std::string_view user, const Ticket& ticket, const UserItem
     if (slot(number).revision != ticket.revision) return;
     use(number);
   } else {
-    const size_t n_bytes = sizeof(Tail) + kHeapBytes + Tail::needed(user.size(), items.seen.size() + items.recent.size());
+    const size_t n_bytes =
+        sizeof(Tail) + kHeapBytes + Tail::needed(user.size(), items.seen.size() + items.recent.size());
     const int64_t all = static_cast<int64_t>(n_bytes) + slot_bytes(state_size_);
     if (all > max_bytes_) return;
     make_room(all);

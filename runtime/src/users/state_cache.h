@@ -33,7 +33,8 @@ class StateCache {
     uint32_t drops = 0;
   };
 
-  // Copies what it holds of a user, and marks the user as used; without a state, `items` is cleared and `state` [S] left.
+  // Copies what it holds of a user, and marks the user as used; without a state, `items` is cleared and `state` [S]
+  // left.
   Ticket take(std::string_view user, UserItems* items, float* state);
 
   // Keeps a user's state, which all of `items` was fed to; not one that is not finite.
@@ -80,12 +81,12 @@ class StateCache {
   const std::optional<int64_t> max_history_;
   mutable std::mutex mutex_;  // of all that follows
   std::vector<Block> blocks_;
-  uint32_t size_ = 0;             // slots 0 to size_ - 1 are taken
-  std::vector<uint32_t> index_;   // open addressing by hash: a slot's number + 1, 0 for none
-  uint32_t newest_, oldest_;      // ends of the order of use
+  uint32_t size_ = 0;            // slots 0 to size_ - 1 are taken
+  std::vector<uint32_t> index_;  // open addressing by hash: a slot's number + 1, 0 for none
+  uint32_t newest_, oldest_;     // ends of the order of use
   int64_t tail_bytes_ = 0;
-  uint64_t revision_ = 0;         // of the latest state put
-  std::vector<uint32_t> drops_;   // of users, counted by hash, so that nothing of a dropped user stays
+  uint64_t revision_ = 0;        // of the latest state put
+  std::vector<uint32_t> drops_;  // of users, counted by hash, so that nothing of a dropped user stays
   UserItems scratch_;
 };
 

@@ -46,7 +46,8 @@ bool holds(std::string_view text, std::string_view part) { return text.find(part
 
 // What a server says, without where in a script it came to say so: servers differ in that.
 std::string reason_of(std::string_view text) {
-  if (text.substr(0, 25) == "ERR Error running script ") text.remove_prefix(std::min(text.find("): ") + 3, text.size()));
+  if (text.substr(0, 25) == "ERR Error running script ")
+    text.remove_prefix(std::min(text.find("): ") + 3, text.size()));
   while (text.substr(0, 12) == "@user_script") {
     const size_t end = text.find(": ", text.find_first_of("0123456789"));
     if (end == std::string_view::npos) break;
@@ -208,7 +209,8 @@ int64_t RedisStore::send_appends(RedisConnection& connection, const NewEvent* ev
   const auto queue = [&](const NewEvent& event, bool spelled_out, int64_t stamp) {
     const Keys keys = keys_of(event.user);
     connection.queue({spelled_out ? "EVAL" : "EVALSHA", spelled_out ? kAppendScript : append_sha(), "2", keys.events,
-                      keys.ids, std::to_string(stamp), std::to_string(event.n_items), event.event_id, event.items, most});
+                      keys.ids, std::to_string(stamp), std::to_string(event.n_items), event.event_id, event.items,
+                      most});
   };
   for (int64_t j = 0; j < n; ++j) {
     appended[j] = {};
@@ -251,7 +253,8 @@ int64_t RedisStore::send_appends(RedisConnection& connection, const NewEvent* ev
   }
   if (failed != nullptr) {
     std::string consequence = "it was not stored";
-    if (n > 1) consequence = std::to_string(n_failed + n - known) + " of " + std::to_string(n) + " events were not stored";
+    if (n > 1)
+      consequence = std::to_string(n_failed + n - known) + " of " + std::to_string(n) + " events were not stored";
     if (is_no_history(reason)) {
       refuse(Code::kStore, "the store at " + address_.shown() + ": " + no_history(failed->user, reason) + "; " +
                                consequence + "; remove them, or forget the user");

@@ -16,14 +16,15 @@ struct Scheme {
   bool tls;
 };
 
-constexpr Scheme kSchemes[] = {{"redis", false},    {"rediss", true},     {"unix", false},     {"valkey", false},
-                               {"valkeys", true},   {"sentinel", false},  {"sentinels", true}};
+constexpr Scheme kSchemes[] = {{"redis", false},  {"rediss", true},    {"unix", false},    {"valkey", false},
+                               {"valkeys", true}, {"sentinel", false}, {"sentinels", true}};
 
 // redis-py's, of its client or of what is right here anyway.
 constexpr std::string_view kPassedOver[] = {
-    "decode_responses", "encoding",         "encoding_errors",  "protocol",         "max_connections", "lib_name",
-    "lib_version",      "socket_keepalive", "retry_on_timeout", "retry_on_error",   "client_name",     "single_connection_client",
-    "ssl_ca_path",      "ssl_ca_data",      "timeout",          "health_check_interval"};
+    "decode_responses", "encoding",       "encoding_errors", "protocol",
+    "max_connections",  "lib_name",       "lib_version",     "socket_keepalive",
+    "retry_on_timeout", "retry_on_error", "client_name",     "single_connection_client",
+    "ssl_ca_path",      "ssl_ca_data",    "timeout",         "health_check_interval"};
 
 [[noreturn]] void refuse_address(std::string_view address, const std::string& reason) {
   refuse(Code::kConfig, "store " + shown(redacted(address)) + ": " + reason + "; give redis://HOST:PORT/DB");
@@ -103,18 +104,30 @@ RedisHost parse_host(std::string_view address, std::string_view text, int defaul
 }
 
 void parse_option(std::string_view address, std::string_view name, const std::string& value, RedisAddress* parsed) {
-  if (name == "db") parsed->database = parse_database(address, value);
-  else if (name == "username") parsed->user = value;
-  else if (name == "password") parsed->password = value;
-  else if (name == "sentinel_username") parsed->sentinel_user = value;
-  else if (name == "sentinel_password") parsed->sentinel_password = value;
-  else if (name == "socket_timeout") parsed->timeout = parse_seconds(address, name, value);
-  else if (name == "socket_connect_timeout") parsed->connect_timeout = parse_seconds(address, name, value);
-  else if (name == "ssl_ca_certs") parsed->ca_certs = value;
-  else if (name == "ssl_certfile") parsed->certificate = value;
-  else if (name == "ssl_keyfile") parsed->key = value;
-  else if (name == "ssl_cert_reqs") parsed->verify = value != "none";
-  else if (name == "ssl_check_hostname") parsed->check_hostname = parse_bool(address, name, value);
+  if (name == "db")
+    parsed->database = parse_database(address, value);
+  else if (name == "username")
+    parsed->user = value;
+  else if (name == "password")
+    parsed->password = value;
+  else if (name == "sentinel_username")
+    parsed->sentinel_user = value;
+  else if (name == "sentinel_password")
+    parsed->sentinel_password = value;
+  else if (name == "socket_timeout")
+    parsed->timeout = parse_seconds(address, name, value);
+  else if (name == "socket_connect_timeout")
+    parsed->connect_timeout = parse_seconds(address, name, value);
+  else if (name == "ssl_ca_certs")
+    parsed->ca_certs = value;
+  else if (name == "ssl_certfile")
+    parsed->certificate = value;
+  else if (name == "ssl_keyfile")
+    parsed->key = value;
+  else if (name == "ssl_cert_reqs")
+    parsed->verify = value != "none";
+  else if (name == "ssl_check_hostname")
+    parsed->check_hostname = parse_bool(address, name, value);
   else if (std::find(std::begin(kPassedOver), std::end(kPassedOver), name) == std::end(kPassedOver)) {
     refuse_address(address, "it has no option " + shown(name));
   }
@@ -149,8 +162,8 @@ std::string redacted(std::string_view address) {
 RedisAddress parse_redis_address(std::string_view address) {
   const Scheme* scheme = scheme_of(address);
   if (scheme == nullptr) {
-    refuse(Code::kConfig, "store " + shown(redacted(address)) + " has none of the schemes " + schemes() +
-                              ": use one, or a folder");
+    refuse(Code::kConfig,
+           "store " + shown(redacted(address)) + " has none of the schemes " + schemes() + ": use one, or a folder");
   }
   RedisAddress parsed;
   parsed.tls = scheme->tls;
@@ -209,7 +222,8 @@ std::string RedisAddress::shown() const {
 std::string RedisAddress::without_passwords(std::string text) const {
   for (const std::string& secret : {password, sentinel_password}) {
     if (secret.empty()) continue;
-    for (size_t at = 0; (at = text.find(secret, at)) != std::string::npos; at += 3) text.replace(at, secret.size(), "***");
+    for (size_t at = 0; (at = text.find(secret, at)) != std::string::npos; at += 3)
+      text.replace(at, secret.size(), "***");
   }
   return text;
 }

@@ -14,7 +14,8 @@ struct RedisHost {
 
 //   redis://[USER:PASSWORD@]HOST[:PORT][/DB]           rediss:// for TLS; valkey:// and valkeys:// are the same
 //   unix://[USER:PASSWORD@]/SOCKET[?db=DB]
-//   sentinel://[USER:PASSWORD@]HOST[:PORT][,...]/SERVICE    asks the sentinels at HOST... who leads; sentinels:// for TLS
+//   sentinel://[USER:PASSWORD@]HOST[:PORT][,...]/SERVICE    asks the sentinels at HOST... who leads; sentinels:// for
+//   TLS
 // with ?db=, username=, password=, socket_timeout=, socket_connect_timeout= (seconds), sentinel_username=,
 // sentinel_password=, ssl_ca_certs=, ssl_certfile=, ssl_keyfile= (PEM files), ssl_cert_reqs=none,
 // ssl_check_hostname=false. Parts are percent-decoded. Options of redis-py that decide nothing here are passed over.
@@ -30,7 +31,7 @@ struct RedisAddress {
   int database = 0;
   double timeout = 5, connect_timeout = 5;  // seconds
 
-  std::string shown() const;                        // for messages, without passwords
+  std::string shown() const;                         // for messages, without passwords
   std::string without_passwords(std::string) const;  // what a server says, which may repeat what it was sent
 };
 

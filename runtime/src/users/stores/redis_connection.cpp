@@ -147,9 +147,11 @@ void RedisConnection::find_leader(const RedisAddress& address) {
       connect(address, &host);
       log_in(address.user, address.password);
       const RedisReply role = ask({"ROLE"});
-      const bool leads = role->type == REDIS_REPLY_ARRAY && role->elements > 0 && text_of(*role->element[0]) == "master";
+      const bool leads =
+          role->type == REDIS_REPLY_ARRAY && role->elements > 0 && text_of(*role->element[0]) == "master";
       // A server that may not be asked is taken at the sentinels' word.
-      if (!leads && !is_error(*role)) throw RedisError(host.name + ":" + std::to_string(host.port) + " does not lead yet");
+      if (!leads && !is_error(*role))
+        throw RedisError(host.name + ":" + std::to_string(host.port) + " does not lead yet");
       return;
     } catch (const RedisError& error) {
       if (!reason.empty()) reason += ", ";

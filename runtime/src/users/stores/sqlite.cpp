@@ -34,14 +34,22 @@ static_assert(kApplicationId == 1380076626 && kFormatVersion == 1, "as in the sc
 
 const char* advice(int code) {
   switch (code) {
-    case SQLITE_FULL: return "free some space on its disk";
-    case SQLITE_IOERR: return "free some space on its disk, or check it";
-    case SQLITE_READONLY: return "make the folder writable";
-    case SQLITE_CANTOPEN: return "check that the folder exists and is writable";
-    case SQLITE_BUSY: return "another process holds it; end that, or try again";
-    case SQLITE_CORRUPT: return "restore it from a backup";
-    case SQLITE_NOTADB: return "choose another folder, or restore it from a backup";
-    default: return "check the file and its disk";
+    case SQLITE_FULL:
+      return "free some space on its disk";
+    case SQLITE_IOERR:
+      return "free some space on its disk, or check it";
+    case SQLITE_READONLY:
+      return "make the folder writable";
+    case SQLITE_CANTOPEN:
+      return "check that the folder exists and is writable";
+    case SQLITE_BUSY:
+      return "another process holds it; end that, or try again";
+    case SQLITE_CORRUPT:
+      return "restore it from a backup";
+    case SQLITE_NOTADB:
+      return "choose another folder, or restore it from a backup";
+    default:
+      return "check the file and its disk";
   }
 }
 
@@ -93,7 +101,8 @@ void SqliteStore::create(SqliteConnection& connection) const {
     }
   }
   connection.execute("BEGIN IMMEDIATE");  // of several processes, one makes the tables
-  const bool is_empty = connection.value("PRAGMA application_id") == 0 && connection.value("PRAGMA user_version") == 0 &&
+  const bool is_empty = connection.value("PRAGMA application_id") == 0 &&
+                        connection.value("PRAGMA user_version") == 0 &&
                         connection.value("SELECT count(*) FROM sqlite_master") == 0;
   if (is_empty) connection.execute(kSchema);
   connection.execute(is_empty ? "COMMIT" : "ROLLBACK");

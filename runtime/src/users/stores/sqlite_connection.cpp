@@ -20,8 +20,8 @@ SqliteStatement::~SqliteStatement() { sqlite3_finalize(statement_); }
 SqliteStatement::Run::Run(const SqliteConnection& connection, SqliteStatement* statement)
     : database_(connection.handle_.database) {
   if (statement->statement_ == nullptr) {
-    check(database_,
-          sqlite3_prepare_v3(database_, statement->sql_, -1, SQLITE_PREPARE_PERSISTENT, &statement->statement_, nullptr));
+    check(database_, sqlite3_prepare_v3(database_, statement->sql_, -1, SQLITE_PREPARE_PERSISTENT,
+                                        &statement->statement_, nullptr));
   }
   statement_ = statement->statement_;
 }

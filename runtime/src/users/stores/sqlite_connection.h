@@ -77,7 +77,7 @@ class SqliteConnection {
   void execute(const char* sql) const;
   int64_t value(const char* sql) const;  // of the first column of the first row
   void wait_for_others(double seconds) const;
-  void roll_back() const;      // where this fails, closing the connection undoes all
+  void roll_back() const;     // where this fails, closing the connection undoes all
   int64_t n_changed() const;  // rows that the latest statement changed
   // Whether the file was removed, renamed or replaced since it was opened.
   bool has_moved() const;

@@ -31,8 +31,8 @@ constexpr int64_t kAnyStamp = -1;  // in a place to read from: whatever stamp th
 inline bool operator==(const Place& a, const Place& b) { return a.seq == b.seq && a.stamp == b.stamp; }
 
 struct Appended {
-  bool is_new = false;     // whether the event was stored; otherwise its event_id was known
-  Place place;             // of the event; seq is 0 where the store does not tell
+  bool is_new = false;       // whether the event was stored; otherwise its event_id was known
+  Place place;               // of the event; seq is 0 where the store does not tell
   int64_t stamp_before = 0;  // of the event before it, 0 for none
 };
 

@@ -20,9 +20,16 @@ std::vector<std::string> read(std::string_view text, bool* ended_well) {
 
 TEST(ItemsText, IsWhatPythonWrites) {
   using namespace std::string_view_literals;
-  const Id ids[] = {Id::of(7), Id::of("7"), Id{IdType::kInteger, 0, "9223372036854775808"}, Id::of(-1), Id::of(""),
-                    Id::of("\xc3\xbcn\xc3\xaf \"quoted\" [1]"), Id::of("a\0b\n\x1f\x7f\\/"sv), Id::of("\xf0\x9f\x98\x80")};
-  // json.dumps([7, "7", 2**63, -1, "", 'ünï "quoted" [1]', "a\0b\n\x1f\x7f\\/", "😀"], ensure_ascii=False, separators=(",", ":"))
+  const Id ids[] = {Id::of(7),
+                    Id::of("7"),
+                    Id{IdType::kInteger, 0, "9223372036854775808"},
+                    Id::of(-1),
+                    Id::of(""),
+                    Id::of("\xc3\xbcn\xc3\xaf \"quoted\" [1]"),
+                    Id::of("a\0b\n\x1f\x7f\\/"sv),
+                    Id::of("\xf0\x9f\x98\x80")};
+  // json.dumps([7, "7", 2**63, -1, "", 'ünï "quoted" [1]', "a\0b\n\x1f\x7f\\/", "😀"], ensure_ascii=False,
+  // separators=(",", ":"))
   const std::string text =
       "[7,\"7\",9223372036854775808,-1,\"\",\"\xc3\xbcn\xc3\xaf \\\"quoted\\\" [1]\","
       "\"a\\u0000b\\n\\u001f\x7f\\\\/\",\"\xf0\x9f\x98\x80\"]";
@@ -45,8 +52,10 @@ TEST(ItemsText, OtherJsonOfTheSameIdsIsReadToo) {
 }
 
 TEST(ItemsText, WhatIsNoneIsSaidToBe) {
-  for (const char* text : {"", "[", "[1", "[1,", "[1,]", "[1]x", "1", "{}", "[1.5]", "[01]", "[-]", "[null]", "[[1]]",
-                           "[\"a]", "[\"\\x\"]", "[\"\\u12\"]", "[\"\\ud83d\"]", "[\"\\ude00\"]", "[1 2]", "\"a\""}) {
+  for (const char* text : {"",      "[",     "[1",        "[1,",         "[1,]",          "[1]x",
+                           "1",     "{}",    "[1.5]",     "[01]",        "[-]",           "[null]",
+                           "[[1]]", "[\"a]", "[\"\\x\"]", "[\"\\u12\"]", "[\"\\ud83d\"]", "[\"\\ude00\"]",
+                           "[1 2]", "\"a\""}) {
     bool ended_well = true;
     read(text, &ended_well);
     EXPECT_FALSE(ended_well) << text;

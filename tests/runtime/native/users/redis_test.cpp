@@ -13,7 +13,7 @@
 #include "users/log.h"
 #include "users/store_kinds.h"
 
-namespace recblr::testing {
+namespace recblr::tests {
 namespace {
 
 const Id kUser = Id::of("u");
@@ -43,7 +43,8 @@ TEST_F(Redis, AKilledServerLosesNothingAcknowledged) {
   while (acknowledged < 50) std::this_thread::yield();
   server.kill();
   writer.join();
-  EXPECT_TRUE(holds(failure, "whether it was stored is not known; repeat it with its event_id; check the server")) << failure;
+  EXPECT_TRUE(holds(failure, "whether it was stored is not known; repeat it with its event_id; check the server"))
+      << failure;
   const std::string message = store_error([&] { read(store, kUser); });
   EXPECT_TRUE(holds(message, "redis.sock: ") && holds(message, "; nothing was read; check the server")) << message;
   EXPECT_TRUE(holds(store_error([&] { store.forget("su"); }), "whether it was forgotten is not known"));
@@ -86,7 +87,8 @@ TEST_F(Redis, AFullServerSaysSoInItsOwnWords) {
   append(store, event(kUser, {Id::of(1)}, Id::of("a")));
   server.ask({"CONFIG", "SET", "maxmemory", "1"});
   const std::string message = store_error([&] { append(store, event(kUser, {Id::of(2)}, Id::of("b"))); });
-  EXPECT_TRUE(holds(message, ": OOM command not allowed when used memory > 'maxmemory'.; it was not stored; raise its maxmemory"))
+  EXPECT_TRUE(holds(
+      message, ": OOM command not allowed when used memory > 'maxmemory'.; it was not stored; raise its maxmemory"))
       << message;
   EXPECT_EQ(items_of(store, kUser), "[1]");
   server.ask({"CONFIG", "SET", "maxmemory", "0"});
@@ -98,14 +100,15 @@ TEST_F(Redis, AfterAFailoverWritesRecover) {
   replica.ask({"REPLICAOF", "localhost", "1"});  // of nobody that answers
   RedisStore store(replica.address(), std::nullopt);
   const std::string message = store_error([&] { append(store, event(kUser, {Id::of(1)})); });
-  EXPECT_TRUE(holds(message, "READONLY You can't write against a read only replica.; nothing was stored; check the server"))
+  EXPECT_TRUE(
+      holds(message, "READONLY You can't write against a read only replica.; nothing was stored; check the server"))
       << message;
   EXPECT_TRUE(holds(store_error([&] { store.forget("su"); }), "READONLY "));
   replica.ask({"REPLICAOF", "NO", "ONE"});
   EXPECT_TRUE(append(store, event(kUser, {Id::of(1)})));
 
   // The server behind the address becomes another one, while connections to the old are idle.
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string link = folder.path() + "/redis.sock";
   ASSERT_EQ(symlink(replica.socket().c_str(), link.c_str()), 0);
   RedisStore moving("unix://" + link, std::nullopt);
@@ -134,10 +137,13 @@ TEST_F(Redis, WhatIsNoHistoryHarmsItsUserOnly) {
   EXPECT_EQ(items_of(store, Id::of("b")), "[5]");
   EXPECT_EQ(items_of(store, Id::of("three")), "");
   message = store_error([&] { append(store, events[2]); });
-  EXPECT_TRUE(holds(message, "user 'two' hold something else than a history (NOHISTORY the key holds something else); "
-                             "it was not stored")) << message;
+  EXPECT_TRUE(holds(message,
+                    "user 'two' hold something else than a history (NOHISTORY the key holds something else); "
+                    "it was not stored"))
+      << message;
   for (const Place& place : {Place{}, Place{1, 5}}) {
-    EXPECT_TRUE(holds(read(store, Id::of("one"), place).fault, "user 'one' hold something else than a history (WRONGTYPE "));
+    EXPECT_TRUE(
+        holds(read(store, Id::of("one"), place).fault, "user 'one' hold something else than a history (WRONGTYPE "));
     EXPECT_TRUE(holds(read(store, Id::of("two"), place).fault, "user 'two' hold something else than a history ("));
   }
   EXPECT_EQ(read(store, Id::of("a")).fault, "");
@@ -238,4 +244,4 @@ TEST_F(Redis, AForkSaysSo) {
 }
 
 }  // namespace
-}  // namespace recblr::testing
+}  // namespace recblr::tests

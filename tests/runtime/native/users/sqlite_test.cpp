@@ -17,7 +17,7 @@
 
 #include "users/store_kinds.h"
 
-namespace recblr::testing {
+namespace recblr::tests {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -49,7 +49,7 @@ class Killed : public ::testing::TestWithParam<Synchronous> {};
 INSTANTIATE_TEST_SUITE_P(Each, Killed, ::testing::Values(Synchronous::kFull, Synchronous::kNormal));
 
 TEST_P(Killed, AcknowledgedEventsSurviveKill9) {
-  const Folder folder;
+  const TemporaryFolder folder;
   int acknowledged[2];
   ASSERT_EQ(pipe(acknowledged), 0);
   const pid_t writer = fork();
@@ -81,7 +81,7 @@ TEST_P(Killed, AcknowledgedEventsSurviveKill9) {
 }
 
 TEST(Sqlite, AFullDiskSaysSoAndLeavesWhatWasStoredReadable) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const pid_t writer = fork();
   if (writer == 0) {
     SqliteStore store(folder.path(), std::nullopt, Synchronous::kNormal);
@@ -93,7 +93,8 @@ TEST(Sqlite, AFullDiskSaysSoAndLeavesWhatWasStoredReadable) {
     const std::string message = store_error([&] {
       for (;; ++n) append(store, event(kUser, {Id::of(large)}));
     });
-    const bool is_right = holds(message, "/histories.sqlite3: ") && holds(message, "; nothing was stored; free some space");
+    const bool is_right =
+        holds(message, "/histories.sqlite3: ") && holds(message, "; nothing was stored; free some space");
     _exit(is_right && n > 10 && read(store, kUser).events.size() == n ? 0 : 1);
   }
   int status = 0;
@@ -105,7 +106,7 @@ TEST(Sqlite, AFullDiskSaysSoAndLeavesWhatWasStoredReadable) {
 }
 
 TEST(Sqlite, ForgottenUsersAreNotInTheFiles) {
-  const Folder folder;
+  const TemporaryFolder folder;
   SqliteStore store(folder.path(), std::nullopt, Synchronous::kNormal);
   std::vector<NewEvent> events;
   for (int64_t j = 0; j < 300; ++j) {
@@ -118,12 +119,13 @@ TEST(Sqlite, ForgottenUsersAreNotInTheFiles) {
   EXPECT_TRUE(holds(content_of(folder.path()), "somebody in particular"));
   EXPECT_TRUE(store.forget("ssomebody in particular"));
   const std::string content = content_of(folder.path());
-  for (const char* trace : {"somebody in particular", "an unusual item", "the event"}) EXPECT_FALSE(holds(content, trace));
+  for (const char* trace : {"somebody in particular", "an unusual item", "the event"})
+    EXPECT_FALSE(holds(content, trace));
   EXPECT_TRUE(holds(content, "another"));
 }
 
 TEST(Sqlite, ForgettingBesideAnOpenReaderStopsNobodyAndLeavesNothingOnceItEnds) {
-  const Folder folder;
+  const TemporaryFolder folder;
   SqliteStore store(folder.path(), std::nullopt, Synchronous::kNormal);
   append(store, event(Id::of("somebody in particular"), {Id::of(1)}));
   Other reader(folder.path());
@@ -144,7 +146,7 @@ TEST(Sqlite, ForgettingBesideAnOpenReaderStopsNobodyAndLeavesNothingOnceItEnds) 
   while (n_written < n + 5) std::this_thread::yield();
   ended = true;
   writer.join();
-  EXPECT_LT(longest, 10);  // it was 30 seconds
+  EXPECT_LT(longest, 10);                                                   // it was 30 seconds
   EXPECT_TRUE(holds(content_of(folder.path()), "somebody in particular"));  // for the reader
   reader.run("COMMIT");
   append(store, event(kUser, {Id::of(-1)}));
@@ -152,10 +154,8 @@ TEST(Sqlite, ForgettingBesideAnOpenReaderStopsNobodyAndLeavesNothingOnceItEnds) 
 }
 
 TEST(Sqlite, FilesOfOthersAreLeftAlone) {
-  const Folder folder;
-  const auto open = [&] {
-    return store_error([&] { SqliteStore(folder.path(), std::nullopt, Synchronous::kFull); });
-  };
+  const TemporaryFolder folder;
+  const auto open = [&] { return store_error([&] { SqliteStore(folder.path(), std::nullopt, Synchronous::kFull); }); };
   Other(folder.path()).run("CREATE TABLE mine (x)");
   EXPECT_TRUE(holds(open(), "/histories.sqlite3 is another program's database: choose another folder"));
   std::ofstream(folder.path() + "/histories.sqlite3") << std::string(2000, 'n');
@@ -170,7 +170,7 @@ TEST(Sqlite, FilesOfOthersAreLeftAlone) {
 }
 
 TEST(Sqlite, AFileThatWasRemovedIsNoticed) {
-  const Folder folder;
+  const TemporaryFolder folder;
   SqliteStore store(folder.path(), std::nullopt, Synchronous::kNormal);
   append(store, event(kUser, {Id::of(1)}));
   const std::string file = folder.path() + "/histories.sqlite3", away = folder.path() + "/away";
@@ -186,7 +186,7 @@ TEST(Sqlite, AFileThatWasRemovedIsNoticed) {
 }
 
 TEST(Sqlite, WritersThatWaitForAnotherProcessWaitAtOnce) {
-  const Folder folder;
+  const TemporaryFolder folder;
   SqliteStore store(folder.path(), std::nullopt, Synchronous::kNormal);
   Other other(folder.path());
   other.run("BEGIN IMMEDIATE");
@@ -203,20 +203,22 @@ TEST(Sqlite, WritersThatWaitForAnotherProcessWaitAtOnce) {
 }
 
 TEST(Sqlite, ABatchIsStoredWholeOrNotAtAll) {
-  const Folder folder;
+  const TemporaryFolder folder;
   SqliteStore store(folder.path(), std::nullopt, Synchronous::kNormal);
-  Other(folder.path()).run("CREATE TRIGGER full BEFORE INSERT ON events WHEN new.seq = 9 BEGIN SELECT RAISE(FAIL, 'no more'); END");
+  Other(folder.path())
+      .run("CREATE TRIGGER full BEFORE INSERT ON events WHEN new.seq = 9 BEGIN SELECT RAISE(FAIL, 'no more'); END");
   std::vector<NewEvent> events;
   for (int64_t j = 0; j < 9; ++j) events.push_back(event(kUser, {Id::of(j)}));
   std::vector<Appended> appended(9);
-  EXPECT_TRUE(holds(store_error([&] { store.append(events.data(), 9, appended.data()); }), "no more; nothing was stored"));
+  EXPECT_TRUE(
+      holds(store_error([&] { store.append(events.data(), 9, appended.data()); }), "no more; nothing was stored"));
   EXPECT_EQ(items_of(store, kUser), "");
   store.append(events.data(), 8, appended.data());
   EXPECT_EQ(read(store, kUser).events.size(), 8u);
 }
 
 TEST(Sqlite, AForkSaysSo) {
-  const Folder folder;
+  const TemporaryFolder folder;
   SqliteStore store(folder.path(), std::nullopt, Synchronous::kNormal);
   append(store, event(kUser, {Id::of(1)}));
   const pid_t child = fork();
@@ -235,4 +237,4 @@ TEST(Sqlite, AForkSaysSo) {
 }
 
 }  // namespace
-}  // namespace recblr::testing
+}  // namespace recblr::tests

@@ -7,7 +7,6 @@
 
 #include <chrono>
 #include <cstdlib>
-#include <filesystem>
 #include <stdexcept>
 #include <thread>
 
@@ -15,18 +14,7 @@
 #include "users/stores/redis_connection.h"
 #endif
 
-namespace recblr::testing {
-
-Folder::Folder() {
-  std::string name = (std::filesystem::temp_directory_path() / "recblr-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-  path_ = name;
-}
-
-Folder::~Folder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
+namespace recblr::tests {
 
 const char* RedisServer::program() { return std::getenv("RECBLR_REDIS_SERVER"); }
 
@@ -37,8 +25,9 @@ RedisServer::RedisServer(const std::vector<std::string>& options) : options_(opt
 RedisServer::~RedisServer() { kill(); }
 
 void RedisServer::start() {
-  std::vector<std::string> words{program(), "--port",     "0",   "--unixsocket", socket(), "--dir",       folder_.path(),
-                                 "--save",  "",       "--logfile",    folder_.path() + "/log"};
+  std::vector<std::string> words{
+      program(), "--port", "0",         "--unixsocket",         socket(), "--dir", folder_.path(),
+      "--save",  "",       "--logfile", folder_.path() + "/log"};
   words.insert(words.end(), options_.begin(), options_.end());
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
@@ -95,7 +84,7 @@ void EachStore::SetUp() {
     server_ = std::make_unique<RedisServer>();
   }
 #endif
-  folder_ = std::make_unique<Folder>();
+  folder_ = std::make_unique<TemporaryFolder>();
 }
 
 std::shared_ptr<Store> EachStore::open(std::optional<int64_t> max_history) {
@@ -103,12 +92,16 @@ std::shared_ptr<Store> EachStore::open(std::optional<int64_t> max_history) {
   settings.max_history = max_history;
   settings.synchronous = "NORMAL";  // waits for no disk
   const std::string kind = GetParam();
-  return open_store(kind == "memory" ? "" : kind == "sqlite" ? folder_->path() + "/store" : server_->address(), settings);
+  return open_store(kind == "memory"   ? ""
+                    : kind == "sqlite" ? folder_->path() + "/store"
+                                       : server_->address(),
+                    settings);
 }
 
 NewEvent event(const Id& user, const std::vector<Id>& items, std::optional<Id> event_id,
                std::optional<int64_t> max_history) {
-  return new_event(user, items.data(), static_cast<int64_t>(items.size()), event_id ? &*event_id : nullptr, max_history);
+  return new_event(user, items.data(), static_cast<int64_t>(items.size()), event_id ? &*event_id : nullptr,
+                   max_history);
 }
 
 bool append(Store& store, const NewEvent& event) {
@@ -132,4 +125,4 @@ std::string items_of(Store& store, const Id& user) {
   return text;
 }
 
-}  // namespace recblr::testing
+}  // namespace recblr::tests

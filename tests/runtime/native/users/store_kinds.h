@@ -8,21 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
+#include "tiny_bundle.h"
 #include "users/stores/opening.h"
 
-namespace recblr::testing {
-
-// A folder of its own, removed at the end.
-class Folder {
- public:
-  Folder();
-  ~Folder();
-  Folder(const Folder&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
+namespace recblr::tests {
 
 // A Redis server on a socket in a folder of its own, of the program that RECBLR_REDIS_SERVER names.
 class RedisServer {
@@ -38,23 +28,23 @@ class RedisServer {
   std::string ask(const std::vector<std::string>& command) const;
 
  private:
-  Folder folder_;
+  TemporaryFolder folder_;
   std::vector<std::string> options_;
   int process_ = 0;
 };
 
 // Tests with each kind: `open` opens the same empty histories each time.
-class EachStore : public ::testing::TestWithParam<const char*> {
+class EachStore : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override;
   std::shared_ptr<Store> open(std::optional<int64_t> max_history = std::nullopt);
 
  private:
-  std::unique_ptr<Folder> folder_;
+  std::unique_ptr<TemporaryFolder> folder_;
   std::unique_ptr<RedisServer> server_;
 };
 
-#define RECBLR_EACH_STORE ::testing::Values("memory", "sqlite", "redis"), [](const auto& info) { return info.param; }
+#define RECBLR_EACH_STORE testing::Values("memory", "sqlite", "redis"), [](const auto& info) { return info.param; }
 
 NewEvent event(const Id& user, const std::vector<Id>& items, std::optional<Id> event_id = std::nullopt,
                std::optional<int64_t> max_history = std::nullopt);
@@ -65,14 +55,7 @@ Log read(Store& store, const Id& user, Place place = {});
 std::string items_of(Store& store, const Id& user);
 // The message of the Error(kStore) that a call throws; "" if it throws none.
 template <typename Call>
-std::string store_error(const Call& call);
-
-}  // namespace recblr::testing
-
-#include "base/error.h"
-
-template <typename Call>
-std::string recblr::testing::store_error(const Call& call) {
+std::string store_error(const Call& call) {
   try {
     call();
   } catch (const Error& error) {
@@ -81,3 +64,5 @@ std::string recblr::testing::store_error(const Call& call) {
   }
   return "";
 }
+
+}  // namespace recblr::tests

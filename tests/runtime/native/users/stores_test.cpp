@@ -11,15 +11,20 @@
 #include "base/error.h"
 #include "users/store_kinds.h"
 
-namespace recblr::testing {
+namespace recblr::tests {
 namespace {
 
 using namespace std::string_view_literals;
 
-const std::vector<Id> kUsers = {Id::of(1), Id::of("1"), Id::of("\xc3\xbc}{ \n"), Id::of(-5),
-                                Id{IdType::kInteger, 0, "1208925819614629174706176"}, Id::of("a\0b"sv)};
-const std::vector<Id> kItems = {Id::of(7), Id::of("7"), Id{IdType::kInteger, 0, "9223372036854775808"},
-                                Id::of("\xc3\xbcn\xc3\xaf \"quoted\" [1]"), Id::of(""), Id::of(-1)};
+const std::vector<Id> kUsers = {Id::of(1),
+                                Id::of("1"),
+                                Id::of("\xc3\xbc}{ \n"),
+                                Id::of(-5),
+                                Id{IdType::kInteger, 0, "1208925819614629174706176"},
+                                Id::of("a\0b"sv)};
+const std::vector<Id> kItems = {
+    Id::of(7),  Id::of("7"), Id{IdType::kInteger, 0, "9223372036854775808"}, Id::of("\xc3\xbcn\xc3\xaf \"quoted\" [1]"),
+    Id::of(""), Id::of(-1)};
 
 class Stores : public EachStore {};
 INSTANTIATE_TEST_SUITE_P(Each, Stores, RECBLR_EACH_STORE);
@@ -32,8 +37,9 @@ TEST_P(Stores, ItemsComeBackAsTheyWereGiven) {
     EXPECT_TRUE(append(*store, event(kUsers[j], items)));
   }
   for (size_t j = 0; j < kUsers.size(); ++j) {
-    EXPECT_EQ(items_of(*store, kUsers[j]),
-              "[7,\"7\",9223372036854775808,\"\xc3\xbcn\xc3\xaf \\\"quoted\\\" [1]\",\"\",-1," + std::to_string(j) + "]");
+    EXPECT_EQ(
+        items_of(*store, kUsers[j]),
+        "[7,\"7\",9223372036854775808,\"\xc3\xbcn\xc3\xaf \\\"quoted\\\" [1]\",\"\",-1," + std::to_string(j) + "]");
   }
   EXPECT_TRUE(read(*store, Id::of("nobody")).events.empty());
   store->append(nullptr, 0, nullptr);
@@ -242,8 +248,8 @@ TEST_P(Stores, AClosedStoreSaysSo) {
   store->close();
   store->close();
   for (const std::string& message :
-       {store_error([&] { append(*store, event(Id::of("u"), {Id::of(1)})); }), store_error([&] { read(*store, Id::of("u")); }),
-        store_error([&] { store->forget("su"); })}) {
+       {store_error([&] { append(*store, event(Id::of("u"), {Id::of(1)})); }),
+        store_error([&] { read(*store, Id::of("u")); }), store_error([&] { store->forget("su"); })}) {
     EXPECT_NE(message.find("closed: open it again"), std::string::npos) << message;
   }
 }
@@ -265,7 +271,8 @@ TEST(OpenStore, WhatIsNoneIsRefused) {
   StoreSettings other;
   other.synchronous = "OFF";
   for (const auto& [where, settings, reason] :
-       {std::tuple{"http://user:secret@host", StoreSettings(), "store 'http://***@host' has none of the schemes redis://"},
+       {std::tuple{"http://user:secret@host", StoreSettings(),
+                   "store 'http://***@host' has none of the schemes redis://"},
         std::tuple{"folder", other, "synchronous is 'OFF': give \"FULL\" or \"NORMAL\""}}) {
     try {
       open_store(where, settings);
@@ -278,4 +285,4 @@ TEST(OpenStore, WhatIsNoneIsRefused) {
 }
 
 }  // namespace
-}  // namespace recblr::testing
+}  // namespace recblr::tests
