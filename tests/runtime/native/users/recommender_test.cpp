@@ -94,7 +94,8 @@ std::vector<Id> ids_of(const std::vector<int64_t>& items) {
   return ids;
 }
 
-bool add(Recommender& recommender, const Id& user, const std::vector<Id>& items, std::optional<Id> event_id = {}) {
+bool add_ids(Recommender& recommender, const Id& user, const std::vector<Id>& items,
+             std::optional<Id> event_id = {}) {
   EventView event{user, items.data(), static_cast<int64_t>(items.size()), event_id ? &*event_id : nullptr};
   uint8_t added = 2;
   recommender.add_events(&event, 1, &added);
@@ -102,7 +103,7 @@ bool add(Recommender& recommender, const Id& user, const std::vector<Id>& items,
 }
 
 bool add(Recommender& recommender, const Id& user, const std::vector<int64_t>& items) {
-  return add(recommender, user, ids_of(items));
+  return add_ids(recommender, user, ids_of(items));
 }
 
 std::vector<Answer> ask(Recommender& recommender, const std::vector<Id>& users, int64_t k = 5, bool exclude_seen = true,
@@ -273,8 +274,8 @@ TEST_P(Users, StatesEqualTheStoredHistoryUnderContention) {
       for (int64_t j = 0; j < 40; ++j) {
         const Id& user = users[random() % 2];
         const std::string shared = "of all " + std::to_string(j);
-        add(recommender, user, ids_of({10 * (1 + static_cast<int64_t>(random() % kItems))}));
-        add(recommender, user, ids_of({10}), Id::of(shared));
+        add_ids(recommender, user, ids_of({10 * (1 + static_cast<int64_t>(random() % kItems))}));
+        add_ids(recommender, user, ids_of({10}), Id::of(shared));
         ask(recommender, users, 3, j % 2 == 0);
       }
     });
@@ -301,7 +302,7 @@ TEST_P(Users, ForgettingLeavesNothingEvenUnderWay) {
     });
   }
   for (int j = 0; j < 40; ++j) {
-    add(recommender, user, ids_of({10}), Id::of("once"));
+    add_ids(recommender, user, ids_of({10}), Id::of("once"));
     if (j % 2) ask(recommender, {user}, 2);
     EXPECT_TRUE(recommender.forget(user));
     EXPECT_FALSE(recommender.forget(user));
@@ -432,7 +433,7 @@ TEST(Recommender, SwapRebuildsTheLatestUsersAndKeepsTheOldModelOnFailure) {
   recommender.swap(strings.engine, 1, true);
   EXPECT_EQ(recommender.recent_users(10), (std::vector<std::string>{"i9"}));
   const std::string item = "item-2";
-  add(recommender, users[0], {Id::of(item)});
+  add_ids(recommender, users[0], {Id::of(item)});
   EXPECT_TRUE(ask(recommender, {users[0]}, 5, false)[0] == strings.answer({2}, {}, 5));
 }
 
@@ -453,16 +454,16 @@ class Logged : public testing::Test {
 TEST_F(Logged, StoredIdsThatTheModelCannotKnowAreSkippedWithAWord) {
   Recommender recommender(toy().engine, std::make_shared<MemoryStore>(std::nullopt), kCache);
   const std::vector<Id> users = {Id::of("u"), Id::of("v"), Id::of("w")};
-  add(recommender, users[0], {Id::of(10), Id::of("A-1"), Id{IdType::kInteger, 0, "9223372036854775808"}});
-  add(recommender, users[1], {Id::of("A-1"), Id::of("B-2")});
-  add(recommender, users[2], {Id::of("20")});
+  add_ids(recommender, users[0], {Id::of(10), Id::of("A-1"), Id{IdType::kInteger, 0, "9223372036854775808"}});
+  add_ids(recommender, users[1], {Id::of("A-1"), Id::of("B-2")});
+  add_ids(recommender, users[2], {Id::of("20")});
   for (int turn = 0; turn < 2; ++turn) {
     const std::vector<Answer> answers = ask(recommender, users);
     EXPECT_TRUE(answers[0] == toy().answer({1}, {1}, 5));
     EXPECT_TRUE(answers[1].popular);
     EXPECT_TRUE(answers[2] == toy().answer({2}, {2}, 5));
   }
-  add(recommender, users[0], {Id::of("C-3")});  // alone in what is new
+  add_ids(recommender, users[0], {Id::of("C-3")});  // alone in what is new
   EXPECT_TRUE(ask(recommender, {users[0]}, 5, false)[0] == toy().answer({1}, {}, 5));
   EXPECT_EQ(
       warnings(),
