@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <utility>
 
-#include "bundle/file.h"
+#include "bundle/sha256.h"
 
 namespace recblr::tests {
 namespace {
