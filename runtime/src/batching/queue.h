@@ -103,7 +103,6 @@ class BatchQueue {
 
   const BatchingSettings settings_;
   const int64_t state_size_;
-  const std::exception_ptr cancelled_;
 
   mutable std::mutex mutex_;
   std::condition_variable idle_changed_;
