@@ -20,197 +20,22 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
-#include <initializer_list>
 #include <memory>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <variant>
 #include <vector>
 
+#include "recblr/expected.hpp"
+#include "recblr/ids.hpp"
 #include "recblr/recblr.h"
 
 namespace recblr {
 inline namespace client {  // its own names in the linker, besides those within the static library
 
-enum class Status : int32_t {
-  kOk = RECBLR_OK,
-  kInvalidArgument = RECBLR_INVALID_ARGUMENT,
-  kBadConfig = RECBLR_BAD_CONFIG,
-  kBadBundle = RECBLR_BAD_BUNDLE,
-  kStoreFailed = RECBLR_STORE_FAILED,
-  kOverloaded = RECBLR_OVERLOADED,
-  kDeadline = RECBLR_DEADLINE,
-  kClosed = RECBLR_CLOSED,
-  kBackendFailed = RECBLR_BACKEND_FAILED,
-  kForked = RECBLR_FORKED,
-  kOutOfMemory = RECBLR_OUT_OF_MEMORY,
-  kUnsupported = RECBLR_UNSUPPORTED,
-  kCancelled = RECBLR_CANCELLED,
-  kInternal = RECBLR_INTERNAL,
-};
-
-// What went wrong: for programs, and in one line for people.
-struct Failure {
-  Status status = Status::kOk;
-  std::string message;
-};
-
-class Error : public std::runtime_error {
- public:
-  explicit Error(const Failure& failure) : std::runtime_error(failure.message), status_(failure.status) {}
-  Status status() const noexcept { return status_; }
-
- private:
-  Status status_;
-};
-
-// A value, or why there is none.
-template <typename Value>
-class Expected {
- public:
-  Expected(Value value) : content_(std::in_place_index<0>, std::move(value)) {}
-  Expected(Failure failure) : content_(std::in_place_index<1>, std::move(failure)) {}
-
-  bool has_value() const noexcept { return content_.index() == 0; }
-  explicit operator bool() const noexcept { return has_value(); }
-  // Only where there is a value, or only where there is none.
-  Value& operator*() & { return *std::get_if<0>(&content_); }
-  const Value& operator*() const& { return *std::get_if<0>(&content_); }
-  Value&& operator*() && { return std::move(*std::get_if<0>(&content_)); }
-  Value* operator->() { return std::get_if<0>(&content_); }
-  const Value* operator->() const { return std::get_if<0>(&content_); }
-  const Failure& error() const { return *std::get_if<1>(&content_); }
-
- private:
-  std::variant<Value, Failure> content_;
-};
-
-template <>
-class Expected<void> {
- public:
-  Expected() = default;
-  Expected(Failure failure) : failure_(std::move(failure)) {}
-  bool has_value() const noexcept { return failure_.status == Status::kOk; }
-  explicit operator bool() const noexcept { return has_value(); }
-  const Failure& error() const { return failure_; }
-
- private:
-  Failure failure_;
-};
-
-// Consecutive values of somebody else's.
-template <typename T>
-class Span {
- public:
-  constexpr Span() = default;
-  constexpr Span(T* data, size_t size) : data_(data), size_(size) {}
-  // Of a vector, an array or what else has data() and size().
-  template <typename Container, typename = decltype(static_cast<T*>(std::declval<Container&>().data()))>
-  constexpr Span(Container& container) : data_(container.data()), size_(container.size()) {}
-
-  constexpr T* data() const { return data_; }
-  constexpr size_t size() const { return size_; }
-  constexpr bool empty() const { return size_ == 0; }
-  constexpr T& operator[](size_t j) const { return data_[j]; }
-  constexpr T* begin() const { return data_; }
-  constexpr T* end() const { return data_ + size_; }
-
- private:
-  T* data_ = nullptr;
-  size_t size_ = 0;
-};
-
-namespace detail {
-
-inline Failure last_failure(recblr_status status) { return {static_cast<Status>(status), recblr_last_error()}; }
-
-inline Expected<void> expected(recblr_status status) {
-  return status == RECBLR_OK ? Expected<void>() : Expected<void>(last_failure(status));
-}
-
-#if defined(__cpp_exceptions)
-template <typename Value>
-Value value_or_throw(Expected<Value> expected) {
-  if (!expected) throw Error(expected.error());
-  if constexpr (!std::is_void_v<Value>) return *std::move(expected);
-}
-#endif
-
-template <auto free>
-struct Freeing {
-  template <typename Handle>
-  void operator()(Handle* handle) const noexcept {
-    free(handle);
-  }
-};
-
-}  // namespace detail
-
 inline std::string_view version() { return recblr_version(); }
 inline int usable_cpus() { return recblr_usable_cpus(); }
-
-// Rows of integer ids, to be filled again and again.
-class IntegerIds {
- public:
-  void add_row(Span<const int64_t> ids) {
-    integers_.insert(integers_.end(), ids.begin(), ids.end());
-    offsets_.push_back(static_cast<int64_t>(integers_.size()));
-  }
-  void add_row(std::initializer_list<int64_t> ids) { add_row(Span<const int64_t>(ids.begin(), ids.size())); }
-  void clear() {
-    integers_.clear();
-    offsets_.assign(1, 0);
-  }
-  size_t n_rows() const { return offsets_.size() - 1; }
-  // Valid until the next change.
-  recblr_ids view() const {
-    return {RECBLR_INTEGER_IDS,
-            static_cast<int64_t>(n_rows()),
-            offsets_.data(),
-            integers_.data(),
-            nullptr,
-            nullptr,
-            nullptr,
-            0};
-  }
-  operator recblr_ids() const { return view(); }
-
- private:
-  std::vector<int64_t> integers_, offsets_ = {0};
-};
-
-// Rows of string ids, in UTF-8.
-class StringIds {
- public:
-  // `ids` is a range of what std::string_view can be made of.
-  template <typename Range>
-  void add_row(const Range& ids) {
-    for (const std::string_view id : ids) {
-      text_.append(id);
-      text_offsets_.push_back(static_cast<int64_t>(text_.size()));
-    }
-    offsets_.push_back(static_cast<int64_t>(text_offsets_.size()) - 1);
-  }
-  void add_row(std::initializer_list<std::string_view> ids) { add_row<std::initializer_list<std::string_view>>(ids); }
-  void clear() {
-    text_.clear();
-    text_offsets_.assign(1, 0);
-    offsets_.assign(1, 0);
-  }
-  size_t n_rows() const { return offsets_.size() - 1; }
-  recblr_ids view() const {
-    return {RECBLR_STRING_IDS, static_cast<int64_t>(n_rows()), offsets_.data(), nullptr,
-            text_.data(),      text_offsets_.data(),           nullptr,         0};
-  }
-  operator recblr_ids() const { return view(); }
-
- private:
-  std::string text_;
-  std::vector<int64_t> text_offsets_ = {0}, offsets_ = {0};
-};
 
 // An item of the catalogue.
 struct Item {
