@@ -81,7 +81,7 @@ void bind_bundle(nb::module_& module) {
            })
       .def("item", &Bundle::item)
       .def("items", &Bundle::items)
-      .def("encode", &Bundle::encode);
+      .def("encode", &Bundle::encode, nb::arg().none(), nb::arg());
 }
 
 }  // namespace recblr::python
