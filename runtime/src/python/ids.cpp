@@ -124,10 +124,10 @@ bool IdRows::add_array(nb::handle array) {
   if (array.type().is(names->array)) {  // no subclass: what a masked array masks is no id
     view = nb::borrow(array);
   } else if (!nb::isinstance(array, names->array)) {
-    const bool has_dlpack = nb::hasattr(array, "__dlpack__");
-    if (!has_dlpack && !nb::hasattr(array, "to_numpy")) return false;
+    const bool is_column = nb::hasattr(array, "to_numpy");  // of pandas, polars, Arrow
+    if (!is_column && !nb::hasattr(array, "__dlpack__")) return false;
     try {
-      view = has_dlpack ? names->from_dlpack(array) : array.attr("to_numpy")();
+      view = is_column ? array.attr("to_numpy")() : names->from_dlpack(array);
     } catch (nb::python_error& error) {  // on a GPU, or with missing values
       if (!error.matches(PyExc_Exception)) throw;
       return false;
