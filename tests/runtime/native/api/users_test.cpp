@@ -6,9 +6,7 @@
 namespace recblr::tests {
 namespace {
 
-recblr_id id(const std::string& text) {
-  return {RECBLR_STRING_IDS, 0, text.data(), static_cast<int64_t>(text.size())};
-}
+recblr_id id(const std::string& text) { return {RECBLR_STRING_IDS, 0, text.data(), static_cast<int64_t>(text.size())}; }
 recblr_id id(int64_t integer) { return {RECBLR_INTEGER_IDS, integer, nullptr, 0}; }
 
 std::string text_of(const recblr_id& id) {
@@ -57,8 +55,8 @@ struct Histories {
         if (event.seq < since[b]) continue;
         std::vector<recblr_id> items;
         for (const int64_t item : event.items) items.push_back(id(item));
-        const recblr_status status = recblr_events_add(events, b, event.seq, event.stamp, items.data(),
-                                                       static_cast<int64_t>(items.size()));
+        const recblr_status status =
+            recblr_events_add(events, b, event.seq, event.stamp, items.data(), static_cast<int64_t>(items.size()));
         if (status != RECBLR_OK) return status;
       }
     }
@@ -165,7 +163,8 @@ TEST_F(UsersApiTest, StoresAreUsedByThemselves) {
   ASSERT_OK(recblr_store_open("", nullptr, &store_));
   const std::string name = "ann";
   const recblr_id items[] = {id(1), id(name)};
-  const recblr_event events[] = {{id(name), items, 2, nullptr}, {id(1), items, 1, nullptr}, {id(name), items, 1, nullptr}};
+  const recblr_event events[] = {
+      {id(name), items, 2, nullptr}, {id(1), items, 1, nullptr}, {id(name), items, 1, nullptr}};
   uint8_t added[3] = {};
   EXPECT_OK(recblr_store_append(store_, events, 3, added));
   EXPECT_TRUE(added[0] && added[1] && added[2]);
@@ -190,7 +189,8 @@ TEST_F(UsersApiTest, StoresAreUsedByThemselves) {
   EXPECT_OK(recblr_store_forget(store_, users, &found));
   EXPECT_EQ(found, 1);
   EXPECT_OK(recblr_store_close(store_));
-  expect_error(recblr_store_append(store_, events, 3, added), RECBLR_STORE_FAILED, "the store is closed: open it again");
+  expect_error(recblr_store_append(store_, events, 3, added), RECBLR_STORE_FAILED,
+               "the store is closed: open it again");
 }
 
 TEST_F(UsersApiTest, AStoreOfTheCallersIsReadFromWhereTheStateEnds) {
@@ -236,7 +236,8 @@ TEST_F(UsersApiTest, AStoreOfTheCallersIsReadFromWhereTheStateEnds) {
 }
 
 TEST_F(UsersApiTest, WhatIsNoneIsRefused) {
-  expect_error(recblr_store_open("http://host", nullptr, &store_), RECBLR_BAD_CONFIG, "store 'http://host' has none of");
+  expect_error(recblr_store_open("http://host", nullptr, &store_), RECBLR_BAD_CONFIG,
+               "store 'http://host' has none of");
   EXPECT_EQ(store_, nullptr);
   recblr_store_callbacks callbacks{};
   callbacks.struct_size = sizeof callbacks;
@@ -252,10 +253,12 @@ TEST_F(UsersApiTest, WhatIsNoneIsRefused) {
   join();
   recblr_event event{id(1), nullptr, 1, nullptr};
   uint8_t added = 0;
-  expect_error(recblr_recommender_add_events(recommender_, &event, 1, &added), RECBLR_INVALID_ARGUMENT, "items is NULL");
+  expect_error(recblr_recommender_add_events(recommender_, &event, 1, &added), RECBLR_INVALID_ARGUMENT,
+               "items is NULL");
   event.user.type = 7;
   event.n_items = 0;
-  expect_error(recblr_recommender_add_events(recommender_, &event, 1, &added), RECBLR_INVALID_ARGUMENT, "user.type is 7");
+  expect_error(recblr_recommender_add_events(recommender_, &event, 1, &added), RECBLR_INVALID_ARGUMENT,
+               "user.type is 7");
   const recblr_id user{RECBLR_STRING_IDS, 0, nullptr, 3};
   expect_error(recblr_recommender_history(recommender_, &user, list_), RECBLR_INVALID_ARGUMENT,
                "user has no text of 3 bytes");

@@ -94,8 +94,7 @@ std::vector<Id> ids_of(const std::vector<int64_t>& items) {
   return ids;
 }
 
-bool add_ids(Recommender& recommender, const Id& user, const std::vector<Id>& items,
-             std::optional<Id> event_id = {}) {
+bool add_ids(Recommender& recommender, const Id& user, const std::vector<Id>& items, std::optional<Id> event_id = {}) {
   EventView event{user, items.data(), static_cast<int64_t>(items.size()), event_id ? &*event_id : nullptr};
   uint8_t added = 2;
   recommender.add_events(&event, 1, &added);

@@ -120,6 +120,30 @@ TEST_F(Redis, AfterAFailoverWritesRecover) {
   EXPECT_EQ(items_of(moving, kUser), "[3]");
 }
 
+TEST_F(Redis, SentinelsSayWhoLeads) {
+  const int first_port = free_port(), second_port = free_port(), sentinel_port = free_port();
+  RedisServer first({"--port", std::to_string(first_port)}), second({"--port", std::to_string(second_port)});
+  const TemporaryFolder folder;
+  const std::string configuration = folder.path() + "/sentinel.conf";
+  std::ofstream(configuration) << "sentinel monitor shop 127.0.0.1 " << first_port << " 1\n";
+  RedisServer sentinel({"--port", std::to_string(sentinel_port)}, configuration);
+  const std::string sentinels = "sentinel://127.0.0.1:" + std::to_string(free_port()) +  // nobody is there
+                                ",127.0.0.1:" + std::to_string(sentinel_port);
+  RedisStore store(sentinels + "/shop", std::nullopt);
+  EXPECT_TRUE(append(store, event(kUser, {Id::of(1)})));
+  EXPECT_EQ(first.ask({"EXISTS", "recblr:{su}:events"}), "1");
+  const std::string message = store_error([&] { RedisStore(sentinels + "/other", std::nullopt); });
+  EXPECT_TRUE(holds(message, "it knows no such service; nothing was opened")) << message;
+
+  // The second takes over: the first is its replica from now on.
+  sentinel.ask({"SENTINEL", "REMOVE", "shop"});
+  first.ask({"REPLICAOF", "127.0.0.1", std::to_string(second_port)});
+  EXPECT_TRUE(holds(store_error([&] { append(store, event(kUser, {Id::of(2)})); }), "it knows no such service"));
+  sentinel.ask({"SENTINEL", "MONITOR", "shop", "127.0.0.1", std::to_string(second_port), "1"});
+  EXPECT_TRUE(append(store, event(kUser, {Id::of(3)})));
+  EXPECT_EQ(second.ask({"LLEN", "recblr:{su}:events"}), "1");
+}
+
 TEST_F(Redis, WhatIsNoHistoryHarmsItsUserOnly) {
   RedisServer server;
   RedisStore store(server.address(), std::nullopt);

@@ -1,7 +1,9 @@
 #include "users/store_kinds.h"
 
+#include <arpa/inet.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,14 +22,19 @@ const char* RedisServer::program() { return std::getenv("RECBLR_REDIS_SERVER"); 
 
 #ifdef RECBLR_WITH_REDIS
 
-RedisServer::RedisServer(const std::vector<std::string>& options) : options_(options) { start(); }
+RedisServer::RedisServer(const std::vector<std::string>& options, const std::string& sentinel)
+    : options_(options), sentinel_(sentinel) {
+  start();
+}
 
 RedisServer::~RedisServer() { kill(); }
 
 void RedisServer::start() {
-  std::vector<std::string> words{
-      program(), "--port", "0",         "--unixsocket",         socket(), "--dir", folder_.path(),
-      "--save",  "",       "--logfile", folder_.path() + "/log"};
+  std::vector<std::string> words{program()};
+  if (!sentinel_.empty()) words.insert(words.end(), {sentinel_, "--sentinel"});
+  words.insert(words.end(), {"--port", "0", "--unixsocket", socket(), "--dir", folder_.path(), "--logfile",
+                             folder_.path() + "/log"});
+  if (sentinel_.empty()) words.insert(words.end(), {"--save", ""});
   words.insert(words.end(), options_.begin(), options_.end());
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
@@ -50,6 +57,18 @@ void RedisServer::kill() {
   ::kill(process_, SIGKILL);
   waitpid(process_, nullptr, 0);
   process_ = 0;
+}
+
+int free_port() {
+  const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  if (bind(listener, reinterpret_cast<sockaddr*>(&address), size) != 0) throw std::runtime_error("no free port");
+  getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
+  close(listener);
+  return ntohs(address.sin_port);
 }
 
 std::string RedisServer::ask(const std::vector<std::string>& command) const {

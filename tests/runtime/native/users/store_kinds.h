@@ -18,7 +18,8 @@ namespace recblr::tests {
 class RedisServer {
  public:
   static const char* program();  // NULL: there is none; tests skip then
-  explicit RedisServer(const std::vector<std::string>& options = {});
+  // `options` come after those that it is started with; a `sentinel` is made by its configuration.
+  explicit RedisServer(const std::vector<std::string>& options = {}, const std::string& sentinel = "");
   ~RedisServer();
   std::string address() const { return "unix://" + socket(); }
   std::string socket() const { return folder_.path() + "/redis.sock"; }
@@ -30,8 +31,12 @@ class RedisServer {
  private:
   TemporaryFolder folder_;
   std::vector<std::string> options_;
+  std::string sentinel_;
   int process_ = 0;
 };
+
+// A port that nobody listens at.
+int free_port();
 
 // Tests with each kind: `open` opens the same empty histories each time.
 class EachStore : public testing::TestWithParam<const char*> {
