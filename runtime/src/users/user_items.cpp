@@ -4,6 +4,17 @@
 
 namespace recblr {
 
+namespace {
+
+constexpr int64_t kFew = 16;  // items that are put in their places one by one
+
+void sort_unique(std::vector<int32_t>* items) {
+  std::sort(items->begin(), items->end());
+  items->erase(std::unique(items->begin(), items->end()), items->end());
+}
+
+}  // namespace
+
 void UserItems::clear() {
   place = {};
   seen.clear();
@@ -27,16 +38,18 @@ void UserItems::feed(std::optional<int64_t> max_history, std::vector<int32_t>* f
   const auto begin = static_cast<int64_t>(fed->size());
   std::copy_if(recent.end() - n_new, recent.end(), std::back_inserter(*fed), [](int32_t item) { return item != 0; });
   if (!max_history) {
-    const auto old = static_cast<int64_t>(seen.size());
-    seen.insert(seen.end(), fed->begin() + begin, fed->end());
-    std::sort(seen.begin() + old, seen.end());
-    std::inplace_merge(seen.begin(), seen.begin() + old, seen.end());
-    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+    for (auto item = fed->begin() + begin; n_new <= kFew && item != fed->end(); ++item) {
+      const auto place = std::lower_bound(seen.begin(), seen.end(), *item);
+      if (place == seen.end() || *place != *item) seen.insert(place, *item);
+    }
+    if (n_new > kFew) {
+      seen.insert(seen.end(), fed->begin() + begin, fed->end());
+      sort_unique(&seen);
+    }
     recent.clear();
   } else if (n_new > 0) {
     seen = recent;
-    std::sort(seen.begin(), seen.end());
-    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+    sort_unique(&seen);
     if (!seen.empty() && seen.front() == 0) seen.erase(seen.begin());
   }
   n_new = 0;
