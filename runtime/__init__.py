@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
+        if name.startswith("_") and name != "__all__":  # `_core`, which is no name of the interface
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         public = {name: value for name, value in vars(import_module("recblr.runtime.api")).items() if name[0] != "_"}
         if name == "__all__":
             return sorted(public)
