@@ -6,7 +6,7 @@ SETUP := .venv/.set-up
 DIST ?= dist
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-native wheel lint format benchmarks clean
+.PHONY: help setup demo test test-native fuzz wheel lint format benchmarks clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,16 @@ test-native: ## Run the C++ tests, CUDA kernels on an emulator included, under A
 	cmake -S . -B build/test-threads -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=thread -DRECBLR_CUDA=OFF
 	cmake --build build/test-threads --parallel 2
 	ctest --test-dir build/test-threads --label-regex threads --no-tests=error --output-on-failure
+
+# libFuzzer is clang's. What it finds goes into the corpus.
+fuzz: SECONDS_EACH ?= 60
+fuzz: ## Fuzz what reads foreign bytes, a minute for each target (needs clang)
+	cmake -S . -B build/fuzz -DCMAKE_CXX_COMPILER=clang++ -DRECBLR_BUILD_TESTS=ON -DRECBLR_FUZZ=ON -DRECBLR_SANITIZE=address -DRECBLR_CUDA=OFF
+	cmake --build build/fuzz --parallel 2
+	for target in build/fuzz/tests/runtime/native/fuzz/*_fuzz; do \
+		mkdir -p "$$target.corpus" && \
+		"$$target" -max_total_time=$(SECONDS_EACH) -print_final_stats=1 "$$target.corpus" "tests/runtime/native/fuzz/corpus/$$(basename "$$target")" || exit 1; \
+	done
 
 # auditwheel finds patchelf on the PATH. The CUDA driver's library is the machine's own, never the wheel's.
 wheel: export RECBLR_CUDA_ARCHITECTURES ?= all

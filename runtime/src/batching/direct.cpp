@@ -102,9 +102,9 @@ void DirectExecutor::run(const Row* rows, int64_t n_rows, std::optional<double> 
 
 Ticket DirectExecutor::submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout) {
   if (timeout) check_timeout(*timeout, Code::kInvalidArgument);
-  const std::exception_ptr error = parts_->run({rows, n_rows}, timeout);
+  std::exception_ptr error = parts_->run({rows, n_rows}, timeout);
   try {
-    done(error);
+    done(std::move(error));
   } catch (...) {
     // It must not throw, and nobody is there to be told.
   }

@@ -11,8 +11,9 @@
 
 namespace recblr {
 
-// Called once with nullptr, or with why there is no answer: an Error. In any thread; must not throw.
-using Done = std::function<void(const std::exception_ptr& error)>;
+// Called once with nullptr, or with why there is no answer: an Error that nobody else has. In any thread; must not
+// throw.
+using Done = std::function<void(std::exception_ptr error)>;
 
 // A request that was submitted; see Executor::submit.
 using Ticket = uint64_t;

@@ -22,10 +22,7 @@ thread_local const BatchQueue* telling = nullptr;
 }  // namespace
 
 BatchQueue::BatchQueue(const BatchingSettings& settings, int64_t state_size)
-    : settings_(settings),
-      state_size_(state_size),
-      cancelled_(failure(Code::kCancelled, "the request was withdrawn by its caller")),
-      scratch_(state_size) {
+    : settings_(settings), state_size_(state_size), scratch_(state_size) {
   for (int worker = 0; worker < settings.workers; ++worker) sleepers_.push_back(std::make_unique<Sleeper>());
   asleep_.reserve(sleepers_.size());
 }
@@ -89,7 +86,9 @@ bool BatchQueue::enter(const Splitter& rows) {
   const double time = is_short ? now() : 0;
   const std::lock_guard<std::mutex> lock(mutex_);
   if (closed_) refuse(Code::kClosed, kClosedMessage);
-  if (waits() || busy_ >= settings_.workers) return false;
+  // A worker that was woken for what waits has its place; it may come late, where the CPUs are busy.
+  const bool others_wait = waits() && waking_ == 0;
+  if (others_wait || busy_ + waking_ >= settings_.workers) return false;
   if (settings_.max_delay > 0 && !enough(rows.n_rows(), rows.tokens_left())) return false;
   ++busy_;
   ++in_places_;
@@ -127,7 +126,7 @@ bool BatchQueue::cancel(Ticket ticket) noexcept {
   Job* job = jobs_.find(ticket);
   if (job == nullptr || job->decided) return false;
   ++counts_.cancelled;
-  decide(job, cancelled_, &ended);
+  decide(job, failure(Code::kCancelled, "the request was withdrawn by its caller"), &ended);
   tell_and_recycle(&ended, &lock);
   return true;
 }
@@ -140,13 +139,12 @@ void BatchQueue::close() noexcept {
 }
 
 void BatchQueue::fail_open(const char* reason, bool running) noexcept {
-  const std::exception_ptr error = failure(Code::kClosed, reason);
   JobList ended;
   std::unique_lock<std::mutex> lock(mutex_);
   for (const auto& job : jobs_.all()) {
     if (!job->in_use || job->decided || !(running || job->rows.rows_left() > 0)) continue;
     ++counts_.failed;
-    decide(job.get(), error, &ended);
+    decide(job.get(), failure(Code::kClosed, reason), &ended);
   }
   wake_all();
   tell_and_recycle(&ended, &lock);
@@ -245,15 +243,14 @@ void BatchQueue::tell(const JobList& ended) noexcept {
   const BatchQueue* outer = std::exchange(telling, this);
   for (Job *job = ended.first(), *next = nullptr; job != nullptr; job = next) {
     next = job->next;
-    const std::exception_ptr error = std::exchange(job->error, nullptr);
     if (job->waiter != nullptr) {
-      job->waiter->answer(error);
+      job->waiter->answer(std::exchange(job->error, nullptr));
       continue;
     }
     if (job->copied.capacity() > kMostKeptRows) std::vector<Row>().swap(job->copied);
     try {
       const Done done = std::exchange(job->done, nullptr);
-      if (done) done(error);
+      if (done) done(std::exchange(job->error, nullptr));
     } catch (...) {
       ++done_errors_;
     }

@@ -28,7 +28,7 @@ class Reader : public nlohmann::json_sax<json> {
   bool string(std::string& text) override {
     if (depth_ == 1 && key_ == kIdType) items_.id_type = text;
     if (depth_ == 2 && list_ == &items_.ids) {
-      items_.text += text;
+      (items_.text += text) += '\0';
       items_.text_offsets.push_back(items_.text.size());
     }
     return scalar(JsonType::kStr);

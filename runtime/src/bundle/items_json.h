@@ -29,7 +29,7 @@ struct ItemsJson {
   bool is_complete = false;            // an object with id_type, ids and counts
   std::optional<std::string> id_type;  // if it is a string
   JsonList ids, counts;
-  std::string text;                       // all string ids, one after another
+  std::string text;                       // all string ids, one after another, each with a NUL behind
   std::vector<uint64_t> text_offsets{0};  // [1 + how many they are]
 };
 

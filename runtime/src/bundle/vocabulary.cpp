@@ -49,7 +49,7 @@ std::string type_name(IdType type) { return type == IdType::kInteger ? "integer"
 struct Vocabulary::Parts {
   IdType type = IdType::kInteger;
   std::vector<int64_t> integers;  // [V], of an integer vocabulary
-  std::string text;               // of a string vocabulary, all ids one after another
+  std::string text;               // of a string vocabulary, all ids one after another, each with a NUL behind
   std::vector<uint64_t> offsets;  // [V + 1] in it
   std::vector<int64_t> counts;    // [V]
   std::vector<int32_t> popular;   // [V]
@@ -61,7 +61,7 @@ struct Vocabulary::Parts {
 
   std::string_view string(int32_t index) const {
     const uint64_t begin = offsets[static_cast<size_t>(index) - 1];
-    return std::string_view(text).substr(begin, offsets[static_cast<size_t>(index)] - begin);
+    return std::string_view(text).substr(begin, offsets[static_cast<size_t>(index)] - 1 - begin);
   }
 
   int64_t integer(int32_t index) const { return integers[static_cast<size_t>(index) - 1]; }

@@ -41,7 +41,7 @@ class Vocabulary {
 
   // The id of index 1 to V.
   int64_t integer(int32_t index) const;          // of an integer vocabulary
-  std::string_view string(int32_t index) const;  // of a string vocabulary; valid as long as this
+  std::string_view string(int32_t index) const;  // of a string vocabulary; a NUL is behind; valid as long as this
 
   // [V] indices, the most popular first, equally popular ones by index.
   const std::vector<int32_t>& popular() const;

@@ -2,31 +2,20 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <stdexcept>
 #include <utility>
 
-#include "bundle/file.h"
+#include "bundle/toy_bundle.h"
 
 namespace recblr::tests {
 namespace {
 
-using nlohmann::ordered_json;
+using nlohmann::json;
 
 std::string bytes_of(const std::vector<float>& numbers) {
   return {reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(float)};
-}
-
-std::string npy_of(const std::vector<float>& numbers) {
-  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + std::to_string(numbers.size()) + ",), }";
-  while ((header.size() + 11) % 64 != 0) header += ' ';
-  header += '\n';
-  std::string content("\x93NUMPY\x01\x00", 8);
-  content += static_cast<char>(header.size() & 0xff);
-  content += static_cast<char>(header.size() >> 8);
-  return content + header + bytes_of(numbers);
 }
 
 // Weights one after another in a file, and their entries in the manifest.
@@ -47,12 +36,12 @@ class WeightFile {
     entries_[name] = {{"zeros", true}, {"shape", shape}, {"dtype", "float32"}};
   }
   const std::string& content() const { return content_; }
-  const ordered_json& entries() const { return entries_; }
+  const json& entries() const { return entries_; }
 
  private:
   std::mt19937 random_;
   std::string content_;
-  ordered_json entries_;
+  json entries_;
 };
 
 WeightFile weights_of(const TinyBundle& bundle) {
@@ -81,19 +70,12 @@ WeightFile weights_of(const TinyBundle& bundle) {
 }
 
 std::string items_of(const TinyBundle& bundle) {
-  ordered_json ids = ordered_json::array(), counts = ordered_json::array();
+  json ids = json::array(), counts = json::array();
   for (int64_t j = 1; j <= bundle.n_items; ++j) {
-    ids.push_back(bundle.has_string_ids ? ordered_json("item-" + std::to_string(j)) : ordered_json(10 * j));
+    ids.push_back(bundle.has_string_ids ? json("item-" + std::to_string(j)) : json(10 * j));
     counts.push_back(bundle.counts.empty() ? j : bundle.counts[static_cast<size_t>(j - 1)]);
   }
-  return ordered_json{{"id_type", bundle.has_string_ids ? "string" : "integer"}, {"ids", ids}, {"counts", counts}}
-      .dump();
-}
-
-void write_file(const std::string& folder, const std::string& name, const std::string& content) {
-  std::ofstream file(folder + "/" + name, std::ios::binary);
-  file << content;
-  if (!file.flush()) throw std::runtime_error(folder + "/" + name + " cannot be written");
+  return json{{"id_type", bundle.has_string_ids ? "string" : "integer"}, {"ids", ids}, {"counts", counts}}.dump();
 }
 
 }  // namespace
@@ -114,33 +96,30 @@ void write_bundle(const TinyBundle& bundle, const std::string& folder) {
   const std::vector<std::pair<std::string, std::string>> files = {
       {"model.onnx", weights.content()},
       {"items.json", items_of(bundle)},
-      {"initial_state.npy", npy_of(std::vector<float>(static_cast<size_t>(bundle.state_size())))}};
-  ordered_json entries;
+      {"initial_state.npy", testing::npy(std::vector<float>(static_cast<size_t>(bundle.state_size())))}};
+  json entries;
   for (const auto& [name, content] : files) {
-    write_file(folder, name, content);
+    testing::write_file(folder + "/" + name, content);
     entries[name] = {{"sha256", sha256_of(content)}, {"bytes", content.size()}};
   }
-  const ordered_json none = ordered_json::object();
-  const ordered_json manifest = {{"format", "recblr-bundle"},
-                                 {"format_version", 2},
-                                 {"created", "2026-01-01T00:00:00+00:00"},
-                                 {"fingerprint", "sha256:" + std::string(64, '0')},
-                                 {"model", {{"dim", bundle.dim}, {"layers", 1}, {"norm_epsilon", 1e-12}}},
-                                 {"precision", "fp32"},
-                                 {"state_size", bundle.state_size()},
-                                 {"n_items", bundle.n_items},
-                                 {"max_k", bundle.max_k},
-                                 {"weights", weights.entries()},
-                                 {"onnx", none},
-                                 {"versions", none},
-                                 {"files", entries},
-                                 {"parity", none},
-                                 {"metrics", none},
-                                 {"data", none},
-                                 {"checksum", ""}};
-  std::string text = manifest.dump(2);
-  text.resize(text.rfind("\"checksum\""));
-  write_file(folder, "manifest.json", text + "\"checksum\": \"" + sha256_of(text) + "\"\n}\n");
+  const json none = json::object();
+  const json manifest = {{"format", "recblr-bundle"},
+                         {"format_version", 2},
+                         {"created", "2026-01-01T00:00:00+00:00"},
+                         {"fingerprint", "sha256:" + std::string(64, '0')},
+                         {"model", {{"dim", bundle.dim}, {"layers", 1}, {"norm_epsilon", 1e-12}}},
+                         {"precision", "fp32"},
+                         {"state_size", bundle.state_size()},
+                         {"n_items", bundle.n_items},
+                         {"max_k", bundle.max_k},
+                         {"weights", weights.entries()},
+                         {"onnx", none},
+                         {"versions", none},
+                         {"files", entries},
+                         {"parity", none},
+                         {"metrics", none},
+                         {"data", none}};
+  testing::write_file(folder + "/manifest.json", testing::manifest_text(manifest));
 }
 
 }  // namespace recblr::tests

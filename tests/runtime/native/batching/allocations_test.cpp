@@ -1,4 +1,8 @@
 // What a request takes from the heap: nothing, after warm-up; and what becomes of one where there is none.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"  // GCC does not see that `new` here is malloc
+#endif
+
 #include <gtest/gtest.h>
 
 #include <cstdlib>

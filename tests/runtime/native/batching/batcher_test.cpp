@@ -158,11 +158,11 @@ TEST_F(BatcherTest, AFailedPieceIsRepeatedFromTheSameState) {
 }
 
 TEST_F(BatcherTest, AFailingBackendAnswersEveryoneAndRecovers) {
-  const std::pair<std::exception_ptr, Code> errors[] = {
-      {std::make_exception_ptr(std::bad_alloc()), Code::kOutOfMemory},
-      {std::make_exception_ptr(std::invalid_argument("x")), Code::kBackend},
-      {std::make_exception_ptr(7), Code::kBackend},
-      {std::make_exception_ptr(Error(Code::kInvalidArgument, "as it is")), Code::kInvalidArgument}};
+  const std::pair<std::function<void()>, Code> errors[] = {
+      {[] { throw std::bad_alloc(); }, Code::kOutOfMemory},
+      {[] { throw std::invalid_argument("x"); }, Code::kBackend},
+      {[] { throw 7; }, Code::kBackend},
+      {[] { throw Error(Code::kInvalidArgument, "as it is"); }, Code::kInvalidArgument}};
   make();
   for (const auto& [error, code] : errors) {
     backend->shut();

@@ -46,7 +46,7 @@ class FakeBackend : public Backend {
       ++entered_;
       changed_.notify_all();
       changed_.wait(lock, [this] { return open_; });
-      if (error_) std::rethrow_exception(error_);
+      if (fail_) fail_();
     }
     if (n_rows > max_rows) throw std::bad_alloc();
     for (int64_t b = 0; b < n_rows; ++b) {
@@ -80,8 +80,9 @@ class FakeBackend : public Backend {
   void open() {
     set([this] { open_ = true; });
   }
-  void fail_with(std::exception_ptr error) {
-    set([&] { error_ = std::move(error); });
+  // Called in each run, to throw.
+  void fail_with(std::function<void()> fail) {
+    set([&] { fail_ = std::move(fail); });
   }
   bool wait_for_runs(size_t n) const {
     std::unique_lock<std::mutex> lock(mutex_);
@@ -112,7 +113,7 @@ class FakeBackend : public Backend {
   mutable std::vector<std::thread::id> threads_;
   mutable size_t entered_ = 0;
   bool open_ = true;
-  std::exception_ptr error_;
+  std::function<void()> fail_;
 };
 
 using Lists = std::vector<std::vector<int32_t>>;
@@ -167,8 +168,10 @@ class Asked {
 
   // What `done` was called with; only one call is right.
   Done done() {
-    return [this](const std::exception_ptr& error) {
-      if (calls_.fetch_add(1) == 0) told_.set_value(error);
+    return [this](std::exception_ptr error) {
+      if (calls_.fetch_add(1) > 0) return;
+      error_ = std::move(error);
+      told_.set_value();
     };
   }
   bool is_told() const { return calls_ > 0; }
@@ -177,10 +180,9 @@ class Asked {
   // "" for an answer, else the error's message.
   std::string wait() {
     if (future_.wait_for(kWait) != std::future_status::ready) return "nobody was told";
-    const std::exception_ptr error = future_.get();
-    if (error == nullptr) return "";
+    if (error_ == nullptr) return "";
     try {
-      std::rethrow_exception(error);
+      std::rethrow_exception(error_);
     } catch (const Error& failed) {
       code = failed.code();
       return failed.what();
@@ -197,8 +199,9 @@ class Asked {
   std::vector<float> scores_;
   std::vector<Row> rows_;
   std::atomic<int> calls_{0};
-  std::promise<std::exception_ptr> told_;
-  std::shared_future<std::exception_ptr> future_{told_.get_future().share()};
+  std::exception_ptr error_;
+  std::promise<void> told_;
+  std::shared_future<void> future_{told_.get_future().share()};
 };
 
 // The message of the Error that a call throws, and its code; "" where it throws none.

@@ -123,6 +123,7 @@ TEST(Vocabulary, Strings) {
   EXPECT_EQ(vocabulary->index(int64_t{1}), 2);
   EXPECT_EQ(vocabulary->index(INT64_MIN), 0);
   EXPECT_EQ(vocabulary->string(3), "ü");
+  EXPECT_EQ(vocabulary->string(3).data()[2], '\0');
   EXPECT_EQ(vocabulary->string(4), "");
 }
 
