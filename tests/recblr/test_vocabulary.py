@@ -65,7 +65,7 @@ def test_what_can_be_no_integer_id(numbers: ItemVocabulary, stranger: object) ->
     assert numbers.index(stranger) == 0
 
 
-@pytest.mark.parametrize("stranger", [*NO_IDS, 10**100, 10**5000])
+@pytest.mark.parametrize("stranger", [*NO_IDS, 10**100])
 def test_what_can_be_no_string_id(words: ItemVocabulary, stranger: object) -> None:
     assert words.index(stranger) == 0
 
