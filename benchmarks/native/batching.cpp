@@ -1,7 +1,8 @@
 // The batcher against its backend alone: throughput when saturated, what it adds to a lone request, and latency at 30%
 // load.
 //
-//     cmake -S . -B build -DRECBLR_BUILD_BENCHMARKS=ON && cmake --build build && build/benchmarks/native/batching_benchmark
+//     cmake -S . -B build -DRECBLR_BUILD_BENCHMARKS=ON && cmake --build build
+//     build/benchmarks/native/batching_benchmark
 //
 // The backend is a fake that computes for as long as the CPU kernels do on the demo model: a batch, a row and an item
 // cost what they were measured to cost. Ratios are medians over rounds in which the sides take turns.
