@@ -32,7 +32,7 @@ LAYERS = [
     ["users"],
     ["api"],
     ["server", "benchmark"],
-    ["cli"],
+    ["cli", "__main__"],
 ]
 CORE = {"allow_list", "engine", "inputs", "loading", "ranking", "request"}
 
