@@ -61,6 +61,8 @@ def rank_leased(
     excluded = [np.unique(row) for row in _encoded(bundle, exclude, "exclude")[0]]
     if len(excluded) != n_rows:
         raise RequestError(f"exclude has {len(excluded)} rows for {n_rows}: give one list per row, or None")
+    if isinstance(only, list | tuple) and len(only) == n_rows and all(entry is None for entry in only):
+        only = None
     if only is not None and n_rows:
         step(None, [()] * n_rows, 1, None, only)  # its errors, before any state changes
     lists = _lists(only, n_rows)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 
 from recblr.array_types import ItemId, ItemsArray, StateArray
@@ -24,35 +24,36 @@ from recblr.runtime.bundle.manifest import FORMAT, MANIFEST_FILE, MODEL_FILE, Ma
 from recblr.runtime.bundle.plan_section import PlanSection
 
 
+@dataclass(frozen=True, eq=False)
 class Bundle:
     """A verified bundle, as `open_bundle` gives it. What later happens to its files changes nothing of it.
 
     Attributes:
-        core: what the library has of it.
+        core: the bundle in the library, with its vocabulary and weights.
         path: the bundle's folder.
-        n_items: V.
-        state_size: S.
-        id_type: of the item ids, "integer" or "string".
+        manifest: what the bundle says of itself.
+        initial_state: float32 [S], the state of a user of whom nothing is known; read-only.
     """
 
-    def __init__(self, core: _core.Bundle) -> None:
-        self.core = core
-        self.path = Path(core.path)
-        self.n_items = core.n_items
-        self.state_size = core.state_size
-        self.id_type: IdType = core.id_type
+    core: _core.Bundle
+    path: Path
+    manifest: Manifest
+    initial_state: StateArray
 
-    @cached_property
-    def manifest(self) -> Manifest:
-        """What the bundle says of itself."""
-        return Manifest.from_json(json.loads(self.core.manifest))
+    @property
+    def n_items(self) -> int:
+        """V, how many items there are."""
+        return self.manifest.n_items
 
-    @cached_property
-    def initial_state(self) -> StateArray:
-        """float32 [S], the state of a user of whom nothing is known; read-only."""
-        state = self.core.initial_state()
-        state.flags.writeable = False
-        return state
+    @property
+    def state_size(self) -> int:
+        """S, the size of a state."""
+        return self.manifest.state_size
+
+    @property
+    def id_type(self) -> IdType:
+        """The type of the item ids, "integer" or "string"."""
+        return self.core.id_type
 
     @property
     def model_path(self) -> Path:
@@ -103,4 +104,7 @@ def open_bundle(path: str | Path) -> Bundle:
         BundleError: no bundle, or one of another format version, incomplete or altered; the message says
             what does not match.
     """
-    return Bundle(_core.Bundle(path))
+    core = _core.Bundle(path)
+    initial_state = core.initial_state()
+    initial_state.flags.writeable = False
+    return Bundle(core, Path(core.path), Manifest.from_json(json.loads(core.manifest)), initial_state)

@@ -40,11 +40,20 @@ int64_t append_row(const Vocabulary& vocabulary, const Ids& ids, int64_t row, co
   }
 }
 
+// Refuses another number of rows than the request has, after what is wrong with any row's ids.
+void check_rows(const Vocabulary& vocabulary, const Ids* ids, int64_t given, int64_t n_rows, const char* name,
+                const char* advice, std::vector<int32_t>* scratch) {
+  if (given == n_rows) return;
+  for (int64_t b = 0; ids != nullptr && b < ids->n_rows; ++b) append_row(vocabulary, *ids, b, name, scratch);
+  refuse(Code::kInvalidArgument,
+         std::string(name) + " has " + std::to_string(given) + " rows for " + std::to_string(n_rows) + ": " + advice);
+}
+
 void encode_exclusions(const Request& request, const Vocabulary& vocabulary, Work* work) {
   const int64_t n_rows = work->n_rows;
-  if (request.exclude != nullptr && request.exclude->n_rows != n_rows) {
-    refuse(Code::kInvalidArgument, "exclude has " + std::to_string(request.exclude->n_rows) + " rows for " +
-                                       std::to_string(n_rows) + ": give one list per row, or None");
+  if (request.exclude != nullptr) {
+    check_rows(vocabulary, request.exclude, request.exclude->n_rows, n_rows, "exclude",
+               "give one list per row, or None", &work->exclude);
   }
   work->exclude.clear();
   work->exclude_offsets.assign(1, 0);
@@ -101,10 +110,9 @@ void encode_only(const Request& request, const std::shared_ptr<const Bundle>& bu
   work->allowed.clear();
   work->has_only.clear();
   if (only.n_entries == 0) return;
-  if (only.per_row && only.n_entries != work->n_rows) {
-    refuse(Code::kInvalidArgument, "only has " + std::to_string(only.n_entries) + " rows for " +
-                                       std::to_string(work->n_rows) +
-                                       ": give one list of item ids for all, or one per row");
+  if (only.per_row) {
+    check_rows(bundle->vocabulary(), only.ids, only.n_entries, work->n_rows, "only",
+               "give one list of item ids for all, or one per row", &work->only);
   }
   work->allowed.resize(n_rows);
   work->has_only.resize(n_rows);

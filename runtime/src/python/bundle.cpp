@@ -69,10 +69,6 @@ void bind_bundle(nb::module_& module) {
                      const std::string json = recblr_bundle_manifest(self.handle());
                      return text_of(json.data(), json.size());
                    })
-      .def_prop_ro("fingerprint", [](const Bundle& self) { return recblr_bundle_fingerprint(self.handle()); })
-      .def_prop_ro("n_items", &Bundle::n_items)
-      .def_prop_ro("state_size", &Bundle::state_size)
-      .def_prop_ro("dim", [](const Bundle& self) { return recblr_bundle_dim(self.handle()); })
       .def_prop_ro("id_type",
                    [](const Bundle& self) { return self.id_type() == RECBLR_INTEGER_IDS ? "integer" : "string"; })
       .def("initial_state",
@@ -81,7 +77,7 @@ void bind_bundle(nb::module_& module) {
            })
       .def("item", &Bundle::item)
       .def("items", &Bundle::items)
-      .def("encode", &Bundle::encode);
+      .def("encode", &Bundle::encode, nb::arg().none(), nb::arg());
 }
 
 }  // namespace recblr::python

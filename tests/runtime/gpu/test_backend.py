@@ -169,7 +169,7 @@ def test_threads(backend: TensorRTBackend, reference: OnnxRuntimeBackend, reques
 
 
 def test_the_engine_splits_what_is_larger(bundle: Bundle, backend: TensorRTBackend) -> None:
-    engine = Engine(bundle, backend, backend.limits)
+    engine = Engine(bundle, backend)
     random = np.random.default_rng(0)
     histories = [random.integers(0, V, size).tolist() for size in (3000, 1024, 1025, *random.integers(0, 60, 40))]
     wanted = load(bundle.path, backend="onnxruntime").recommend(histories, k=MAX_K)

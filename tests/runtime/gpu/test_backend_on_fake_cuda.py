@@ -135,7 +135,7 @@ def test_more_than_the_profile_is_refused(open_fake: Open, sizes: tuple[int, int
 def test_the_engine_splits_what_is_larger(open_fake: Open, toy: Any) -> None:
     backend = open_fake(limits=(3, 7, 6), graphs=[(2, 3, 6)])
     bundle = open_bundle(toy.path)
-    engine = Engine(bundle, backend, backend.limits)
+    engine = Engine(bundle, backend)
     random = np.random.default_rng(0)
     histories = [[toy.ids[j] for j in random.integers(0, V, size)] for size in (0, 30, 1, 7, 8, 2, 2, 2)]
     exclude = [[toy.ids[j] for j in random.integers(0, V, size)] for size in (0, 4, 0, 3, 2, 1, 0, 2)]

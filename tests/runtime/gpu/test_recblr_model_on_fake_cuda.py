@@ -61,7 +61,7 @@ def test_pooled_steps_equal_the_whole_history(open_fake: Callable[..., Any], bun
         offsets = np.cumsum([0, *map(len, parts)]).astype(np.int32)
         with states.lease(range(3)) as lease:
             _, scores, _ = backend.run_leased(np.concatenate(parts), offsets, states, lease, none)
-    engine = Engine(open_bundle(bundle_path), backend, backend.limits)
+    engine = Engine(open_bundle(bundle_path), backend)
     reference = load(bundle_path, threads=1)
     whole = [[int(item) - 1 for item in history] for history in histories]
     for one in (engine, reference):

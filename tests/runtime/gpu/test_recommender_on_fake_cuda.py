@@ -11,7 +11,7 @@ import pytest
 
 from recblr.errors import BackendError, ConfigError, RequestError, StoreError
 from recblr.plugins import PluginLibrary
-from recblr.runtime import Batcher, Engine, LeasedStates, Recommender, load, open_store
+from recblr.runtime import Batching, Engine, LeasedStates, Recommender, load, open_store
 from recblr.runtime.gpu import state_pool as pool_module
 from recblr.runtime.gpu.backend import TensorRTBackend
 
@@ -27,7 +27,7 @@ def gpu_engine(
     """An engine on the fake, of 8 rows, 64 items and 48 exclusions at most."""
     monkeypatch.setattr(pool_module, "load_library", lambda: moves)
     backend = open_fake(graphs=False)
-    return Engine(backend.bundle, backend, backend.limits)
+    return Engine(backend.bundle, backend)
 
 
 def same(ranking: Any, items: list[Any], scores: list[float]) -> bool:
@@ -173,12 +173,13 @@ def test_swap_with_rebuilt_states(gpu_engine: Engine, toy: Any) -> None:
 
 
 def test_behind_a_batcher(gpu_engine: Engine, toy: Any) -> None:
-    with Batcher(gpu_engine.backend) as batcher:
-        engine = Engine(gpu_engine.bundle, batcher, gpu_engine.limits)
+    with Engine(gpu_engine.bundle, gpu_engine.backend, batching=Batching()) as engine:
         recommender = Recommender(engine, cache_bytes=4 * STATE_BYTES, cache_device="gpu")
         recommender.add_events("u", [10, 20])
         assert same(recommender.recommend("u", 8, exclude_seen=False), *toy.ranking([10, 20], 8))
-        assert batcher.metrics().accepted == 0
+        metrics = engine.metrics()
+        assert metrics is not None
+        assert metrics.accepted == 0
 
 
 def test_two_that_share_a_store(gpu_engine: Engine, toy: Any) -> None:

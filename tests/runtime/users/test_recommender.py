@@ -48,10 +48,14 @@ def other_engine(toy: Any, tmp_path: Path, rewrite_manifest: Callable[..., None]
     engine = load(folder, threads=1)
     inner = engine.backend
 
+    assert inner is not None
+
     class Negated:
-        def run(self, items: Any, offsets: Any, state_in: Any, exclude: Any) -> Any:
+        description, max_k, limits = "negated", inner.max_k, inner.limits
+
+        def run(self, items: Any, offsets: Any, state_in: Any, exclude: Any, k: int) -> Any:
             assert (state_in <= 0).all(), "a state of the first model"
-            top, scores, states = inner.run(items, offsets, -state_in, exclude)
+            top, scores, states = inner.run(items, offsets, -state_in, exclude, k)
             return top, scores, -states
 
     return Engine(engine.bundle, Negated())
