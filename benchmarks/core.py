@@ -47,7 +47,8 @@ LOAD = 0.3
 LONE_RATE = 50.0
 SENDERS = 16  # threads of an open loop; a start waits if none is free, and that counts
 WARM_UP_SECONDS = 0.2
-BLOCK_SECONDS = 0.02
+TURN_SECONDS = 0.02
+BLOCK = 8  # calls
 
 Call = Callable[[int], object]
 
@@ -89,13 +90,14 @@ class Kernels:
 
 
 def microseconds_of(call: Call, seconds: float) -> float:
-    """Of a call with the numbers from 0 on, over so many seconds."""
-    n, started = 0, time.perf_counter()
-    while (passed := time.perf_counter() - started) < seconds:
-        for number in range(n, n + 8):
-            call(number)
-        n += 8
-    return passed / n * 1e6
+    """Of a call with the numbers from 0 on: the median of short blocks, of which other processes disturb few."""
+    blocks, ends = list[float](), time.perf_counter() + seconds
+    while (started := time.perf_counter()) < ends:
+        first = len(blocks) * BLOCK
+        for n in range(first, first + BLOCK):
+            call(n)
+        blocks.append(time.perf_counter() - started)
+    return statistics.median(blocks) / BLOCK * 1e6
 
 
 def rows_of(n_items: int) -> list[list[list[int]]]:
@@ -121,10 +123,10 @@ def measure_single(engine: Engine, kernels: Kernels, rounds: int) -> list[dict[s
         calls = single_calls(engine, n_items)
         bare, us = list[float](), {name: list[float]() for name in calls}
         for _ in range(rounds):
-            bare.append(kernels.microseconds(n_items, BLOCK_SECONDS))
+            bare.append(kernels.microseconds(n_items, TURN_SECONDS))
             for name, call in calls.items():
-                microseconds_of(call, BLOCK_SECONDS / 10)  # the other process had the caches
-                us[name].append(microseconds_of(call, BLOCK_SECONDS))
+                microseconds_of(call, TURN_SECONDS / 10)  # the other process had the caches
+                us[name].append(microseconds_of(call, TURN_SECONDS))
         measured.append(
             {
                 "items": n_items,

@@ -6,15 +6,14 @@
 // Prints JSON. With --bare it reads lines of a number of items and seconds, and answers each with the microseconds of
 // the kernels' run for one such row, so that another program can take turns with it. Runs have one thread. Ratios are
 // medians over rounds in which the sides take turns.
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <cstdlib>
 #include <functional>
 #include <iostream>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
@@ -22,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "allocations.h"
 #include "backends/native.h"
 #include "base/cpus.h"
 #include "bundle/bundle.h"
@@ -29,33 +29,13 @@
 #include "load.h"
 
 namespace {
-std::atomic<int64_t> n_allocations{0};
-}
-
-// The other forms of new and delete call these.
-void* operator new(size_t size) {
-  ++n_allocations;
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-void* operator new(size_t size, std::align_val_t alignment) {
-  ++n_allocations;
-  const auto step = static_cast<size_t>(alignment);
-  if (void* memory = std::aligned_alloc(step, (size + step - 1) / step * step)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-
-namespace {
 
 using namespace recblr;
 using namespace recblr::benchmarks;
 using nlohmann::json;
 
-constexpr int kRounds = 7, kBlocks = 150, kHistories = 512, kCallers = 128;
-constexpr double kBlockSeconds = 0.005, kSearchSeconds = 0.2, kSeconds = 0.6, kLoad = 0.3, kLoneRate = 50;
+constexpr int kRounds = 7, kTurns = 40, kHistories = 512, kCallers = 128;
+constexpr double kTurnSeconds = 0.02, kSearchSeconds = 0.2, kSeconds = 0.6, kLoad = 0.3, kLoneRate = 50;
 
 // Runs of the kernels alone for one row of so many items.
 class BareRow {
@@ -94,18 +74,18 @@ class BareRow {
   Row row_;
 };
 
-// Microseconds of a call, over so many seconds.
+// Microseconds of a call: the median of short blocks, of which another process disturbs few, over so many seconds.
 template <typename Function>
 double microseconds_of(const Function& call, double seconds) {
+  constexpr int kCalls = 8;
+  std::vector<double> blocks;
   const auto started = Clock::now();
-  int64_t n = 0;
-  double passed = 0;
-  while (passed < seconds) {
-    for (int i = 0; i < 8; ++i) call();
-    n += 8;
-    passed = seconds_since(started);
+  while (seconds_since(started) < seconds) {
+    const auto begun = Clock::now();
+    for (int i = 0; i < kCalls; ++i) call();
+    blocks.push_back(seconds_since(begun) / kCalls * 1e6);
   }
-  return passed / static_cast<double>(n) * 1e6;
+  return median(std::move(blocks));
 }
 
 // One row of so many items: recblr_recommend, with ids and a state in, ids and a state out, against the kernels' run.
@@ -115,9 +95,9 @@ json measure_single(const std::string& path, recblr_bundle* bundle, int64_t n_it
   const Questions questions(bundle, std::vector<int64_t>(64, n_items), 1);
   Call call(bundle, 1, true);
   std::vector<double> bare_us, recommend_us, ratios;
-  for (int block = 0; block < kBlocks; ++block) {
-    bare_us.push_back(microseconds_of([&] { bare.run(); }, kBlockSeconds));
-    recommend_us.push_back(microseconds_of([&] { call.recommend(engine.get(), questions.next()); }, kBlockSeconds));
+  for (int turn = 0; turn < kTurns; ++turn) {
+    bare_us.push_back(microseconds_of([&] { bare.run(); }, kTurnSeconds));
+    recommend_us.push_back(microseconds_of([&] { call.recommend(engine.get(), questions.next()); }, kTurnSeconds));
     ratios.push_back(recommend_us.back() / bare_us.back());
   }
   return {{"items", n_items},
@@ -301,10 +281,10 @@ json measure_allocations(recblr_bundle* bundle) {
     Call call(bundle, 1, true);
     int64_t before = 0;
     for (int n = 0; n < 2 * kAnswers; ++n) {
-      if (n == kAnswers) before = n_allocations;
+      if (n == kAnswers) before = allocations();
       call.recommend(engine.get(), questions.next());
     }
-    counts[batches ? "batching" : "direct"] = n_allocations - before;
+    counts[batches ? "batching" : "direct"] = allocations() - before;
   }
   return counts;
 }
