@@ -82,7 +82,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_four_rooms_and_no_sources_of_the_library(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {*ROOMS, LIBRARY, "recblr/py.typed", *TEMPLATES} <= set(names)
-    assert [name for name in names if name.endswith((".cpp", ".cu", "CMakeLists.txt"))] == []
+    assert [name for name in names if name.endswith((".cpp", ".cu", ".in", "CMakeLists.txt"))] == []
+    beside = {f"recblr/runtime/{name}" for name in ("librecblr.so.0", "include/recblr/recblr.hpp", "cmake/recblr")}
+    assert beside <= {*names, *(str(Path(name).parent) for name in names)}
     information = re.sub(r"-cp.*|-py.*", ".dist-info", wheel.name)
     assert {name.split("/")[0] for name in names} == {"recblr", information}
     assert {f"{information}/licenses/{name}" for name in ("LICENSE", "licenses/THIRD_PARTY.md")} <= set(names)
@@ -181,6 +183,29 @@ print(engine.recommend([[103, 120, 111]], k=5)[0].items)
     assert (version, architectures) == ("0.1.0", "''")
     expected = recblr.runtime.load(tmp_path / "bundle", threads=1).recommend([[103, 120, 111]], k=5)[0]
     assert answer == str(expected.items)
+
+
+def test_a_program_in_c_is_built_against_the_wheel(installed, tmp_path):
+    """`python -m recblr.runtime` leads CMake, and a compiler, to what the wheel holds."""
+    export_bundle(
+        Checkpoint(RecBLR(RecBLRConfig(n_items=30, dim=8)), ItemVocabulary(list(range(30)), list(range(30)))),
+        tmp_path / "bundle",
+    )
+
+    def said(option: str) -> str:
+        command = [str(installed), "-m", "recblr.runtime", option]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert str(installed.parents[1]) in done.stdout
+        return done.stdout.strip()
+
+    source = ROOT / "tests/runtime/native/consumers/c"
+    call("cmake", "-S", source, "-B", tmp_path / "build", f"-Drecblr_DIR={said('--cmakedir')}")
+    call("cmake", "--build", tmp_path / "build")
+    call("cc", source / "main.c", "-o", tmp_path / "program", *f"{said('--includes')} {said('--libs')}".split())
+    for program in ("build/consumer_recblr", "program"):
+        shown = subprocess.run([tmp_path / program, tmp_path / "bundle"], capture_output=True, text=True, check=True)
+        assert shown.stdout.split()[2:] == ["30", "29", "28"]
 
 
 def test_a_wheel_install_works_where_python_starts_in_a_checkout(installed):

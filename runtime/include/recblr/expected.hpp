@@ -12,8 +12,16 @@
 
 #include "recblr/recblr.h"
 
+// The classes' own name in the linker: programs that link the static library have its inner ones besides, and may have
+// parts that are compiled without exceptions.
+#if defined(__cpp_exceptions)
+#define RECBLR_CLIENT client
+#else
+#define RECBLR_CLIENT client_without_exceptions
+#endif
+
 namespace recblr {
-inline namespace client {
+inline namespace RECBLR_CLIENT {
 
 enum class Status : int32_t {
   kOk = RECBLR_OK,
@@ -129,7 +137,7 @@ struct Freeing {
 
 }  // namespace detail
 
-}  // namespace client
+}  // namespace RECBLR_CLIENT
 }  // namespace recblr
 
 #endif  // RECBLR_EXPECTED_HPP_

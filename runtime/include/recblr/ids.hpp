@@ -13,7 +13,7 @@
 #include "recblr/recblr.h"
 
 namespace recblr {
-inline namespace client {
+inline namespace RECBLR_CLIENT {
 
 // Rows of integer ids, to be filled again and again.
 class IntegerIds {
@@ -75,7 +75,7 @@ class StringIds {
   std::vector<int64_t> text_offsets_ = {0}, offsets_ = {0};
 };
 
-}  // namespace client
+}  // namespace RECBLR_CLIENT
 }  // namespace recblr
 
 #endif  // RECBLR_IDS_HPP_

@@ -133,10 +133,12 @@ typedef struct recblr_engine recblr_engine;
 /* Merges the requests of concurrent callers. */
 typedef struct recblr_batching {
   size_t struct_size;
-  int64_t max_batch_rows;    /* of one run; 0: 64 */
-  int64_t max_batch_tokens;  /* items of one run, 0: 2560; a longer row is fed in pieces */
-  int64_t enough_rows;       /* so many rows, 0: 32, */
-  int64_t enough_tokens;     /* or items, 0: 96, are a batch that waits for no more */
+  int64_t max_batch_rows;   /* of one run; 0: 64 */
+  int64_t max_batch_tokens; /* items of one run, 0: 2560; a longer row is fed in pieces */
+  /* So many rows, 0: 32, or items, 0: 96, are a batch that waits for no more; of 100,000 items or more, where it is 0,
+   * only a full one is. */
+  int64_t enough_rows;
+  int64_t enough_tokens;
   double max_delay;          /* seconds that a batch waits for more */
   int64_t max_queued_rows;   /* that may wait; 0: 4096 */
   int64_t max_queued_tokens; /* 0: 1048576 */
@@ -179,7 +181,8 @@ RECBLR_API recblr_status recblr_set_error(recblr_status status, const char* mess
 
 typedef struct recblr_engine_options {
   size_t struct_size;
-  int32_t threads;                 /* of one run on the CPU; 0: one per usable CPU, or 1 with batching */
+  /* Of one run on the CPU. 0: one per usable CPU; 1 with batching, unless 100,000 items or more have to be ranked. */
+  int32_t threads;
   const recblr_batching* batching; /* NULL: each request runs by itself, in its caller's thread */
   const recblr_backend* backend;   /* NULL: the library's own kernels on the CPU */
 } recblr_engine_options;

@@ -32,7 +32,7 @@
 #include "recblr/recblr.h"
 
 namespace recblr {
-inline namespace client {  // its own names in the linker, besides those within the static library
+inline namespace RECBLR_CLIENT {
 
 inline std::string_view version() { return recblr_version(); }
 inline int usable_cpus() { return recblr_usable_cpus(); }
@@ -399,7 +399,7 @@ class Engine {
   int64_t state_size_;
 };
 
-}  // namespace client
+}  // namespace RECBLR_CLIENT
 }  // namespace recblr
 
 #endif  // RECBLR_RECBLR_HPP_

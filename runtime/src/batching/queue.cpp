@@ -86,7 +86,9 @@ bool BatchQueue::enter(const Splitter& rows) {
   const double time = is_short ? now() : 0;
   const std::lock_guard<std::mutex> lock(mutex_);
   if (closed_) refuse(Code::kClosed, kClosedMessage);
-  if (waits() || busy_ >= settings_.workers) return false;
+  // A worker that was woken for what waits has its place; it may come late, where the CPUs are busy.
+  const bool others_wait = waits() && waking_ == 0;
+  if (others_wait || busy_ + waking_ >= settings_.workers) return false;
   if (settings_.max_delay > 0 && !enough(rows.n_rows(), rows.tokens_left())) return false;
   ++busy_;
   ++in_places_;

@@ -32,8 +32,8 @@ class BatchQueue {
   // Takes a request. Its rows are copied if there is a `done`, and stay otherwise until `waiter` is answered. Throws
   // Error(kOverloaded, kClosed), std::bad_alloc.
   Ticket put(const Splitter& rows, Done done, Waiter* waiter, std::optional<double> timeout);
-  // Whether a caller may run rows, which fit into a batch, in its own thread, in a worker's place, since nothing waits
-  // and a place is free; it must `leave` after. Throws Error(kClosed).
+  // Whether a caller may run rows, which fit into a batch, in its own thread, in a worker's place, since a place is
+  // free and nothing waits but for a worker that was woken; it must `leave` after. Throws Error(kClosed).
   bool enter(const Splitter& rows);
   void leave(const Splitter& rows, Outcome outcome) noexcept;
   // False where it is decided how the request ends.
