@@ -102,7 +102,7 @@ def test_the_base_install_needs_no_torch_and_the_extras_are_complete(wheel):
 
 
 def test_the_wheel_is_for_any_linux_of_this_age(wheel):
-    assert re.fullmatch(r"recblr-[\d.]+-py3-none-manylinux_2_\d+_\w+\.whl", wheel.name)
+    assert re.fullmatch(r"recblr-[\d.]+-(cp311-cp311|cp312-abi3)-manylinux_2_\d+_\w+\.whl", wheel.name)
 
 
 @pytest.mark.parametrize("where", ["in the wheel", "with GPU code, in this environment"])
