@@ -1,22 +1,21 @@
-"""The batcher against the bare engine: throughput when saturated, latency at 30% load (of what the bare engine does,
-one request after the other), and one caller to 64.
+"""An engine that batches against a bare one: throughput when saturated, latency at 30% load (of what the bare engine
+does, one request after the other), and one caller to 64.
 
     python benchmarks/batching.py [DATA]
 
-Histories are whole requests through the engine, of DATA's lengths, or of a log-normal distribution like MovieLens's
-without it. Steps are one item on a state, given to the batcher and to the backend directly, one of a request or a
-group, so that they measure the batcher alone. Ratios and percentiles are medians over rounds in which all sides take
-turns, each round beginning with another. Latency in open loop counts from the scheduled start; a lone request is
-measured in the same way, at a rate at which it meets no other. The first 0.2 s of a load are not counted: a CPU that
-idled before may take 20 ms to wake, in a virtual machine.
+Histories have DATA's lengths, or those of a log-normal distribution like MovieLens's without it. Steps are histories of
+one item, which cost as much as one item on a state, one of a request or a group. Ratios and percentiles are medians
+over rounds in which all sides take turns, each round beginning with another. Latency in open loop counts from the
+scheduled start; a lone request is measured in the same way, at a rate at which it meets no other. The first 0.2 s of a
+load are not counted: a CPU that idled before may take 20 ms to wake, in a virtual machine.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
+import contextlib
+import os
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -35,10 +34,8 @@ from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
 from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
-from recblr.plugins.cpus import usable_cpu_numbers, usable_cpus
 from recblr.preparation import DataSettings, prepare
-from recblr.runtime import Backend, Batcher, Batching, Engine, load
-from recblr.runtime.batching.settings import CPU_CALLERS_PER_WORKER, CPU_PREFERRED
+from recblr.runtime import Batching, Engine, load
 from recblr.vocabulary import ItemVocabulary
 
 N_ITEMS = 3416
@@ -51,20 +48,16 @@ LONE_RATE = 50.0
 SENDERS = 16  # threads of an open loop; a start waits if none is free, and that counts
 DELAYS_MS = (0.0, 2.0)
 WARM_UP_SECONDS = 0.2
-SWITCH_SECONDS = 0.0005  # as recblr-serve sets it
-
 GROUP_ROWS = 16
 
 LOADED = (
-    "submitted",
-    "submitted_to_unpinned_workers",
     "submitted_to_executor",
     "threads",
     "one_thread_without_batcher",
     "threads_without_batcher",
 )
 
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Requests = list[list[list[int]]]  # of histories of item ids
 Ask = Callable[[int], Awaitable[object]]
 
 
@@ -75,11 +68,9 @@ def history_lengths(data: Path | None, generator: np.random.Generator) -> tuple[
     return generator.choice(prepare(data, DataSettings()).split.test.histories.lengths, 512), data.name
 
 
-def rows_of(engine: Engine, length: int, n_rows: int, generator: np.random.Generator) -> Arrays:
-    """Arguments of a backend's `run`: rows of so many items each."""
-    items = generator.integers(1, N_ITEMS + 1, length * n_rows).astype(np.int32)
-    offsets = (np.arange(n_rows + 1) * length).astype(np.int32)
-    return items, offsets, np.tile(engine.bundle.initial_state, (n_rows, 1)), np.empty((0, 2), np.int32)
+def requests_of(length: int, n_rows: int, generator: np.random.Generator) -> Requests:
+    """64 requests of so many histories, of so many items each."""
+    return [generator.integers(1, N_ITEMS + 1, (n_rows, length)).tolist() for _ in range(64)]
 
 
 def rate_of(call: Callable[[], object], rows: int, seconds: float) -> float:
@@ -107,12 +98,6 @@ def closed_loop(ask: Ask, callers: int, seconds: float) -> tuple[float, list[flo
         return len(latencies) / (time.perf_counter() - started)
 
     return asyncio.run(run()), latencies
-
-
-def settle() -> None:
-    """Have Python's collector leave alone what is there, as recblr-serve does: PyTorch's objects take it 0.1 s."""
-    gc.collect()
-    gc.freeze()
 
 
 def scheduled_starts(rate: float, seconds: float, generator: np.random.Generator) -> list[float]:
@@ -216,54 +201,44 @@ def saturation(
     }
 
 
-def latency_at_load(backend: Backend, requests: list[Arrays], rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Latency at 30% of what the bare engine does one after the other, against that of lone requests: of futures, with
-    workers on CPUs of their own and where the system puts them, of threads that wait, and for comparison without a
-    batcher, of futures of an executor with as many workers, of one thread and of as many as with it."""
+def latency_at_load(
+    bare: Engine, batched: dict[float, Engine], requests: Requests, rounds: int, seconds: float
+) -> list[dict[str, Any]]:
+    """Latency at 30% of what the bare engine does one after the other, against that of lone requests: of threads that
+    call the batching engine, and for comparison without batching, of futures of an executor, of one thread and of as
+    many as with it.
+
+    Args:
+        bare: without batching.
+        batched: with it, by its delay in milliseconds.
+        requests: asked for in turn.
+        rounds, seconds: of the measurement.
+    """
     turn = iter(range(2**62))
 
-    def run_bare() -> None:
-        backend.run(*requests[next(turn) % len(requests)])
+    def ask(engine: Engine) -> None:
+        engine.recommend(requests[next(turn) % len(requests)], K, exclude_seen=False)
 
     def send_bare(answered: Callable[[], None]) -> None:
-        run_bare()
+        ask(bare)
         answered()
 
-    rate = LOAD * rate_of(run_bare, 1, seconds)
+    rate = LOAD * rate_of(partial(ask, bare), 1, seconds)
     measured = []
-    for delay in DELAYS_MS:
+    for delay, engine in batched.items():
         generator = np.random.default_rng(3)
         latencies: dict[str, list[list[float]]] = {name: [] for name in ("lone", *LOADED)}
-        make = partial(  # as `load` makes it
-            Batcher,
-            backend,
-            max_delay=delay / 1e3,
-            preferred=CPU_PREFERRED,
-            workers=usable_cpus(),
-            callers=CPU_CALLERS_PER_WORKER * usable_cpus(),
-            cpus=usable_cpu_numbers(),
-        )
-        executor = ThreadPoolExecutor(usable_cpus())
-        with executor, make() as batcher, make(cpus=None) as unpinned:
-
-            def send(answered: Callable[[], None], batcher: Batcher = batcher) -> None:
-                future = batcher.submit(*requests[next(turn) % len(requests)])
-                future.add_done_callback(lambda _: answered())
+        with ThreadPoolExecutor(os.cpu_count()) as executor:
 
             def send_to_executor(answered: Callable[[], None], executor: ThreadPoolExecutor = executor) -> None:
-                executor.submit(run_bare).add_done_callback(lambda _: answered())
-
-            def run(batcher: Batcher = batcher) -> None:
-                batcher.run(*requests[next(turn) % len(requests)])
+                executor.submit(ask, bare).add_done_callback(lambda _: answered())
 
             sides: dict[str, tuple[Callable[..., list[float]], Callable[..., None], float]] = {
                 "lone": (open_loop, send_bare, LONE_RATE),
-                "submitted": (open_loop, send, rate),
-                "submitted_to_unpinned_workers": (open_loop, partial(send, batcher=unpinned), rate),
                 "submitted_to_executor": (open_loop, send_to_executor, rate),
-                "threads": (open_loop_of_threads, run, rate),
+                "threads": (open_loop_of_threads, partial(ask, engine), rate),
                 "one_thread_without_batcher": (open_loop, send_bare, rate),
-                "threads_without_batcher": (open_loop_of_threads, run_bare, rate),
+                "threads_without_batcher": (open_loop_of_threads, partial(ask, bare), rate),
             }
             names = list(sides)
             for n in range(rounds):
@@ -290,15 +265,10 @@ def latency_at_load(backend: Backend, requests: list[Arrays], rounds: int, secon
     return measured
 
 
-def measure_histories(
-    bare: dict[int, Engine], batched: Engine, data: Path | None, rounds: int, seconds: float
-) -> dict[str, Any]:
-    """Whole histories through the engine."""
-    generator = np.random.default_rng(0)
-    lengths, source = history_lengths(data, generator)
-    histories = [generator.integers(1, N_ITEMS + 1, length).tolist() for length in lengths]
+def bare_calls(bare: dict[int, Engine], histories: list[list[int]]) -> dict[tuple[int, int], Callable[[], object]]:
+    """Calls of the bare engines, by (threads, rows)."""
 
-    def bare_call(engine: Engine, rows: int) -> Callable[[], object]:
+    def call_of(engine: Engine, rows: int) -> Callable[[], object]:
         turn = iter(range(2**62))
 
         def call() -> object:
@@ -307,56 +277,53 @@ def measure_histories(
 
         return call
 
-    def ask(number: int) -> Awaitable[object]:
-        return batched.arecommend([histories[number % len(histories)]], k=K, exclude_seen=False)
+    return {(threads, rows): call_of(engine, rows) for threads, engine in bare.items() for rows in BATCH_SIZES}
 
-    candidates = {(t, rows): bare_call(engine, rows) for t, engine in bare.items() for rows in BATCH_SIZES}
-    saturated = saturation(candidates, ask, rounds, seconds)
-    callers = []
+
+def asks_of(engine: Engine, requests: Requests) -> Ask:
+    """Asks an engine in asyncio, for the requests in turn."""
+    return lambda number: engine.arecommend(requests[number % len(requests)], k=K, exclude_seen=False)
+
+
+def closed_loops(ask: Ask, seconds: float) -> list[dict[str, float]]:
+    """Throughput and latency of one caller to many."""
+    measured = []
     for n in CALLERS:
         rate, latencies = closed_loop(ask, n, seconds)
-        callers.append({"callers": n, "per_s": rate, **percentiles([latencies])})
+        measured.append({"callers": n, "per_s": rate, **percentiles([latencies])})
+    return measured
+
+
+def measure_histories(
+    bare: dict[int, Engine], batched: dict[float, Engine], data: Path | None, rounds: int, seconds: float
+) -> dict[str, Any]:
+    """Whole histories."""
+    generator = np.random.default_rng(0)
+    lengths, source = history_lengths(data, generator)
+    histories = [generator.integers(1, N_ITEMS + 1, length).tolist() for length in lengths]
+    ask = asks_of(batched[0.0], [[history] for history in histories])
     length = int(np.median(lengths))
-    requests = [rows_of(batched, length, 1, generator) for _ in range(64)]
     return {
         "lengths": source,
         "mean_length": float(lengths.mean()),
-        "saturated": saturated,
-        "closed_loop": callers,
+        "saturated": saturation(bare_calls(bare, histories), ask, rounds, seconds),
+        "closed_loop": closed_loops(ask, seconds),
         "open_loop_length": length,
-        "open_loop": latency_at_load(bare[1].backend, requests, rounds, seconds),
+        "open_loop": latency_at_load(bare[1], batched, requests_of(length, 1, generator), rounds, seconds),
     }
 
 
-def measure_steps(bare: dict[int, Engine], batched: Engine, rounds: int, seconds: float) -> dict[str, Any]:
-    """Single items on states, past the engine."""
+def measure_steps(bare: dict[int, Engine], batched: dict[float, Engine], rounds: int, seconds: float) -> dict[str, Any]:
+    """Single items."""
     generator = np.random.default_rng(1)
-    batcher = batched.batcher
-    assert batcher is not None
-    requests = [rows_of(batched, 1, 1, generator) for _ in range(64)]
-    groups = [rows_of(batched, 1, GROUP_ROWS, generator) for _ in range(64)]
-    candidates: dict[tuple[int, int], Callable[[], object]] = {}
-    for threads, engine in bare.items():
-        for rows in BATCH_SIZES:
-            arrays = rows_of(engine, 1, rows, generator)
-            candidates[threads, rows] = lambda run=engine.backend.run, arrays=arrays: run(*arrays)  # type: ignore[misc]
-
-    def ask(number: int) -> Awaitable[object]:
-        return batcher.arun(*requests[number % len(requests)])
-
-    def ask_of_group(number: int) -> Awaitable[object]:
-        return batcher.arun(*groups[number % len(groups)])
-
-    saturated = saturation(candidates, ask, rounds, seconds)
-    callers = []
-    for n in CALLERS:
-        rate, latencies = closed_loop(ask, n, seconds)
-        callers.append({"callers": n, "per_s": rate, **percentiles([latencies])})
+    requests, groups = requests_of(1, 1, generator), requests_of(1, GROUP_ROWS, generator)
+    candidates = bare_calls(bare, generator.integers(1, N_ITEMS + 1, (512, 1)).tolist())
+    ask, ask_of_group = (asks_of(batched[0.0], asked) for asked in (requests, groups))
     return {
-        "saturated": saturated,
+        "saturated": saturation(candidates, ask, rounds, seconds),
         "saturated_by_groups": saturation(candidates, ask_of_group, rounds, seconds, GROUP_ROWS),
-        "closed_loop": callers,
-        "open_loop": latency_at_load(bare[1].backend, requests, rounds, seconds),
+        "closed_loop": closed_loops(ask, seconds),
+        "open_loop": latency_at_load(bare[1], batched, requests, rounds, seconds),
     }
 
 
@@ -387,23 +354,23 @@ def show(name: str, measured: dict[str, Any]) -> None:
 def main(data: Path | None, rounds: int, seconds: float) -> None:
     """Measure and write benchmarks/results/batching.json."""
     torch.manual_seed(0)
-    sys.setswitchinterval(SWITCH_SECONDS)
     model = RecBLR(RecBLRConfig(n_items=N_ITEMS)).eval()
     vocabulary = ItemVocabulary(list(range(1, N_ITEMS + 1)), np.ones(N_ITEMS, dtype=np.int64))
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
         export_bundle(Checkpoint(model, vocabulary), bundle)
-        bare = {1: load(bundle, threads=1), usable_cpus(): load(bundle)}
-        with load(bundle, batching=Batching()) as batched:
-            settle()
+        bare = {threads: load(bundle, threads=threads) for threads in {1, os.cpu_count() or 1}}
+        with contextlib.ExitStack() as stack:
+            batched = {
+                delay: stack.enter_context(load(bundle, batching=Batching(max_delay_ms=delay))) for delay in DELAYS_MS
+            }
             histories = measure_histories(bare, batched, data, rounds, seconds)
             steps = measure_steps(bare, batched, rounds, seconds)
-            description = batched.description
+            description = batched[0.0].description
     result = {
         "machine": machine_info(("recblr", "onnxruntime-gpu", "numpy")),
         "model": model.config.to_dict(),
         "engine": description,
-        "switch_interval_s": SWITCH_SECONDS,
         "load": LOAD,
         "histories": histories,
         "steps": steps,

@@ -1,10 +1,10 @@
-"""Ranking a catalogue of a million items on this CPU: the native library with its index and without, ONNX Runtime's
-MatMul + TopK, and NumPy.
+"""Ranking a catalogue of a million items on this CPU: an engine of the C++ core, ONNX Runtime's MatMul + TopK,
+and NumPy.
 
     python benchmarks/catalogue.py
 
 Times are taken in turn in one process, after a pause in which the others' threads fall asleep. Memory is the peak of a
-process of its own for each, less what it held with the embedding, the index and the session loaded; what those take
+process of its own for each, less what it held with the embedding, the engine and the session loaded; what those take
 beside the embedding is measured, too.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import multiprocessing
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +25,14 @@ import onnxruntime
 from machine import machine_info, write_result
 from onnx import TensorProto, helper, numpy_helper
 
-from recblr.plugins.item_index import ItemIndex
-from recblr.plugins.top_items import top_items
+from recblr.files import write_json
+from recblr.runtime import AllowList, Engine, Limits, Manifest, open_bundle
+from recblr.runtime.bundle.manifest import INITIAL_STATE_FILE, ITEMS_FILE, MODEL_FILE, file_entry, write_manifest
 
 N_ITEMS, DIM = 1_000_000, 64
 ROWS = (1, 8, 32, 256)
 KS = (10, 100)
-RANKERS = ("native", "native_without_index", "onnxruntime", "numpy")
+RANKERS = ("native", "onnxruntime", "numpy")
 MEMORY_ROWS, MEMORY_K = 32, 100
 ALLOWED = 900_000  # items of an allow-list
 THREADS = 2
@@ -82,12 +84,52 @@ def numpy_ranker(embedding: np.ndarray) -> Ranker:
     return rank
 
 
+class States:
+    """A backend that leaves states as they are, and all ranking to the engine."""
+
+    description, max_k, limits = "states as they are", 0, Limits()
+
+    def run(self, items: np.ndarray, offsets: np.ndarray, state_in: np.ndarray, exclude: np.ndarray, k: int) -> Any:
+        return None, None, state_in
+
+
+def engine_of(embedding: np.ndarray, folder: Path) -> Engine:
+    """An engine whose states are query vectors, with a bundle of this embedding in a folder."""
+    (folder / MODEL_FILE).write_bytes(embedding.tobytes())
+    counts = [1] * N_ITEMS
+    write_json(folder / ITEMS_FILE, {"id_type": "integer", "ids": list(range(1, N_ITEMS + 1)), "counts": counts})
+    np.save(folder / INITIAL_STATE_FILE, np.zeros(DIM, np.float32))
+    place = {"file": MODEL_FILE, "offset": 0, "shape": list(embedding.shape), "dtype": "float32"}
+    manifest = Manifest(
+        created="2025-01-01T00:00:00+00:00",
+        fingerprint="sha256:catalogue",
+        model={"dim": DIM, "norm_epsilon": 1e-12},
+        precision="fp32",
+        state_size=DIM,
+        n_items=N_ITEMS,
+        max_k=1,
+        weights={"embedding.weight": place},
+        onnx={},
+        versions={},
+        files={name: file_entry(folder / name) for name in (MODEL_FILE, ITEMS_FILE, INITIAL_STATE_FILE)},
+        parity={},
+        metrics={},
+        data={},
+    )
+    write_manifest(folder, manifest)
+    return Engine(open_bundle(folder), States(), threads=THREADS)
+
+
+def native_ranker(embedding: np.ndarray, only: AllowList | None = None) -> Ranker:
+    """The C++ core's ranking, through an engine."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = engine_of(embedding, Path(folder))
+    return lambda queries, k: engine.step(queries, [()] * len(queries), k, only=only)
+
+
 def make_ranker(name: str, embedding: np.ndarray) -> Ranker:
     """The ranker of this name."""
-    if name.startswith("native"):
-        index = ItemIndex(embedding, THREADS) if name == "native" else None
-        return lambda queries, k: top_items(queries, embedding, k, threads=THREADS, index=index)
-    return onnxruntime_ranker(embedding) if name == "onnxruntime" else numpy_ranker(embedding)
+    return {"native": native_ranker, "onnxruntime": onnxruntime_ranker, "numpy": numpy_ranker}[name](embedding)
 
 
 def random_queries(n_rows: int) -> np.ndarray:
@@ -122,21 +164,17 @@ def measure_times(repeats: int) -> list[dict[str, Any]]:
 
 
 def measure_allow_list(repeats: int) -> dict[str, Any]:
-    """Median milliseconds for one row that may have most of the items, with the index and without."""
-    embedding, queries = embedding_of_random_items(), random_queries(1)
-    allowed = np.sort(np.random.default_rng(2).permutation(N_ITEMS)[:ALLOWED].astype(np.int32) + 1)
-    medians = {}
-    for name, index in (("native", ItemIndex(embedding, THREADS)), ("native_without_index", None)):
-        times = []
-        for _ in range(repeats + 1):
-            started = time.perf_counter()
-            top_items(queries, embedding, 10, only=allowed, threads=THREADS, index=index)
-            times.append((time.perf_counter() - started) * 1e3)
-        medians[name] = statistics.median(times[1:])
-    print(
-        f"1 row, k 10, {ALLOWED:,} items allowed: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in medians.items())
-    )
-    return {"items": ALLOWED, "rows": 1, "k": 10, "ms": medians}
+    """Median milliseconds for one row that may have most of the items."""
+    allowed = AllowList(np.random.default_rng(2).permutation(N_ITEMS)[:ALLOWED] + 1)
+    rank, queries = native_ranker(embedding_of_random_items(), allowed), random_queries(1)
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        rank(queries, 10)
+        times.append((time.perf_counter() - started) * 1e3)
+    median = statistics.median(times[1:])
+    print(f"1 row, k 10, {ALLOWED:,} items allowed: {median:.1f} ms")
+    return {"items": ALLOWED, "rows": 1, "k": 10, "ms": {"native": median}}
 
 
 def measure_memory(name: str) -> dict[str, float]:

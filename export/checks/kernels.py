@@ -40,8 +40,8 @@ class NativeKernels:
         top_items = np.zeros((len(rows), k), np.int32)
         top_scores = np.full((len(rows), k), -np.inf, np.float32)
         for b, ranking in enumerate(rankings):
-            items = ranking.items[:k]
-            top_items[b, : len(items)] = self._bundle.indices(items)
+            best = ranking.items[:k]
+            top_items[b, : len(best)] = self._bundle.indices(best)
             # All scores of a user of whom nothing is known are zero; an engine gives the popular items.
-            top_scores[b, : len(items)] = 0 if ranking.popular else ranking.scores[:k]
+            top_scores[b, : len(best)] = 0 if ranking.popular else ranking.scores[:k]
         return top_items, top_scores, states

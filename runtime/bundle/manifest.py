@@ -74,7 +74,8 @@ class Manifest:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Manifest:
         """From the fields of a manifest.json that was checked."""
-        return cls(**{field.name: content.get(field.name) for field in fields(cls)})
+        values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(cls)}
+        return cls(**values)
 
     @property
     def dim(self) -> int:
