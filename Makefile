@@ -79,7 +79,7 @@ benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/export.py
 	$(BIN)/python benchmarks/large_export.py
 	$(BIN)/python benchmarks/catalogue.py
-	$(BIN)/python benchmarks/batching.py
+	$(BIN)/python benchmarks/core.py
 	$(BIN)/python benchmarks/quality/history_length.py
 	$(BIN)/python benchmarks/quality/scan_variants.py
 	$(BIN)/python benchmarks/quality/large_catalogue.py

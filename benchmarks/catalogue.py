@@ -3,9 +3,8 @@ and NumPy.
 
     python benchmarks/catalogue.py
 
-Times are taken in turn in one process, after a pause in which the others' threads fall asleep. Memory is the peak of a
-process of its own for each, less what it held with the embedding, the engine and the session loaded; what those take
-beside the embedding is measured, too.
+Times are taken in turn in one process, after a pause in which the others' threads fall asleep. Memory is that of a
+process of its own for each: what it holds beside one copy of the embedding, and how much more while it ranks.
 """
 
 from __future__ import annotations
@@ -22,14 +21,13 @@ import click
 import numpy as np
 import onnx
 import onnxruntime
+from bundle import DIM, write_bundle
 from machine import machine_info, write_result
 from onnx import TensorProto, helper, numpy_helper
 
-from recblr.files import write_json
-from recblr.runtime import AllowList, Engine, Limits, Manifest, open_bundle
-from recblr.runtime.bundle.manifest import INITIAL_STATE_FILE, ITEMS_FILE, MODEL_FILE, file_entry, write_manifest
+from recblr.runtime import AllowList, Engine, Limits, open_bundle
 
-N_ITEMS, DIM = 1_000_000, 64
+N_ITEMS = 1_000_000
 ROWS = (1, 8, 32, 256)
 KS = (10, 100)
 RANKERS = ("native", "onnxruntime", "numpy")
@@ -93,43 +91,22 @@ class States:
         return None, None, state_in
 
 
-def engine_of(embedding: np.ndarray, folder: Path) -> Engine:
-    """An engine whose states are query vectors, with a bundle of this embedding in a folder."""
-    (folder / MODEL_FILE).write_bytes(embedding.tobytes())
-    counts = [1] * N_ITEMS
-    write_json(folder / ITEMS_FILE, {"id_type": "integer", "ids": list(range(1, N_ITEMS + 1)), "counts": counts})
-    np.save(folder / INITIAL_STATE_FILE, np.zeros(DIM, np.float32))
-    place = {"file": MODEL_FILE, "offset": 0, "shape": list(embedding.shape), "dtype": "float32"}
-    manifest = Manifest(
-        created="2025-01-01T00:00:00+00:00",
-        fingerprint="sha256:catalogue",
-        model={"dim": DIM, "norm_epsilon": 1e-12},
-        precision="fp32",
-        state_size=DIM,
-        n_items=N_ITEMS,
-        max_k=1,
-        weights={"embedding.weight": place},
-        onnx={},
-        versions={},
-        files={name: file_entry(folder / name) for name in (MODEL_FILE, ITEMS_FILE, INITIAL_STATE_FILE)},
-        parity={},
-        metrics={},
-        data={},
-    )
-    write_manifest(folder, manifest)
-    return Engine(open_bundle(folder), States(), threads=THREADS)
-
-
-def native_ranker(embedding: np.ndarray, only: AllowList | None = None) -> Ranker:
+def native_ranker(folder: Path, only: AllowList | None = None) -> Ranker:
     """The C++ core's ranking, through an engine."""
-    with tempfile.TemporaryDirectory() as folder:
-        engine = engine_of(embedding, Path(folder))
-    return lambda queries, k: engine.step(queries, [()] * len(queries), k, only=only)
+    engine = Engine(open_bundle(folder), States(), threads=THREADS)
+
+    def rank(queries: np.ndarray, k: int) -> object:
+        states = np.concatenate([np.zeros_like(queries), queries], axis=1)  # [B, 2 * D]: a query is a state's end
+        return engine.step(states, [()] * len(queries), k, only=only)
+
+    return rank
 
 
-def make_ranker(name: str, embedding: np.ndarray) -> Ranker:
-    """The ranker of this name."""
-    return {"native": native_ranker, "onnxruntime": onnxruntime_ranker, "numpy": numpy_ranker}[name](embedding)
+def make_ranker(name: str, folder: Path) -> Ranker:
+    """The ranker of this name, of the bundle in a folder."""
+    if name == "native":
+        return native_ranker(folder)
+    return {"onnxruntime": onnxruntime_ranker, "numpy": numpy_ranker}[name](embedding_of_random_items())
 
 
 def random_queries(n_rows: int) -> np.ndarray:
@@ -137,10 +114,9 @@ def random_queries(n_rows: int) -> np.ndarray:
     return np.random.default_rng(1).standard_normal((n_rows, DIM), dtype=np.float32)
 
 
-def measure_times(repeats: int) -> list[dict[str, Any]]:
+def measure_times(folder: Path, repeats: int) -> list[dict[str, Any]]:
     """Median milliseconds for every number of rows and k."""
-    embedding = embedding_of_random_items()
-    rankers = {name: make_ranker(name, embedding) for name in RANKERS}
+    rankers = {name: make_ranker(name, folder) for name in RANKERS}
     measured = []
     for n_rows in ROWS:
         queries = random_queries(n_rows)
@@ -163,10 +139,10 @@ def measure_times(repeats: int) -> list[dict[str, Any]]:
     return measured
 
 
-def measure_allow_list(repeats: int) -> dict[str, Any]:
+def measure_allow_list(folder: Path, repeats: int) -> dict[str, Any]:
     """Median milliseconds for one row that may have most of the items."""
     allowed = AllowList(np.random.default_rng(2).permutation(N_ITEMS)[:ALLOWED] + 1)
-    rank, queries = native_ranker(embedding_of_random_items(), allowed), random_queries(1)
+    rank, queries = native_ranker(folder, allowed), random_queries(1)
     times = []
     for _ in range(repeats + 1):
         started = time.perf_counter()
@@ -177,16 +153,16 @@ def measure_allow_list(repeats: int) -> dict[str, Any]:
     return {"items": ALLOWED, "rows": 1, "k": 10, "ms": {"native": median}}
 
 
-def measure_memory(name: str) -> dict[str, float]:
-    """MiB in this process: what a ranker holds beside the embedding, and a ranking's peak beyond all that is held."""
-    embedding = embedding_of_random_items()
-    with_embedding = _status_kib("VmRSS")
-    rank = make_ranker(name, embedding)
+def measure_memory(name: str, folder: Path) -> dict[str, float]:
+    """MiB in this process: what a ranker holds beside one embedding, and a ranking's peak beyond all that is held."""
+    embedding_kib = 4 * (N_ITEMS + 1) * DIM / 1024
+    without = _status_kib("VmRSS")
+    rank = make_ranker(name, folder)
     rank(random_queries(1), 1)  # threads, buffers of the library
     before = _status_kib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # loading needs more than the ranking: start the peak anew
     rank(random_queries(MEMORY_ROWS), MEMORY_K)
-    return {"held_mib": (before - with_embedding) / 1024, "peak_mib": (_status_kib("VmHWM") - before) / 1024}
+    return {"held_mib": (before - without - embedding_kib) / 1024, "peak_mib": (_status_kib("VmHWM") - before) / 1024}
 
 
 def _status_kib(name: str) -> int:
@@ -200,17 +176,21 @@ def main(repeats: int) -> None:
     """Measure and write benchmarks/results/catalogue.json."""
     context = multiprocessing.get_context("spawn")
     memory = {}
-    for name in RANKERS:
-        with context.Pool(1) as pool:
-            memory[name] = pool.apply(measure_memory, (name,))
-        print(f"{name}: " + ", ".join(f"{what} {mib:.1f}" for what, mib in memory[name].items()))
+    with tempfile.TemporaryDirectory() as name_of_folder:
+        folder = Path(name_of_folder)
+        write_bundle(folder, list(range(1, N_ITEMS + 1)))
+        for name in RANKERS:
+            with context.Pool(1) as pool:
+                memory[name] = pool.apply(measure_memory, (name, folder))
+            print(f"{name}: " + ", ".join(f"{what} {mib:.1f}" for what, mib in memory[name].items()))
+        times, allow_list = measure_times(folder, repeats), measure_allow_list(folder, repeats)
     result = {
         "machine": machine_info(["recblr", "onnxruntime-gpu", "numpy"]),
         "items": N_ITEMS,
         "dim": DIM,
         "threads": THREADS,
-        "times": measure_times(repeats),
-        "allow_list": measure_allow_list(repeats),
+        "times": times,
+        "allow_list": allow_list,
         "memory": {"rows": MEMORY_ROWS, "k": MEMORY_K, **memory},
     }
     print(write_result("catalogue", result))
