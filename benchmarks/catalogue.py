@@ -1,5 +1,4 @@
-"""Ranking a catalogue of a million items on this CPU: an engine of the C++ core, ONNX Runtime's MatMul + TopK,
-and NumPy.
+"""Ranking a catalogue of a million items on this CPU: an engine of the C++ core, and ONNX Runtime's MatMul + TopK.
 
     python benchmarks/catalogue.py
 
@@ -30,7 +29,7 @@ from recblr.runtime import AllowList, Engine, Limits, open_bundle
 N_ITEMS = 1_000_000
 ROWS = (1, 8, 32, 256)
 KS = (10, 100)
-RANKERS = ("native", "onnxruntime", "numpy")
+RANKERS = ("native", "onnxruntime")
 MEMORY_ROWS, MEMORY_K = 32, 100
 ALLOWED = 900_000  # items of an allow-list
 THREADS = 2
@@ -70,18 +69,6 @@ def onnxruntime_ranker(embedding: np.ndarray) -> Ranker:
     return lambda queries, k: session.run(None, {"queries": queries, "k": np.array([k])})
 
 
-def numpy_ranker(embedding: np.ndarray) -> Ranker:
-    """A product and a partition of all scores."""
-
-    def rank(queries: np.ndarray, k: int) -> object:
-        scores = queries @ embedding.T
-        best = np.argpartition(scores, -k, axis=1)[:, -k:]
-        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
-        return np.take_along_axis(best, order, axis=1)
-
-    return rank
-
-
 class States:
     """A backend that leaves states as they are, and all ranking to the engine."""
 
@@ -104,9 +91,7 @@ def native_ranker(folder: Path, only: AllowList | None = None) -> Ranker:
 
 def make_ranker(name: str, folder: Path) -> Ranker:
     """The ranker of this name, of the bundle in a folder."""
-    if name == "native":
-        return native_ranker(folder)
-    return {"onnxruntime": onnxruntime_ranker, "numpy": numpy_ranker}[name](embedding_of_random_items())
+    return native_ranker(folder) if name == "native" else onnxruntime_ranker(embedding_of_random_items())
 
 
 def random_queries(n_rows: int) -> np.ndarray:
@@ -124,8 +109,6 @@ def measure_times(folder: Path, repeats: int) -> list[dict[str, Any]]:
             times: dict[str, list[float]] = {name: [] for name in RANKERS}
             for repeat in range(repeats + 1):
                 for name, rank in rankers.items():
-                    if name == "numpy" and repeat > 3:
-                        continue  # seconds each
                     time.sleep(PAUSE)
                     rank(queries, k)  # wakes its threads, as the request before does in a server
                     started = time.perf_counter()
