@@ -38,7 +38,7 @@ test-native: ## Run the C++ tests, CUDA kernels on an emulator included, under A
 	cmake --build build/test-native --parallel 2
 	ctest --test-dir build/test-native --parallel 2 --output-on-failure
 	cmake -S . -B build/test-threads -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=thread -DRECBLR_CUDA=OFF
-	cmake --build build/test-threads --parallel 2
+	cmake --build build/test-threads --parallel 2 --target thread_tests
 	ctest --test-dir build/test-threads --label-regex threads --no-tests=error --output-on-failure
 
 # libFuzzer is clang's. What it finds goes into the corpus.
@@ -79,7 +79,7 @@ benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/export.py
 	$(BIN)/python benchmarks/large_export.py
 	$(BIN)/python benchmarks/catalogue.py
-	$(BIN)/python benchmarks/batching.py
+	$(BIN)/python benchmarks/core.py
 	$(BIN)/python benchmarks/quality/history_length.py
 	$(BIN)/python benchmarks/quality/scan_variants.py
 	$(BIN)/python benchmarks/quality/large_catalogue.py

@@ -1,17 +1,16 @@
-"""Ranking a catalogue of a million items on this CPU: the native library with its index and without, ONNX Runtime's
-MatMul + TopK, and NumPy.
+"""Ranking a catalogue of a million items on this CPU: an engine of the C++ core, and ONNX Runtime's MatMul + TopK.
 
     python benchmarks/catalogue.py
 
-Times are taken in turn in one process, after a pause in which the others' threads fall asleep. Memory is the peak of a
-process of its own for each, less what it held with the embedding, the index and the session loaded; what those take
-beside the embedding is measured, too.
+Times are taken in turn in one process, after a pause in which the others' threads fall asleep. Memory is that of a
+process of its own for each: what it holds beside one copy of the embedding, and how much more while it ranks.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,16 +20,16 @@ import click
 import numpy as np
 import onnx
 import onnxruntime
+from bundle import DIM, write_bundle
 from machine import machine_info, write_result
 from onnx import TensorProto, helper, numpy_helper
 
-from recblr.plugins.item_index import ItemIndex
-from recblr.plugins.top_items import top_items
+from recblr.runtime import AllowList, Engine, Limits, open_bundle
 
-N_ITEMS, DIM = 1_000_000, 64
+N_ITEMS = 1_000_000
 ROWS = (1, 8, 32, 256)
 KS = (10, 100)
-RANKERS = ("native", "native_without_index", "onnxruntime", "numpy")
+RANKERS = ("native", "onnxruntime")
 MEMORY_ROWS, MEMORY_K = 32, 100
 ALLOWED = 900_000  # items of an allow-list
 THREADS = 2
@@ -70,24 +69,29 @@ def onnxruntime_ranker(embedding: np.ndarray) -> Ranker:
     return lambda queries, k: session.run(None, {"queries": queries, "k": np.array([k])})
 
 
-def numpy_ranker(embedding: np.ndarray) -> Ranker:
-    """A product and a partition of all scores."""
+class States:
+    """A backend that leaves states as they are, and all ranking to the engine."""
+
+    description, max_k, limits = "states as they are", 0, Limits()
+
+    def run(self, items: np.ndarray, offsets: np.ndarray, state_in: np.ndarray, exclude: np.ndarray, k: int) -> Any:
+        return None, None, state_in
+
+
+def native_ranker(folder: Path, only: AllowList | None = None) -> Ranker:
+    """The C++ core's ranking, through an engine."""
+    engine = Engine(open_bundle(folder), States(), threads=THREADS)
 
     def rank(queries: np.ndarray, k: int) -> object:
-        scores = queries @ embedding.T
-        best = np.argpartition(scores, -k, axis=1)[:, -k:]
-        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
-        return np.take_along_axis(best, order, axis=1)
+        states = np.concatenate([np.zeros_like(queries), queries], axis=1)  # [B, 2 * D]: a query is a state's end
+        return engine.step(states, [()] * len(queries), k, only=only)
 
     return rank
 
 
-def make_ranker(name: str, embedding: np.ndarray) -> Ranker:
-    """The ranker of this name."""
-    if name.startswith("native"):
-        index = ItemIndex(embedding, THREADS) if name == "native" else None
-        return lambda queries, k: top_items(queries, embedding, k, threads=THREADS, index=index)
-    return onnxruntime_ranker(embedding) if name == "onnxruntime" else numpy_ranker(embedding)
+def make_ranker(name: str, folder: Path) -> Ranker:
+    """The ranker of this name, of the bundle in a folder."""
+    return native_ranker(folder) if name == "native" else onnxruntime_ranker(embedding_of_random_items())
 
 
 def random_queries(n_rows: int) -> np.ndarray:
@@ -95,10 +99,9 @@ def random_queries(n_rows: int) -> np.ndarray:
     return np.random.default_rng(1).standard_normal((n_rows, DIM), dtype=np.float32)
 
 
-def measure_times(repeats: int) -> list[dict[str, Any]]:
+def measure_times(folder: Path, repeats: int) -> list[dict[str, Any]]:
     """Median milliseconds for every number of rows and k."""
-    embedding = embedding_of_random_items()
-    rankers = {name: make_ranker(name, embedding) for name in RANKERS}
+    rankers = {name: make_ranker(name, folder) for name in RANKERS}
     measured = []
     for n_rows in ROWS:
         queries = random_queries(n_rows)
@@ -106,8 +109,6 @@ def measure_times(repeats: int) -> list[dict[str, Any]]:
             times: dict[str, list[float]] = {name: [] for name in RANKERS}
             for repeat in range(repeats + 1):
                 for name, rank in rankers.items():
-                    if name == "numpy" and repeat > 3:
-                        continue  # seconds each
                     time.sleep(PAUSE)
                     rank(queries, k)  # wakes its threads, as the request before does in a server
                     started = time.perf_counter()
@@ -121,34 +122,30 @@ def measure_times(repeats: int) -> list[dict[str, Any]]:
     return measured
 
 
-def measure_allow_list(repeats: int) -> dict[str, Any]:
-    """Median milliseconds for one row that may have most of the items, with the index and without."""
-    embedding, queries = embedding_of_random_items(), random_queries(1)
-    allowed = np.sort(np.random.default_rng(2).permutation(N_ITEMS)[:ALLOWED].astype(np.int32) + 1)
-    medians = {}
-    for name, index in (("native", ItemIndex(embedding, THREADS)), ("native_without_index", None)):
-        times = []
-        for _ in range(repeats + 1):
-            started = time.perf_counter()
-            top_items(queries, embedding, 10, only=allowed, threads=THREADS, index=index)
-            times.append((time.perf_counter() - started) * 1e3)
-        medians[name] = statistics.median(times[1:])
-    print(
-        f"1 row, k 10, {ALLOWED:,} items allowed: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in medians.items())
-    )
-    return {"items": ALLOWED, "rows": 1, "k": 10, "ms": medians}
+def measure_allow_list(folder: Path, repeats: int) -> dict[str, Any]:
+    """Median milliseconds for one row that may have most of the items."""
+    allowed = AllowList(np.random.default_rng(2).permutation(N_ITEMS)[:ALLOWED] + 1)
+    rank, queries = native_ranker(folder, allowed), random_queries(1)
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        rank(queries, 10)
+        times.append((time.perf_counter() - started) * 1e3)
+    median = statistics.median(times[1:])
+    print(f"1 row, k 10, {ALLOWED:,} items allowed: {median:.1f} ms")
+    return {"items": ALLOWED, "rows": 1, "k": 10, "ms": {"native": median}}
 
 
-def measure_memory(name: str) -> dict[str, float]:
-    """MiB in this process: what a ranker holds beside the embedding, and a ranking's peak beyond all that is held."""
-    embedding = embedding_of_random_items()
-    with_embedding = _status_kib("VmRSS")
-    rank = make_ranker(name, embedding)
+def measure_memory(name: str, folder: Path) -> dict[str, float]:
+    """MiB in this process: what a ranker holds beside one embedding, and a ranking's peak beyond all that is held."""
+    embedding_kib = 4 * (N_ITEMS + 1) * DIM / 1024
+    without = _status_kib("VmRSS")
+    rank = make_ranker(name, folder)
     rank(random_queries(1), 1)  # threads, buffers of the library
     before = _status_kib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # loading needs more than the ranking: start the peak anew
     rank(random_queries(MEMORY_ROWS), MEMORY_K)
-    return {"held_mib": (before - with_embedding) / 1024, "peak_mib": (_status_kib("VmHWM") - before) / 1024}
+    return {"held_mib": (before - without - embedding_kib) / 1024, "peak_mib": (_status_kib("VmHWM") - before) / 1024}
 
 
 def _status_kib(name: str) -> int:
@@ -162,17 +159,21 @@ def main(repeats: int) -> None:
     """Measure and write benchmarks/results/catalogue.json."""
     context = multiprocessing.get_context("spawn")
     memory = {}
-    for name in RANKERS:
-        with context.Pool(1) as pool:
-            memory[name] = pool.apply(measure_memory, (name,))
-        print(f"{name}: " + ", ".join(f"{what} {mib:.1f}" for what, mib in memory[name].items()))
+    with tempfile.TemporaryDirectory() as name_of_folder:
+        folder = Path(name_of_folder)
+        write_bundle(folder, list(range(1, N_ITEMS + 1)))
+        for name in RANKERS:
+            with context.Pool(1) as pool:
+                memory[name] = pool.apply(measure_memory, (name, folder))
+            print(f"{name}: " + ", ".join(f"{what} {mib:.1f}" for what, mib in memory[name].items()))
+        times, allow_list = measure_times(folder, repeats), measure_allow_list(folder, repeats)
     result = {
         "machine": machine_info(["recblr", "onnxruntime-gpu", "numpy"]),
         "items": N_ITEMS,
         "dim": DIM,
         "threads": THREADS,
-        "times": measure_times(repeats),
-        "allow_list": measure_allow_list(repeats),
+        "times": times,
+        "allow_list": allow_list,
         "memory": {"rows": MEMORY_ROWS, "k": MEMORY_K, **memory},
     }
     print(write_result("catalogue", result))

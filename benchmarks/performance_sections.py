@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent / "quality"))
 from document import table
 
 CHART = "performance"
+PYTHON_CALLS = ("recommend", "step")  # of Python, for one user
 
 
 def read(name: str) -> dict[str, Any]:
@@ -118,53 +119,79 @@ def against_pytorch() -> Iterator[str]:
     )
 
 
-def callers() -> Iterator[str]:
-    """The batcher: throughput of many callers, and latency at a moderate load."""
-    result = read("batching")
-    histories, steps = result["histories"], result["steps"]
-    saturated = [
-        ("`recommend`", histories["saturated"]),
-        ("`step`", steps["saturated_by_groups"]),
-        ("`step`", steps["saturated"]),
-    ]
+def core() -> Iterator[str]:
+    """What a request costs beside the kernels, and the batcher with many callers and at a moderate load."""
+    result = read("core")
+    native, python = result["native"], result["python"]
+    saturated = native["saturated"]
     yield from heading(
-        "Many callers at once",
-        "batching",
+        "Requests beside the kernels, and many callers at once",
+        "core",
         result,
-        f"{histories['saturated']['callers']} concurrent callers in one Python process, through the batcher, against "
-        "a loop that runs the engine at its best batch size and does nothing else. Histories have "
-        f"{histories['mean_length']:.0f} items on average.",
+        "Runs have one thread each. The first table has one user at a time: new items on a state, or a short history "
+        f"(Python's `recommend`), and the best {result['k']}. It tells how much longer a request takes than the "
+        f"kernels alone. After warm-up {native['allocations']['answers']:,} requests in C++ took memory from the heap "
+        f"{native['allocations']['direct']:,} times, and {native['allocations']['batching']:,} times with batching.",
     )
     yield from table(
-        ["call", "users in a request", "batcher, users/s", "bare engine, users/s", "share"],
+        ["items", "the kernels alone, us", "C++", "Python, `recommend`", "Python, `step`"],
+        [
+            [
+                str(in_cpp["items"]),
+                f"{in_cpp['bare_us']:.0f}",
+                *(f"{ratio:.2f}x" for ratio in (in_cpp["ratio"], *(in_python[f]["ratio"] for f in PYTHON_CALLS))),
+            ]
+            for in_cpp, in_python in zip(native["single"], python["single"], strict=True)
+        ],
+    )
+    yield from paragraph(
+        f"{saturated['callers']} callers in C++ that ask for one user each, through the batcher, against "
+        f"{saturated['cpus']} threads that give the bare engine batches of the best size and do nothing else. "
+        "Histories are of log-normal lengths with a median of 90 items; a step is one new item."
+    )
+    yield from table(
+        ["call", "callers", "batcher, users/s", "bare engine, users/s", "share"],
         [
             [
                 call,
-                str(row["rows_of_request"]),
-                f"{row['batched_per_s']:,.0f}",
+                label,
+                f"{row[side]['per_s']:,.0f}",
                 f"{row['bare_per_s']:,.0f}",
-                f"{row['ratio']:.2f}",
+                f"{row[side]['ratio']:.2f}",
             ]
-            for call, row in saturated
+            for call, row in (("whole histories", saturated["histories"]), ("steps", saturated["steps"]))
+            for side, label in (("submit", "`recblr_submit`"), ("threads", "blocked threads"))
+        ],
+    )
+    yield from paragraph("Threads in Python that call `step` for one user:")
+    yield from table(
+        ["threads", "batcher, users/s", "without the batcher, users/s", "ratio"],
+        [
+            [str(row["callers"]), f"{row['batched_per_s']:,.0f}", f"{row['direct_per_s']:,.0f}", f"{row['ratio']:.2f}"]
+            for row in python["threads"]
         ],
     )
     labels = {
-        "threads": "threads that call `recommend`",
-        "submitted": "futures",
-        "submitted_to_unpinned_workers": "futures, `--no-pin-workers`",
-        "threads_without_batcher": "threads, without the batcher",
-        "submitted_to_executor": "futures of a thread pool, without the batcher",
+        "submit": "`recblr_submit`",
+        "threads": "threads",
+        "threads_without_batching": "threads, without the batcher",
     }
-    open_loop = histories["open_loop"][0]
     yield from paragraph(
-        f"Latency of single requests with {histories['open_loop_length']} items, arriving at random at "
-        f"{result['load']:.0%} of the bare engine's throughput:"
+        f"Latency of steps, arriving at random at {python['at_load']['load']:.0%} of what one thread does; the last "
+        "column is against the median of requests that meet no other:"
     )
     yield from table(
-        ["callers", "median, ms", "95th percentile, ms", "99th percentile, ms"],
+        ["callers", "median, us", "99th percentile, us", "times a lone one"],
         [
-            [label, *(f"{open_loop[name][f'p{percent}_ms']:.2f}" for percent in (50, 95, 99))]
-            for name, label in labels.items()
+            [
+                f"{language}, {label}",
+                f"{at_load[side]['p50_us']:.0f}",
+                f"{at_load[side]['p99_us']:.0f}",
+                f"{at_load[side]['p99_to_lone']:.1f}",
+            ]
+            for language, at_load in (("C++", native["at_load"]), ("Python", python["at_load"]))
+            for side, label in labels.items()
+            if side in at_load
         ],
     )
 
@@ -178,15 +205,15 @@ def catalogue() -> Iterator[str]:
         "catalogue",
         result,
         f"The exact best k of {result['items']:,} items of width {result['dim']}, {result['threads']} threads: ONNX "
-        "Runtime's MatMul and TopK, the native ranking with its 8-bit index, and the native ranking without the index.",
+        "Runtime's MatMul and TopK, and an engine, which ranks with an 8-bit index.",
     )
-    columns = {"onnxruntime": "ONNX Runtime", "native": "with the index", "native_without_index": "without the index"}
+    columns = {"onnxruntime": "ONNX Runtime", "native": "engine"}
     yield from table(
         ["users", "k", *(f"{label}, ms" for label in columns.values())],
         [[str(row["rows"]), str(row["k"]), *(f"{row['ms'][name]:.1f}" for name in columns)] for row in result["times"]],
     )
     memory = result["memory"]
-    yield from paragraph(f"Memory beside the embedding, {memory['rows']} users, k {memory['k']}:")
+    yield from paragraph(f"Memory beside one copy of the embedding, {memory['rows']} users, k {memory['k']}:")
     yield from table(
         ["", "held, MiB", "more while ranking, MiB"],
         [
@@ -195,11 +222,8 @@ def catalogue() -> Iterator[str]:
         ],
     )
     yield from paragraph(
-        f"The best {allowed['k']} for one user among {allowed['items']:,} allowed items of the same catalogue:"
-    )
-    yield from table(
-        ["", "ms"],
-        [[columns[name], f"{ms:.1f}"] for name, ms in allowed["ms"].items()],
+        f"The best {allowed['k']} for one user among {allowed['items']:,} allowed items of the same catalogue: "
+        f"{allowed['ms']['native']:.1f} ms."
     )
 
 
@@ -374,7 +398,7 @@ def elsewhere() -> Iterator[str]:
 SECTIONS = (
     one_user,
     against_pytorch,
-    callers,
+    core,
     catalogue,
     users,
     training,

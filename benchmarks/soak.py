@@ -1,4 +1,4 @@
-"""Ten minutes of random traffic through Recommender, Engine and Batcher, with faults: answers stay right, memory flat.
+"""Ten minutes of random traffic through Recommender and Engine, with faults: answers stay right, memory flat.
 
     python benchmarks/soak.py [--minutes 10]
 
@@ -11,6 +11,7 @@ an error came to a caller who should have none, a thread stood still, or memory 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import random
 import statistics
@@ -32,7 +33,7 @@ from recblr.config import RecBLRConfig
 from recblr.errors import BackendError, DeadlineError, OverloadedError, RecblrError, StoreError
 from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
-from recblr.runtime import Append, Backend, Batcher, Engine, Event, Ranking, Recommender, Store, load, open_store
+from recblr.runtime import Append, Backend, Batching, Engine, Event, Ranking, Recommender, Store, load, open_store
 from recblr.vocabulary import ItemVocabulary
 
 N_ITEMS = 3416
@@ -72,12 +73,9 @@ class FaultyBackend:
     def __init__(self, inner: Backend, faults: Counts) -> None:
         self._inner = inner
         self._faults = faults
+        self.description, self.max_k, self.limits = inner.description, inner.max_k, inner.limits
 
-    @property
-    def description(self) -> str:
-        return self._inner.description
-
-    def run(self, items: np.ndarray, offsets: np.ndarray, state_in: np.ndarray, exclude: np.ndarray) -> Any:
+    def run(self, items: np.ndarray, offsets: np.ndarray, state_in: np.ndarray, exclude: np.ndarray, k: int) -> Any:
         chance = random.random()
         if POISON in items:
             self._faults.add("poison")
@@ -91,7 +89,7 @@ class FaultyBackend:
         if chance > 0.999:
             self._faults.add("slow run")
             time.sleep(0.1)
-        return self._inner.run(items, offsets, state_in, exclude)
+        return self._inner.run(items, offsets, state_in, exclude, k)
 
 
 class FaultyStore:
@@ -140,10 +138,10 @@ class Soak:
         self.recommender = Recommender(self.new_engine(), FaultyStore(store, self.faults), cache_bytes=100 * 4_500)
 
     def new_engine(self) -> Engine:
-        """An engine with a batcher of its own, over the same graph."""
+        """An engine that batches, over the same graph."""
+        assert self.bare.backend is not None
         backend = FaultyBackend(self.bare.backend, self.faults)
-        batcher = Batcher(backend, max_queued_rows=QUEUED_ROWS, timeout=TIMEOUT, workers=2, callers=2)
-        return Engine(self.bare.bundle, batcher)
+        return Engine(self.bare.bundle, backend, batching=Batching(max_queue=QUEUED_ROWS, timeout=TIMEOUT, workers=2))
 
     def problem(self, what: str) -> None:
         """Note what must not be."""
@@ -245,13 +243,14 @@ class Worker:
         self._soak.problem("the poison was answered")
 
     def _cancel(self) -> None:
-        batcher = self._soak.recommender.engine.batcher
-        assert batcher is not None
-        items = np.array(self._items(50), np.int32)
-        state, exclude = self._soak.bare.bundle.initial_state[None].copy(), np.empty((0, 2), np.int32)
-        future = batcher.submit(items, np.array([0, len(items)], np.int32), state, exclude)
-        if not future.cancel():
-            future.result()
+        async def ask() -> None:
+            asked = asyncio.create_task(self._soak.recommender.engine.arecommend([self._items(50)], 5))
+            await asyncio.sleep(0)
+            asked.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asked
+
+        asyncio.run(ask())
 
     def _tasks(self) -> None:
         async def ask() -> None:
@@ -330,7 +329,8 @@ def main(minutes: float) -> None:
     vocabulary = ItemVocabulary(list(range(1, N_ITEMS + 1)), np.ones(N_ITEMS, dtype=np.int64))
     with tempfile.TemporaryDirectory() as folder:
         export_bundle(Checkpoint(model, vocabulary), Path(folder) / "bundle")
-        soak = Soak(load(Path(folder) / "bundle", threads=1), open_store(Path(folder) / "store"))
+        bare = load(Path(folder) / "bundle", threads=1, backend="onnxruntime")  # which faults can be put before
+        soak = Soak(bare, open_store(Path(folder) / "store"))
         workers = [threading.Thread(target=soak.work, args=(n,), daemon=True) for n in range(THREADS)]
         for worker in workers:
             worker.start()
@@ -342,11 +342,11 @@ def main(minutes: float) -> None:
             faulthandler.dump_traceback()
             soak.problem("a thread did not end")
         engine = soak.recommender.engine
-        assert engine.batcher is not None
         engine.close(timeout=STANDSTILL_SECONDS)
-        left = engine.batcher.metrics()
+        left = engine.metrics()
+        assert left is not None
         if left.open_requests or left.queued_rows or left.queued_tokens or left.running_batches:
-            soak.problem(f"the batcher is not empty at its end: {left}")
+            soak.problem(f"requests are left at its end: {left}")
         soak.recommender.close()
     # The first tenth fills caches and the allocator's pools.
     early, late = (

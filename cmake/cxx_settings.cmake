@@ -18,7 +18,8 @@ if(NOT DEFINED sanitizers_of_${RECBLR_SANITIZE})
   message(FATAL_ERROR "RECBLR_SANITIZE is ${RECBLR_SANITIZE}: give address, thread or OFF")
 endif()
 if(sanitizers_of_${RECBLR_SANITIZE})
-  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-g> $<$<COMPILE_LANGUAGE:CXX>:-fno-omit-frame-pointer>
+  set(CMAKE_CXX_FLAGS_RELEASE "-O1 -DNDEBUG") # compiled in half the time; the kernels have -O3 of their own
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-g1> $<$<COMPILE_LANGUAGE:CXX>:-fno-omit-frame-pointer>
                       $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${sanitizers_of_${RECBLR_SANITIZE}}>
                       $<$<COMPILE_LANGUAGE:CXX>:-fno-sanitize-recover=all>)
   add_link_options(-fsanitize=${sanitizers_of_${RECBLR_SANITIZE}})

@@ -79,7 +79,7 @@ def main() -> None:
     stream.synchronize()
     for title, items in (("from the histories", before.get()), ("after one more event", after.get())):
         for row in items:
-            print(f"{title}: {bundle.vocabulary.decode(row[:5])}")
+            print(f"{title}: {[bundle.item(index) for index in row[:5].tolist()]}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The native library: finds and loads `librecblr_plugins.so`.
 
-`recblr.plugins.model` runs whole models with it, `recblr.plugins.top_items` ranks catalogues; `recblr.plugins.abi` has
-the structures of its C ABI. Imports neither torch, onnx nor any other part of recblr, so that every part can use it.
+`recblr.plugins.abi` has the structures of its C ABI. Imports neither torch, onnx nor any other part of recblr, so that
+every part can use it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,24 @@ if TYPE_CHECKING:
     from recblr.runtime.api import *  # noqa: F403
 else:
 
+    def _load_core() -> Any:
+        from recblr.errors import MissingExtraError
+
+        try:
+            return import_module("recblr.runtime._core")
+        except ModuleNotFoundError as error:
+            if error.name != "recblr.runtime._core":
+                raise
+            raise MissingExtraError(
+                "recblr was installed without its library, which the runtime needs: install a C++ compiler and "
+                "reinstall recblr"
+            ) from error
+
     def __getattr__(name: str) -> Any:
+        if name == "_core":
+            return _load_core()
+        if name.startswith("_") and name != "__all__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         public = {name: value for name, value in vars(import_module("recblr.runtime.api")).items() if name[0] != "_"}
         if name == "__all__":
             return sorted(public)

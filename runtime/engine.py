@@ -265,9 +265,10 @@ class Engine:
 
     @property
     def _leasing(self) -> LeasingBackend:
-        if not isinstance(self.backend, LeasingBackend):
+        backend: object = self.backend
+        if not isinstance(backend, LeasingBackend):
             raise ConfigError(f"states stay on the GPU only in a TensorRT engine, and this is {self.description}")
-        return self.backend
+        return backend
 
 
 def _close_at_exit(core: _core.Engine) -> None:

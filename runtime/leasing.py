@@ -132,12 +132,12 @@ def _encoded(bundle: Bundle, rows: object, name: str) -> tuple[list[ItemsArray],
 
 def _lists(only: Only, n_rows: int) -> list[Any]:
     """Each row's entry of `only`, which is of a right form; None where it may have all."""
-    is_shared = isinstance(only, AllowList) or (
-        only is not None
-        and not (isinstance(only, list | tuple) and len(only) and only[0] is None)
-        and not any(isinstance(entry, AllowList) or is_sequence(entry) for entry in list(only)[:1])
-    )
-    return [only] * n_rows if only is None or is_shared else list(only)
+    if only is None or isinstance(only, AllowList):
+        return [only] * n_rows
+    entries: list[Any] = list(only)
+    first = entries[0] if entries else 0
+    has_lists = (first is None and isinstance(only, list | tuple)) or isinstance(first, AllowList) or is_sequence(first)
+    return entries if has_lists else [only] * n_rows
 
 
 def _parts(items: Sequence[ItemsArray], excluded: Sequence[ItemsArray], limits: Limits) -> Iterator[slice]:

@@ -1,15 +1,13 @@
 // The batcher against its backend alone: throughput when saturated, what it adds to a lone request, and latency at 30%
 // load.
 //
-//     cmake -S . -B build -DRECBLR_BUILD_BENCHMARKS=ON && cmake --build build
-//     build/benchmarks/native/batching_benchmark
+//     cmake -S . -B build/benchmarks -DRECBLR_BUILD_BENCHMARKS=ON
+//     cmake --build build/benchmarks && build/benchmarks/benchmarks/native/batching_benchmark
 //
 // The backend is a fake that computes for as long as the CPU kernels do on the demo model: a batch, a row and an item
 // cost what they were measured to cost. Ratios are medians over rounds in which the sides take turns.
 #include <algorithm>
 #include <atomic>
-#include <chrono>
-#include <cmath>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
@@ -22,23 +20,17 @@
 
 #include "base/cpus.h"
 #include "batching/batcher.h"
+#include "load.h"
 
 namespace {
 
 using namespace recblr;
-using Clock = std::chrono::steady_clock;
+using namespace recblr::benchmarks;
 
 constexpr double kRunMicroseconds = 13, kRowMicroseconds = 15, kItemMicroseconds = 2.5;
 constexpr int kCallers = 128, kRounds = 5;
 constexpr double kSeconds = 1.0, kLoad = 0.3, kLoneRate = 50;
 constexpr int64_t kStateSize = 4;
-
-double seconds_since(Clock::time_point then) { return std::chrono::duration<double>(Clock::now() - then).count(); }
-
-double median(std::vector<double> values, double quantile = 0.5) {
-  std::sort(values.begin(), values.end());
-  return values[static_cast<size_t>(quantile * static_cast<double>(values.size() - 1))];
-}
 
 // Keeps the CPU busy, and not only the clock: threads that share a CPU get less done.
 uint64_t compute(int64_t steps) {
@@ -89,28 +81,12 @@ struct Requests {
   std::vector<Row> rows;
 };
 
-// Requests per second of so many threads, each of which calls again and again.
-double rate_of_threads(int n_threads, double seconds, int64_t rows_of_call, const std::function<void(int64_t)>& call) {
-  std::atomic<int64_t> done{0};
-  const auto started = Clock::now();
-  std::vector<std::thread> threads;
-  for (int thread = 0; thread < n_threads; ++thread) {
-    threads.emplace_back([&, thread] {
-      for (int64_t n = thread; seconds_since(started) < seconds; n += n_threads) {
-        call(n);
-        done += rows_of_call;
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  return static_cast<double>(done) / seconds_since(started);
-}
-
 // The backend alone, a thread for each CPU, at this batch size.
 double bare_rate(const Backend& backend, const Requests& requests, int64_t rows, double seconds) {
   const int64_t starts = std::max<int64_t>(1, static_cast<int64_t>(requests.rows.size()) / rows);
+  std::atomic<int64_t> turn{0};
   return rate_of_threads(usable_cpus(), seconds, rows,
-                         [&](int64_t n) { backend.run(requests.row(n % starts * rows), rows); });
+                         [&](int) { backend.run(requests.row(turn++ % starts * rows), rows); });
 }
 
 int64_t best_batch(const Backend& backend, const Requests& requests) {
@@ -155,62 +131,6 @@ void compare(const char* name, const Backend& backend, const Requests& requests,
               median(ratios), static_cast<long long>(rows));
 }
 
-// Latencies in microseconds, from starts at random times; `send` has the function called at the answer.
-std::vector<double> open_loop(double rate, double seconds, std::mt19937* random,
-                              const std::function<void(std::function<void()>)>& send) {
-  std::exponential_distribution<double> gap(rate);
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::vector<double> latencies;
-  size_t sent = 0;
-  auto start = Clock::now();
-  const auto end = start + std::chrono::duration<double>(seconds);
-  while (start < end) {
-    start += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(gap(*random)));
-    std::this_thread::sleep_until(start);
-    ++sent;
-    send([&, start] {
-      const std::lock_guard<std::mutex> lock(mutex);
-      latencies.push_back(seconds_since(start) * 1e6);
-      changed.notify_all();
-    });
-  }
-  std::unique_lock<std::mutex> lock(mutex);
-  changed.wait(lock, [&] { return latencies.size() == sent; });
-  return latencies;
-}
-
-// As `open_loop`, of threads that each wait for their answer.
-std::vector<double> open_loop_of_threads(double rate, double seconds, std::mt19937* random,
-                                         const std::function<void()>& call) {
-  constexpr int kThreads = 16;
-  std::mutex mutex;
-  std::vector<double> latencies;
-  std::exponential_distribution<double> gap(rate);
-  auto next = Clock::now();
-  const auto end = next + std::chrono::duration<double>(seconds);
-  std::vector<std::thread> threads;
-  for (int thread = 0; thread < kThreads; ++thread) {
-    threads.emplace_back([&] {
-      for (;;) {
-        Clock::time_point start;
-        {
-          const std::lock_guard<std::mutex> lock(mutex);
-          if (next >= end) return;
-          next += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(gap(*random)));
-          start = next;
-        }
-        std::this_thread::sleep_until(start);
-        call();
-        const std::lock_guard<std::mutex> lock(mutex);
-        latencies.push_back(seconds_since(start) * 1e6);
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  return latencies;
-}
-
 void compare_latency(const Backend& backend, Batcher* batcher, const Requests& requests) {
   const double rate = kLoad / (kRunMicroseconds + kRowMicroseconds + kItemMicroseconds) * 1e6;
   std::mt19937 random(7);
@@ -225,8 +145,9 @@ void compare_latency(const Backend& backend, Batcher* batcher, const Requests& r
     const auto submitted = open_loop(rate, kSeconds, &random, [&](std::function<void()> answered) {
       batcher->submit(requests.row(turn++), 1, [answered = std::move(answered)](const auto&) { answered(); });
     });
-    const auto waited = open_loop_of_threads(rate, kSeconds, &random, [&] { batcher->run(requests.row(turn++), 1); });
-    const auto bare = open_loop_of_threads(rate, kSeconds, &random, [&] { backend.run(requests.row(turn++), 1); });
+    const auto waited =
+        open_loop_of_threads(rate, kSeconds, &random, [&](int) { batcher->run(requests.row(turn++), 1); });
+    const auto bare = open_loop_of_threads(rate, kSeconds, &random, [&](int) { backend.run(requests.row(turn++), 1); });
     lone.push_back(median(alone));
     of_submit.push_back(median(submitted, 0.99) / lone.back());
     of_threads.push_back(median(waited, 0.99) / lone.back());
@@ -259,19 +180,17 @@ void measure_lone(const Requests& requests) {
 }  // namespace
 
 int main() {
-  std::mt19937 random(1);
-  std::lognormal_distribution<double> length(4.5, 1.0);
-  std::vector<int64_t> lengths(512);
-  for (int64_t& n : lengths) n = std::clamp(static_cast<int64_t>(length(random)), int64_t{5}, int64_t{2000});
-  const Requests histories(lengths), steps(std::vector<int64_t>(512, 1));
+  const Requests histories(history_lengths(512)), steps(std::vector<int64_t>(512, 1));
 
   measure_lone(steps);
   const auto backend = std::make_shared<TimedBackend>(1);
   Batcher batcher(backend, kStateSize, {});
   compare("histories by submit", *backend, histories, [&] { return submitted_rate(&batcher, histories, kSeconds); });
   compare("steps by submit", *backend, steps, [&] { return submitted_rate(&batcher, steps, kSeconds); });
-  compare("steps by blocked threads", *backend, steps,
-          [&] { return rate_of_threads(kCallers, kSeconds, 1, [&](int64_t n) { batcher.run(steps.row(n), 1); }); });
+  compare("steps by blocked threads", *backend, steps, [&] {
+    std::atomic<int64_t> turn{0};
+    return rate_of_threads(kCallers, kSeconds, 1, [&](int) { batcher.run(steps.row(turn++), 1); });
+  });
   compare_latency(*backend, &batcher, steps);
   return 0;
 }

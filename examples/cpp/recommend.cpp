@@ -2,7 +2,8 @@
 //
 //   recommend BUNDLE [K] < histories.txt
 //
-// A line of output has ids and scores, "2858:3.21 527:2.98 ...", and "popular" in front where nothing is known of the user.
+// A line of output has ids and scores, "2858:3.21 527:2.98 ...", and "popular" in front where nothing is known of the
+// user.
 #include <cstdlib>
 #include <iomanip>
 #include <iostream>

@@ -205,7 +205,7 @@ def _batch(rows: list[ItemsArray], state_in: StatesArray) -> Batch:
 
 def _run(backend: Backend, batch: Batch, name: str) -> _Result:
     try:
-        return _Result(*backend.run(*batch, k=backend.max_k))
+        return _Result(*backend.run(*batch, backend.max_k))
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise ExportError(
             f"{name} cannot run the exported graph ({short_reason(error)}): try another version"

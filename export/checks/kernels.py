@@ -36,12 +36,12 @@ class NativeKernels:
         """Feed the rows and rank; see `recblr.runtime.Backend.run`."""
         rows = [self._ids[items[start:stop]].tolist() for start, stop in pairwise(offsets.tolist())]
         excluded = [self._ids[exclude[exclude[:, 0] == b, 1]].tolist() for b in range(len(rows))]
-        rankings, states = self._engine.step(state_in, rows, k, excluded)
+        rankings, states = self._engine.step(state_in, rows, max(k, 1), excluded)
         top_items = np.zeros((len(rows), k), np.int32)
         top_scores = np.full((len(rows), k), -np.inf, np.float32)
         for b, ranking in enumerate(rankings):
-            n = len(ranking.items)
-            top_items[b, :n] = self._bundle.indices(ranking.items)
+            best = ranking.items[:k]
+            top_items[b, : len(best)] = self._bundle.indices(best)
             # All scores of a user of whom nothing is known are zero; an engine gives the popular items.
-            top_scores[b, :n] = 0 if ranking.popular else ranking.scores
+            top_scores[b, : len(best)] = 0 if ranking.popular else ranking.scores[:k]
         return top_items, top_scores, states

@@ -74,7 +74,8 @@ class Manifest:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Manifest:
         """From the fields of a manifest.json that was checked."""
-        return cls(**{field.name: content.get(field.name) for field in fields(cls)})
+        values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(cls)}
+        return cls(**values)
 
     @property
     def dim(self) -> int:
@@ -147,6 +148,23 @@ def _check_manifest(content: Mapping[str, Any], path: Path) -> None:
     _check_fields(Manifest.from_json(content), path)
 
 
+def check_plan(manifest: Manifest, path: Path) -> None:
+    """Check what a manifest says of a TensorRT plan, which the core does not look at.
+
+    Raises:
+        BundleError: it is malformed, or the plan's files are not listed.
+    """
+    if manifest.plan is None:
+        return
+    try:
+        plan = PlanSection.from_dict(manifest.plan)
+    except ConfigError as error:
+        raise BundleError(f"{path}: {error}: {COPY_AGAIN}") from error
+    missing = {plan.file, plan.plugin_library} - manifest.files.keys()
+    if missing:
+        raise BundleError(f"{path} does not list {', '.join(sorted(missing))}: {COPY_AGAIN}")
+
+
 def _is_count(value: object, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
@@ -159,15 +177,10 @@ def _check_fields(manifest: Manifest, path: Path) -> None:
     if not isinstance(epsilon, float) or not 0 < epsilon < math.inf:
         raise BundleError(f"{path}: model norm_epsilon is missing or malformed ({epsilon!r:.60}): {COPY_AGAIN}")
     needed = {MODEL_FILE, ITEMS_FILE, INITIAL_STATE_FILE}
-    if manifest.plan is not None:
-        try:
-            plan = PlanSection.from_dict(manifest.plan)
-        except ConfigError as error:
-            raise BundleError(f"{path}: {error}: {COPY_AGAIN}") from error
-        needed |= {plan.file, plan.plugin_library}
     missing = needed - manifest.files.keys()
     if missing:
         raise BundleError(f"{path} does not list {', '.join(sorted(missing))}: {COPY_AGAIN}")
+    check_plan(manifest, path)
     for name, entry in manifest.files.items():
         if not _FILE_NAME.fullmatch(name):
             raise BundleError(f"{path}: {name!r} is not a plain file name: {COPY_AGAIN}")

@@ -20,7 +20,7 @@ from pathlib import Path
 from recblr.array_types import ItemId, ItemsArray, StateArray
 from recblr.item_ids import IdType
 from recblr.runtime import _core
-from recblr.runtime.bundle.manifest import FORMAT, MANIFEST_FILE, MODEL_FILE, Manifest
+from recblr.runtime.bundle.manifest import FORMAT, MANIFEST_FILE, MODEL_FILE, Manifest, check_plan
 from recblr.runtime.bundle.plan_section import PlanSection
 
 
@@ -105,6 +105,8 @@ def open_bundle(path: str | Path) -> Bundle:
             what does not match.
     """
     core = _core.Bundle(path)
+    folder, manifest = Path(core.path), Manifest.from_json(json.loads(core.manifest))
+    check_plan(manifest, folder / MANIFEST_FILE)
     initial_state = core.initial_state()
     initial_state.flags.writeable = False
-    return Bundle(core, Path(core.path), Manifest.from_json(json.loads(core.manifest)), initial_state)
+    return Bundle(core, folder, manifest, initial_state)

@@ -85,6 +85,7 @@ def test_the_wheel_holds_the_four_rooms_and_no_sources_of_the_library(wheel):
     assert [name for name in names if name.endswith((".cpp", ".cu", ".in", "CMakeLists.txt"))] == []
     beside = {f"recblr/runtime/{name}" for name in ("librecblr.so.0", "include/recblr/recblr.hpp", "cmake/recblr")}
     assert beside <= {*names, *(str(Path(name).parent) for name in names)}
+    assert any(re.fullmatch(r"recblr/runtime/_core\.\S+\.so", name) for name in names)
     information = re.sub(r"-cp.*|-py.*", ".dist-info", wheel.name)
     assert {name.split("/")[0] for name in names} == {"recblr", information}
     assert {f"{information}/licenses/{name}" for name in ("LICENSE", "licenses/THIRD_PARTY.md")} <= set(names)
@@ -102,7 +103,7 @@ def test_the_base_install_needs_no_torch_and_the_extras_are_complete(wheel):
 
 
 def test_the_wheel_is_for_any_linux_of_this_age(wheel):
-    assert re.fullmatch(r"recblr-[\d.]+-py3-none-manylinux_2_\d+_\w+\.whl", wheel.name)
+    assert re.fullmatch(r"recblr-[\d.]+-(cp311-cp311|cp312-abi3)-manylinux_2_\d+_\w+\.whl", wheel.name)
 
 
 @pytest.mark.parametrize("where", ["in the wheel", "with GPU code, in this environment"])

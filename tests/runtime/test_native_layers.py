@@ -38,6 +38,21 @@ def test_every_folder_is_a_layer():
     assert {path.name for path in SOURCES.iterdir()} <= {layer.partition("/")[0] for layer in LAYERS} | FACES
 
 
+@pytest.mark.parametrize("face", sorted(FACES))
+def test_a_face_includes_what_is_installed(face: str) -> None:
+    if not (SOURCES / face).is_dir():
+        pytest.skip(f"{face} is not there")
+    files = [path for path in (SOURCES / face).rglob("*") if path.suffix in {".h", ".cpp"}]
+    assert files
+    wrong = [
+        f"{path.name}: {included}"
+        for path in files
+        for included in re.findall(r'^#include "([^"]+)"', path.read_text(encoding="utf-8"), re.MULTILINE)
+        if not included.startswith((f"{face}/", "recblr/"))
+    ]
+    assert wrong == []
+
+
 @pytest.mark.parametrize("layer", LAYERS[1:])
 def test_a_layer_includes_those_below_it(layer):
     if not (SOURCES / layer).is_dir():

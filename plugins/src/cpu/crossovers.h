@@ -23,29 +23,29 @@ constexpr int64_t kProductsPerThread = 1000000;
 constexpr int64_t kElementsOfFedItem = 256;
 
 // An item that is ranked by a model counts as one element for every so many: 16 scores come of one vector.
-// benchmarks/batching.py, steps.
+// benchmarks/core.py, steps.
 constexpr int64_t kScoresOfElement = 16;
 
 // Items that a thread feeds at once, if the rows have so many: enough that they share a reading of the weights.
-// benchmarks/batching.py, steps.
+// benchmarks/core.py, steps.
 constexpr int64_t kItemsFedAtOnce = 96;
 
 // Rows that a thread ranks at once by all scores: they share a reading of the items, and all their scores are held.
-// benchmarks/batching.py, steps.
+// benchmarks/core.py, steps.
 constexpr int64_t kFewestRowsRankedAtOnce = 4, kMostRowsRankedAtOnce = 24;
 
 // ---- Ranking by a model ----
 
 // A model of fewer items has no index: all scores are computed sooner than 8-bit bounds of them.
-// benchmarks/batching.py, steps, with an N_ITEMS on either side.
+// benchmarks/core.py, steps, with an N_ITEMS on either side.
 constexpr int64_t kFewestIndexed = 2048;
 
 // A model of so many items, or more, ranks every batch by the index and has no copy of the items.
-// benchmarks/batching.py, steps, with an N_ITEMS on either side.
+// benchmarks/core.py, steps, with an N_ITEMS on either side.
 constexpr int64_t kFewestRankedByIndex = 8192;
 
 // Of a number of items between those two, the index ranks at most so many rows at once, since it takes a quarter of the
-// cache that the items do; more rows share a reading of the items, which is sooner done. benchmarks/batching.py, steps.
+// cache that the items do; more rows share a reading of the items, which is sooner done. benchmarks/core.py, steps.
 constexpr int64_t kMostRowsByBounds = 3;
 
 // A model of so many items, or more, has no copy of them for want of an index: tiles of their vectors are scored, which
@@ -53,11 +53,11 @@ constexpr int64_t kMostRowsByBounds = 3;
 constexpr int64_t kFewestRankedInTiles = 100000;
 
 // If more than one of so many items may be among a row's best by the index's bounds, all scores are computed.
-// benchmarks/batching.py, steps.
+// benchmarks/core.py, steps.
 constexpr int64_t kItemsPerHitOfRow = 4;
 
 // A threshold for a row's best scores is sought where each group of scores has at least so many: of fewer scores, the
-// best are picked sooner without one. benchmarks/batching.py, steps of many rows.
+// best are picked sooner without one. benchmarks/core.py, steps of many rows.
 constexpr int64_t kFewestScoresPerGroup = 4;
 
 // ---- Ranking a catalogue in bounded memory ----

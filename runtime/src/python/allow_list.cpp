@@ -22,7 +22,9 @@ AllowList::AllowList(nb::handle ids) {
 }
 
 void bind_allow_list(nb::module_& module) {
-  nb::class_<AllowList>(module, "AllowList").def(nb::init<nb::handle>(), nb::arg().none()).def("__len__", &AllowList::size);
+  nb::class_<AllowList>(module, "AllowList")
+      .def(nb::init<nb::handle>(), nb::arg().none())
+      .def("__len__", &AllowList::size);
 }
 
 }  // namespace recblr::python

@@ -266,6 +266,7 @@ void IdRows::add_text(const char* text, size_t length) {
 void IdRows::become_text() {
   is_text_ = true;
   text_offsets_.reserve(integers_.capacity() + 1);
+  text_offsets_.push_back(0);
   for (const int64_t value : integers_) add_integer(value);
   integers_.clear();
 }

@@ -4,7 +4,7 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <string>
 #include <vector>
 
@@ -67,9 +67,9 @@ class IdRows {
   std::vector<int64_t> offsets_{0};
   std::vector<int64_t> integers_;
   std::string text_;
-  std::vector<int64_t> text_offsets_{0};
+  std::vector<int64_t> text_offsets_;  // none as long as all are integers
   std::vector<recblr_strangers> strangers_;
-  std::deque<std::string> words_;  // of the strangers
+  std::list<std::string> words_;  // of the strangers
 };
 
 }  // namespace recblr::python

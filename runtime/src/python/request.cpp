@@ -9,7 +9,7 @@ namespace recblr::python {
 
 Request::Request(const Bundle& bundle, nb::handle items, int64_t k, bool exclude_seen, nb::handle exclude,
                  nb::handle only, bool new_items)
-    : items_(bundle.id_type()), exclude_(bundle.id_type()), only_(bundle.id_type()) {
+    : items_(bundle.id_type()) {
   request_.struct_size = sizeof request_;
   request_.k = k;
   request_.exclude_seen = exclude_seen ? 1 : 0;
@@ -17,21 +17,22 @@ Request::Request(const Bundle& bundle, nb::handle items, int64_t k, bool exclude
   items_.add_rows(items, new_items ? "new_items" : "histories", false);
   request_.items = items_.view();
   if (!exclude.is_none()) {
-    exclude_.add_rows(exclude, "exclude", true);
-    exclude_view_ = exclude_.view();
+    exclude_.emplace(bundle.id_type()).add_rows(exclude, "exclude", true);
+    exclude_view_ = exclude_->view();
     request_.exclude = &exclude_view_;
   }
   if (!only.is_none()) {
-    read_only(only);
+    read_only(only, bundle.id_type());
     request_.n_only = static_cast<int64_t>(all_.size());
-    only_view_ = only_.view();
+    only_view_ = only_->view();
     request_.only_ids = &only_view_;
     request_.only_all = all_.data();
     request_.only_lists = lists_.data();
   }
 }
 
-void Request::read_only(nb::handle only) {
+void Request::read_only(nb::handle only, int32_t id_type) {
+  only_.emplace(id_type);
   if (nb::isinstance<AllowList>(only)) {
     add_entry(only);
     return;
@@ -53,7 +54,7 @@ void Request::read_only(nb::handle only) {
   if (!per_row) {
     all_.push_back(0);
     lists_.push_back(nullptr);
-    only_.add_row(only);
+    only_->add_row(only);
     return;
   }
   request_.only_per_row = 1;
@@ -74,9 +75,9 @@ void Request::add_entry(nb::handle entry) {
   lists_.push_back(is_list ? nb::cast<const AllowList&>(entry).handle() : nullptr);
   if (is_list) held_.push_back(nb::borrow(entry));
   if (is_list || entry.is_none()) {
-    only_.add_empty_row();
+    only_->add_empty_row();
   } else {
-    only_.add_row(entry);
+    only_->add_row(entry);
   }
 }
 

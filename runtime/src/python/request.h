@@ -4,6 +4,7 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "python/bundle.h"
@@ -28,10 +29,11 @@ class Request {
   recblr_request* get() { return &request_; }
 
  private:
-  void read_only(nb::handle only);
+  void read_only(nb::handle only, int32_t id_type);
   void add_entry(nb::handle entry);
 
-  IdRows items_, exclude_, only_;
+  IdRows items_;
+  std::optional<IdRows> exclude_, only_;  // where there are some
   std::vector<uint8_t> all_;
   std::vector<const recblr_allow_list*> lists_;
   std::vector<nb::object> held_;  // the lists' owners

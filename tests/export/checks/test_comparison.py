@@ -29,9 +29,9 @@ def test_the_largest_case_is_as_large_as_the_profile(bundle: Path) -> None:
     sizes: list[tuple[int, int, int]] = []
 
     class Watched(OnnxRuntimeBackend):
-        def run(self, items: Any, offsets: Any, state_in: Any, exclude: Any) -> Any:
+        def run(self, items: Any, offsets: Any, state_in: Any, exclude: Any, k: int | None = None) -> Any:
             sizes.append((len(state_in), len(items), len(exclude)))
-            return super().run(items, offsets, state_in, exclude)
+            return super().run(items, offsets, state_in, exclude, k)
 
     for limits in (Limits(rows=40, tokens=900, exclusions=17), Limits(rows=1, tokens=1, exclusions=1)):
         sizes.clear()

@@ -16,19 +16,19 @@ from recblr import plugins
 from recblr.checkpoint import Checkpoint
 from recblr.errors import ExportError
 from recblr.export.checks.comparison import TOLERANCE
+from recblr.export.checks.kernels import NativeKernels
 from recblr.export.checks.parity import check_parity
 from recblr.export.onnx.graph import build_graph
 from recblr.export.onnx.weights import weight_places
 from recblr.model import RecBLR
-from recblr.runtime.backends.native import NativeBackend
 from recblr.runtime.backends.onnxruntime import OnnxRuntimeBackend
 
 Change = Callable[[onnx.ModelProto], None]
 
 
 def check(model: RecBLR, path: Path, max_k: int) -> dict[str, Any]:
-    """`check_parity` with the weights that are in the file."""
-    return check_parity(model, path, max_k, weight_places(path.parent, model))
+    """`check_parity`, with the bundle that the file is of."""
+    return check_parity(model, path, max_k, path.parent if (path.parent / "manifest.json").exists() else None)
 
 
 def test_report(checkpoint: Checkpoint, bundle: Path) -> None:
@@ -39,8 +39,7 @@ def test_report(checkpoint: Checkpoint, bundle: Path) -> None:
     assert report["max_state_difference"] < 1e-4
     assert report["top_k_agreement"] == 1
     native = ["native"] if has_native_ops() else []
-    kernels = ["kernels"] if plugins.find_library() is not None else []
-    assert list(report["ops"]) == ["functions", *native, *kernels]
+    assert list(report["ops"]) == ["functions", *native, "kernels"]
     for cases in report["ops"].values():
         assert list(cases) == ["cold", "dense", "single", "incremental", "empty", "exclusions"]
         assert cases["empty"]["tokens"] == 0
@@ -70,16 +69,15 @@ def test_native_ops_that_differ_are_refused(
         check(checkpoint.model, bundle / "model.onnx", 20)
 
 
-@pytest.mark.skipif(plugins.find_library() is None, reason="librecblr_plugins.so was not built")
 def test_kernels_that_differ_are_refused(checkpoint: Checkpoint, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They serve on CPUs, so they are compared as well."""
-    run = NativeBackend.run
+    run = NativeKernels.run
 
-    def wrong(self: NativeBackend, *batch: Any) -> Any:
+    def wrong(self: NativeKernels, *batch: Any) -> Any:
         top_items, top_scores, state_out = run(self, *batch)
         return top_items, top_scores * 1.01, state_out
 
-    monkeypatch.setattr(NativeBackend, "run", wrong)
+    monkeypatch.setattr(NativeKernels, "run", wrong)
     with pytest.raises(ExportError, match="recblr's own kernels on the CPU, .* and PyTorch differ in the case 'cold'"):
         check(checkpoint.model, bundle / "model.onnx", 20)
 
@@ -122,7 +120,7 @@ def test_a_graph_that_differs_is_refused(
     change(proto)
     onnx.save(proto, tmp_path / "changed.onnx")
     with pytest.raises(ExportError, match=f"differ in the case '{case}'"):
-        check_parity(checkpoint.model, tmp_path / "changed.onnx", 20, {})
+        check_parity(checkpoint.model, tmp_path / "changed.onnx", 20)
 
 
 def test_a_graph_with_another_weight_is_refused(checkpoint: Checkpoint, bundle: Path, tmp_path: Path) -> None:
@@ -145,7 +143,7 @@ def test_weights_that_are_not_finite_are_refused(make_model: Callable[..., RecBL
 def test_a_file_that_does_not_load_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(ExportError, match="cannot be loaded"):
-        check_parity(checkpoint.model, tmp_path / "model.onnx", 20, {})
+        check_parity(checkpoint.model, tmp_path / "model.onnx", 20)
 
 
 def test_catalogue_of_one_item(make_model: Callable[..., RecBLR], tmp_path: Path) -> None:

@@ -151,9 +151,9 @@ class TestMeasure:
         runs: list[tuple[int, int]] = []
 
         class Watched(OnnxRuntimeBackend):
-            def run(self, items: Any, offsets: Any, state_in: Any, exclude: Any) -> Any:
+            def run(self, items: Any, offsets: Any, state_in: Any, exclude: Any, k: int | None = None) -> Any:
                 runs.append((len(state_in), len(items)))
-                return super().run(items, offsets, state_in, exclude)
+                return super().run(items, offsets, state_in, exclude, k)
 
         backend = Watched(opened.model_path)
         report = precision_loss(backend, backend, targets, opened.initial_state, self.LIMITS)
@@ -175,8 +175,8 @@ class TestMeasure:
 
         class Shifted(OnnxRuntimeBackend):
             def run(self, *batch: Any) -> Any:
-                top_items, top_scores, states = super().run(*batch)
-                return top_items[:, 5:], top_scores[:, 5:], states
+                top_items, top_scores, states = super().run(*batch[:4])
+                return top_items[:, 5:15], top_scores[:, 5:15], states
 
         best = _best(onnx.load(opened.model_path), targets, opened.initial_state)
         targets = _rows(targets.histories, [items[wanted] for items in best])

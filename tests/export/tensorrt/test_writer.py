@@ -209,14 +209,11 @@ def test_a_section_that_is_malformed(copied_bundle: Path, field: str) -> None:
     ],
     ids=str,
 )
-def test_a_profile_that_is_malformed(plan_bundle: MakePlanBundle, tmp_path: Path, kind: str, sizes: object) -> None:
-    """The manifest alone: it is read before the files."""
-    manifest = plan_bundle("fp32").path / "manifest.json"
-    shutil.copy(manifest, tmp_path)
-    engine = _manifest(tmp_path)["plan"]
-    _rewrite_section(tmp_path, {**engine, "profile": {**engine["profile"], kind: sizes}})
+def test_a_profile_that_is_malformed(copied_bundle: Path, kind: str, sizes: object) -> None:
+    engine = _manifest(copied_bundle)["plan"]
+    _rewrite_section(copied_bundle, {**engine, "profile": {**engine["profile"], kind: sizes}})
     with pytest.raises(BundleError, match=r"plan\.profile is missing or malformed"):
-        open_bundle(tmp_path)
+        open_bundle(copied_bundle)
 
 
 @pytest.mark.parametrize("section", ["model.plan", [], 1, True])

@@ -141,8 +141,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const uint8_t parts = input.byte();
   const Handles& handles = parts % 2 == 1 ? strings : integers;
   const FuzzedIds items(&input);
-  recblr_request request{};
-  request.struct_size = parts & 2 ? input.byte() : sizeof request;
+  struct {
+    recblr_request request;
+    uint8_t later[256];  // of callers newer than the library
+  } newer{};
+  recblr_request& request = newer.request;
+  if (parts & 128) newer.later[input.byte() % 8] = input.byte();
+  request.struct_size = sizeof request;
+  if (parts & 2) {
+    const uint8_t size = input.byte();
+    request.struct_size = size % 8 == 7 ? size : sizeof request + 8 * (size % 16) - 64;
+  }
   request.items = items.ids;
   request.k = input.flag() ? input.byte() % 7 : input.number<int64_t>();
   request.exclude_seen = static_cast<int32_t>(input.small() % 2);
@@ -172,7 +181,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       lists[j] = input.flag() ? list : nullptr;
       all[j] = input.byte() % 2;
     }
-    request.only_ids = input.flag() ? &only.ids : nullptr;
+    request.only_ids = input.byte() % 8 == 1 ? nullptr : &only.ids;
     request.only_lists = input.flag() ? lists.data() : nullptr;
     request.only_all = input.flag() ? all.data() : nullptr;
   }
