@@ -13,7 +13,6 @@ from recblr.runtime.leasing import LeasedStates as LeasedStates
 from recblr.runtime.limits import Limits as Limits
 from recblr.runtime.loading import load as load
 from recblr.runtime.ranking import Ranking as Ranking
-from recblr.runtime.users.cache import StateCache as StateCache
 from recblr.runtime.users.recommender import Recommender as Recommender
 from recblr.runtime.users.stores import Append as Append
 from recblr.runtime.users.stores import Event as Event

@@ -86,6 +86,11 @@ class Engine:
         raise TypeError("an Engine can be neither copied nor pickled: load it in the process that uses it")
 
     @property
+    def core(self) -> _core.Engine:
+        """The engine of the C++ library."""
+        return self._core
+
+    @property
     def description(self) -> str:
         """What runs the model and how, for people, such as "recblr's own kernels on the CPU, 2 threads"."""
         return self._core.description

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from recblr.array_types import ItemId
-from recblr.errors import ClosedError, ConfigError, RequestError, shown
-from recblr.item_ids import as_list, exact_id, in_type, is_sequence
+from recblr.errors import ConfigError, RequestError, shown
+from recblr.item_ids import is_sequence
+from recblr.runtime import _core
 from recblr.runtime.allow_list import AllowList
 from recblr.runtime.batching.settings import Batching
 from recblr.runtime.engine import Engine
-from recblr.runtime.fork_guard import ForkGuard
 from recblr.runtime.inputs import Allowed, Exclude, ItemIds, Only, check_k
 from recblr.runtime.loading import load
 from recblr.runtime.ranking import Ranking
-from recblr.runtime.users.states import CacheDevice, HeldStates, UserStates, user_states
-from recblr.runtime.users.stores import Event, EventId, Store, UserId, open_store
-from recblr.runtime.users.stores.base import NewEvent, append_of, check_id
+from recblr.runtime.users.leased import LeasedUsers
+from recblr.runtime.users.stores import EventId, Store, UserId, open_store
+from recblr.runtime.users.stores.base import NewEvent, parts_of
+from recblr.runtime.users.stores.opening import core_store
 
 _DEFAULT_CACHE_BYTES = 256 * 1024**2
 
-_log = logging.getLogger(__name__)
+CacheDevice: TypeAlias = Literal["host", "gpu"]
+_CACHE_DEVICES: tuple[CacheDevice, ...] = get_args(CacheDevice)
 
 
 class Recommender:
@@ -34,7 +34,8 @@ class Recommender:
 
     The store holds histories, which are the truth; states are a cache of what the model makes of them. A state is
     used only if the event it ends with is still in the user's history; then what came since is fed to it, in the same
-    run that ranks. Else it is rebuilt from the history, many users in one run. Adding events does not run the model.
+    run that ranks. Else it is rebuilt from the history, many users in one run. Adding events does not run the model. A
+    request costs the same whether a user has ten events or many thousands.
 
     Any number of threads may call it at once, and any number of processes may share the store; in asyncio,
     call its methods through `asyncio.to_thread`. With states in host memory, no lock is held while the model runs; on
@@ -42,7 +43,8 @@ class Recommender:
 
     Histories are kept as they are given, whatever the type of the model's ids: an integer and the string of its digits
     are one item to it. Stored ids that can be none of the model's, such as "A-1" where those are integers, are skipped
-    like unknown ones, with a warning in the log and no error, which would meet all users of a call.
+    like unknown ones, with a warning in the log and no error, which would meet all users of a call. So it is with a
+    user whose keys in Redis hold something else than a history: an error alone, among others answered as a new one.
 
     With `max_history`, a state may know of events that are no longer kept; a rebuilt one does not.
 
@@ -62,8 +64,10 @@ class Recommender:
 
         Args:
             model: an engine, or the path of a bundle, which is loaded and merges the requests of concurrent callers.
-            store: a store, or what `open_store` takes: a folder for SQLite, a redis:// address, None for memory.
-            cache_bytes: the most that users' states take; see `StateCache`.
+            store: what `open_store` takes - a folder for SQLite, a redis:// address, None for memory - or a store, which
+                may be one of your own.
+            cache_bytes: the most that users' states and the items that they have seen take; with little history a user
+                takes 1.04 times the state.
             cache_device: "host", or "gpu" to keep them in the memory of the GPU that a TensorRT engine runs on. They
                 then never pass through the host, but concurrent calls run side by side and not as one batch.
             max_history: how many of a user's latest items to keep, None for all; a store given has its own.
@@ -73,19 +77,21 @@ class Recommender:
             ConfigError, StoreError: see `open_store`.
             ConfigError: `cache_bytes` or `cache_device` cannot be had.
         """
-        self._cache_bytes = cache_bytes
-        self._cache_device: CacheDevice = cache_device
-        # A model and its states; a swap replaces both at once, so that states of two models never meet.
-        self._serving = self._serve(model)
-        self._next: UserStates | None = None  # while a swap rebuilds states
+        if cache_device not in _CACHE_DEVICES:
+            raise ConfigError(f"cache_device is {cache_device!r}: give one of {', '.join(_CACHE_DEVICES)}")
+        if isinstance(cache_bytes, bool) or not isinstance(cache_bytes, int) or cache_bytes < 0:
+            raise ConfigError(f"cache_bytes is {cache_bytes!r}: give a whole number of bytes, 0 for no cache")
+        self._engine = _loaded(model)
         self._owns_store = store is None or isinstance(store, str | PathLike)
         self._store: Store = (
             open_store(store, max_history) if store is None or isinstance(store, str | PathLike) else store
         )
-        self._warned: Engine | None = None  # the latest whose ids a stored one cannot be
         self._swapping = threading.Lock()
-        self._fork_guard = ForkGuard("Recommender")
-        self._closed = False
+        self._users: _core.Recommender | LeasedUsers
+        if cache_device == "gpu":
+            self._users = LeasedUsers(self._engine, self._store, cache_bytes)
+        else:
+            self._users = _core.Recommender(self._engine.core, core_store(self._store), min(cache_bytes, 2**63 - 1))
 
     def __enter__(self) -> Recommender:
         """Return itself."""
@@ -100,11 +106,11 @@ class Recommender:
     @property
     def engine(self) -> Engine:
         """The model that answers now."""
-        return self._serving.engine
+        return self._engine
 
     def recent_users(self, n: int) -> list[UserId]:
         """At most `n` users who have a state in the cache, the latest used first."""
-        return self._serving.recent_users(n)
+        return self._users.recent_users(n)
 
     def add_events(self, user: UserId, items: ItemIds, event_id: EventId | None = None) -> bool:
         """Add items to a user's history, as one event; it is as durable as its store once this returns.
@@ -122,7 +128,7 @@ class Recommender:
             RequestError: an id of another type, or too long.
             StoreError: the store failed; the message says whether the event is stored.
         """
-        return self.add_events_many([(user, items, event_id)])[0]
+        return self._users.add_event(user, items, event_id)
 
     def add_events_many(self, events: Iterable[NewEvent]) -> list[bool]:
         """`add_events` for many, in order, in one transaction or round trip.
@@ -133,11 +139,7 @@ class Recommender:
         Raises:
             RequestError, StoreError: see `add_events`.
         """
-        self._check_usable()
-        appends = [append_of(event) for event in events]
-        filled = [append for append in appends if append.items]
-        added = iter(self._store.append(filled) if filled else [])
-        return [next(added) if append.items else False for append in appends]
+        return self._users.add_events([parts_of(event) for event in events])
 
     def history(self, user: UserId) -> list[ItemId]:
         """The user's item ids as stored, in order; the latest `max_history` where that is set.
@@ -146,9 +148,7 @@ class Recommender:
             RequestError: an id of another type.
             StoreError: the store failed.
         """
-        self._check_usable()
-        (events,) = self._store.read([check_id(user, "user")], [0])
-        return self._items(events)
+        return self._users.history(user)
 
     def forget(self, user: UserId) -> bool:
         """Remove all of a user: history, event ids and state.
@@ -163,14 +163,7 @@ class Recommender:
             RequestError: an id of another type.
             StoreError: the store failed; repeat it.
         """
-        self._check_usable()
-        user = check_id(user, "user")
-        found = self._store.forget(user)
-        # The next one first: if a swap ends in between, it is dropped from twice rather than not at all.
-        for serving in (self._next, self._serving):
-            if serving is not None:
-                serving.drop(user)
-        return found
+        return self._users.forget(user)
 
     def recommend(
         self,
@@ -199,7 +192,8 @@ class Recommender:
                 none and one is of a type that it cannot know.
             StoreError: the store failed.
         """
-        return self.recommend_many([user], k, exclude_seen, [exclude], None if only is None else [only])[0]
+        excluded = None if type(exclude) is tuple and not exclude else [exclude]
+        return self.recommend_many([user], k, exclude_seen, excluded, None if only is None else [only])[0]
 
     def recommend_many(
         self,
@@ -225,23 +219,14 @@ class Recommender:
         Raises:
             RequestError, StoreError: see `recommend`.
         """
-        self._check_usable()
-        serving = self._serving
-        k = check_k(k, serving.engine.n_items)
+        engine = self._engine  # held, so that a swap does not end it before this call
+        k = check_k(k, engine.n_items)
         if not isinstance(users, Collection) or isinstance(users, str):
             raise RequestError(f"users is {users!r:.60}: give a sequence of user ids")
-        users = [check_id(user, f"users[{b}]") for b, user in enumerate(users)]
-        excluded = _rows(exclude, len(users), "exclude")
-        allowed = only if isinstance(only, AllowList) else _rows(only, len(users), "only")
-        # Errors before any run: later they are joined with what the users have seen, or are parts of the users'.
-        serving.engine.bundle.core.encode([() if row is None else row for row in excluded], "exclude")
-        if len(users) > serving.users_at_once and only is not None:
-            serving.engine.step(None, [()] * len(users), 1, None, allowed)
-        rankings: list[Ranking] = []
-        for part in _parts(users, serving):
-            of_part = allowed if isinstance(allowed, AllowList) else allowed[part]
-            rankings += self._rank(serving, users[part], k, exclude_seen, excluded[part], of_part)
-        return rankings
+        users = list(users)
+        excluded = None if exclude is None else _rows(exclude, len(users), "exclude")
+        allowed = only if only is None or isinstance(only, AllowList) else _rows(only, len(users), "only")
+        return self._users.recommend(users, k, exclude_seen, excluded, allowed)
 
     def swap(
         self, model: Engine | str | PathLike[str], rebuild: int = 0, *, allow_id_type_change: bool = False
@@ -264,120 +249,36 @@ class Recommender:
             ConfigError: the models' ids are of two types.
             StoreError: the store failed while states were rebuilt.
         """
-        self._check_usable()
         with self._swapping:
-            serving = self._serve(model)
-            old, new = self.engine.id_type, serving.engine.id_type
-            if new != old and not allow_id_type_change:
-                if serving.engine is not model:
-                    serving.engine.close()
-                raise ConfigError(
-                    f"the item ids of {serving.engine.bundle.path} are {new}s, those of the model in place {old}s: "
-                    "train it with ids of one type, or swap with allow_id_type_change=True"
-                )
-            serving.engine.recommend([[serving.engine.bundle.item(1)]], k=1)  # the first run allocates
-            self._next = serving
+            engine = _loaded(model)
             try:
-                users = self._serving.recent_users(rebuild)[::-1]  # so that the latest end as the latest
-                for part in _parts(users, serving):
-                    self._rank(serving, users[part], 1, False, [None] * len(users[part]), None)
-                self._serving = serving
-            finally:
-                self._next = None
+                if isinstance(self._users, LeasedUsers):
+                    self._users.swap(engine, rebuild, allow_id_type_change)
+                else:
+                    self._users.swap(engine.core, rebuild, allow_id_type_change)
+            except BaseException:
+                if engine is not model:
+                    engine.close()
+                raise
+            self._engine = engine
 
     def close(self) -> None:
         """End its use, and close the store unless it was given as an object; calls under way still finish."""
-        if not self._closed:
-            self._closed = True
-            if self._owns_store:
-                self._store.close()
-
-    def _serve(self, model: Engine | str | PathLike[str]) -> UserStates:
-        engine = load(str(model), batching=Batching()) if isinstance(model, str | PathLike) else model
-        return user_states(engine, self._cache_device, self._cache_bytes)
-
-    def _rank(
-        self,
-        serving: UserStates,
-        users: Sequence[UserId],
-        k: int,
-        exclude_seen: bool,
-        excluded: Sequence[ItemIds | None],
-        allowed: Only,
-    ) -> list[Ranking]:
-        """The rankings of at most `serving.users_at_once` users; their states are brought up to date, and kept."""
-        with serving.hold(users) as held:
-            events = self._store.read(users, [0] * len(users) if exclude_seen else held.seqs.tolist())
-            # A state that the events do not continue is no use: then all of the history is needed.
-            partial = [b for b, log in enumerate(events) if held.seqs[b] and not _continues(held, b, log)]
-            if partial and not exclude_seen:
-                rest = self._store.read([users[b] for b in partial], [0] * len(partial))
-                for b, log in zip(partial, rest, strict=True):
-                    events[b] = log
-            for b in partial:
-                if not events[b]:  # forgotten through another process
-                    serving.drop(users[b])
-            held.restart(partial)
-            new_items = [
-                self._known_type(
-                    serving.engine,
-                    self._items(log) if not seq else [item for event in log if event.seq > seq for item in event.items],
-                )
-                for seq, log in zip(held.seqs.tolist(), events, strict=True)
-            ]
-            exclude = excluded
-            if exclude_seen:
-                exclude = [
-                    [*(() if row is None else as_list(row)), *self._known_type(serving.engine, self._items(log))]
-                    for row, log in zip(excluded, events, strict=True)
-                ]
-            rankings = held.step(new_items, k, exclude, allowed)
-            changed = [b for b, log in enumerate(events) if log and log[-1].seq != held.seqs[b]]
-            if changed:
-                latest = [events[b][-1] for b in changed]
-                held.keep(changed, [event.seq for event in latest], [event.stamp for event in latest])
-        return [dataclasses.replace(ranking, unknown=0) for ranking in rankings]
-
-    def _items(self, events: Sequence[Event]) -> list[ItemId]:
-        items = [item for event in events for item in event.items]
-        # Events are trimmed whole, so that a few items more may be stored.
-        return items if self._store.max_history is None else items[-self._store.max_history :]
-
-    def _known_type(self, engine: Engine, items: list[ItemId]) -> list[ItemId]:
-        """Stored ids in the type of the model's, without those that it cannot know."""
-        own = in_type(items, engine.id_type)
-        if len(own) < len(items) and self._warned is not engine:
-            self._warned = engine
-            unknown = next(item for item in items if exact_id(item, engine.id_type) is None)
-            _log.warning(
-                "histories hold item ids such as %s, which the model in place cannot know, as its ids are %ss: "
-                "they are skipped; is it the model of these histories?",
-                shown(unknown),
-                engine.id_type,
-            )
-        return own
-
-    def _check_usable(self) -> None:
-        self._fork_guard.check()
-        if self._closed:
-            raise ClosedError("the Recommender is closed: make a new one")
+        self._users.close()
+        if self._owns_store:
+            self._store.close()
 
 
-def _continues(held: HeldStates, b: int, events: Sequence[Event]) -> bool:
-    """Whether the event that row b's state ends with is among `events`."""
-    seq, stamp = int(held.seqs[b]), int(held.stamps[b])
-    place = seq - events[0].seq if events else -1
-    return 0 <= place < len(events) and events[place].stamp == stamp
+def _loaded(model: Engine | str | PathLike[str]) -> Engine:
+    return load(str(model), batching=Batching()) if isinstance(model, str | PathLike) else model
 
 
-def _rows(rows: Only, n_users: int, name: str) -> list[Any]:
+def _rows(rows: Any, n_users: int, name: str) -> list[Any]:
     """One entry per user.
 
     Raises:
         RequestError: not a sequence of `n_users` sequences, allow-lists or Nones.
     """
-    if rows is None:
-        return [None] * n_users
     if not is_sequence(rows) or len(rows) != n_users:
         raise RequestError(f"{name} is {shown(rows)} for {n_users} users: give one list per user, or None")
     for b, row in enumerate(rows):
@@ -386,18 +287,3 @@ def _rows(rows: Only, n_users: int, name: str) -> list[Any]:
         if not is_sequence(row):
             raise RequestError(f"{name}[{b}] is {shown(row)}: give a sequence of item ids")
     return list(rows)
-
-
-def _parts(users: Sequence[UserId], states: UserStates) -> Iterator[slice]:
-    """Consecutive users that `states` holds together."""
-    start, at_once = 0, states.users_at_once
-    seen: set[UserId] = set()
-    for b, user in enumerate(users):
-        if b - start == at_once or user in seen:
-            yield slice(start, b)
-            start = b
-            seen.clear()
-        if states.each_once:
-            seen.add(user)
-    if start < len(users):
-        yield slice(start, len(users))

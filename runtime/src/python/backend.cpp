@@ -10,8 +10,6 @@
 namespace recblr::python {
 namespace {
 
-constexpr size_t kMostRaised = 8;
-
 [[noreturn]] void refuse(const std::string& what) { raise(RECBLR_BACKEND_FAILED, what + ": its graph is another"); }
 
 void check_shape(const ArrayView& array, const char* name, int64_t rows, int64_t columns) {
@@ -91,52 +89,10 @@ void PythonBackend::run(const recblr_backend_run& run) const {
 }
 
 recblr_status PythonBackend::remember(nb::handle exception) {
-  recblr_status status = status_of(exception);
-  std::string message;
-  if (status != RECBLR_OK) {
-    message = utf8_of(nb::str(exception));
-  } else {
-    status = RECBLR_BACKEND_FAILED;
-    message = "the backend failed on this request (" + name_of_type(exception) + ": " + short_reason(exception) +
-              "): check its items and states; other requests are not affected";
-  }
-  std::deque<Raised> dropped;  // their objects go without the lock
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    raised_.push_front({message, nb::borrow(exception), PyThread_get_thread_ident()});
-    while (raised_.size() > kMostRaised) {
-      dropped.push_back(std::move(raised_.back()));
-      raised_.pop_back();
-    }
-  }
-  return recblr_set_error(status, message.c_str());
-}
-
-nb::object PythonBackend::exception_of(recblr_status status, const std::string& message) const {
-  nb::object cause;
-  bool same_thread = false;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    for (const Raised& raised : raised_) {
-      if (raised.message != message) continue;
-      cause = raised.exception;
-      same_thread = raised.thread == PyThread_get_thread_ident();
-      break;
-    }
-  }
-  if (cause.is_valid()) {
-    const bool is_interrupt = !nb::isinstance(cause, nb::handle(PyExc_Exception)) && same_thread;
-    if (is_interrupt || status_of(cause) != RECBLR_OK) return cause;
-  }
-  nb::object exception = python::exception_of(status, message);
-  if (cause.is_valid()) PyException_SetCause(exception.ptr(), cause.release().ptr());
-  return exception;
-}
-
-void PythonBackend::forget() {
-  std::deque<Raised> dropped;
-  const std::lock_guard<std::mutex> lock(mutex_);
-  dropped.swap(raised_);
+  const std::string message = "the backend failed on this request (" + name_of_type(exception) + ": " +
+                              short_reason(exception) +
+                              "): check its items and states; other requests are not affected";
+  return raised_.remember(exception, RECBLR_BACKEND_FAILED, message);
 }
 
 }  // namespace recblr::python

@@ -4,19 +4,17 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
-#include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
 
+#include "python/raised.h"
 #include "recblr/recblr.h"
 
 namespace recblr::python {
 
 namespace nb = nanobind;
 
-// Hands runs to a Python object with `run(items, offsets, states, exclude, k)`, on arrays of their own, and remembers
-// the latest exceptions, so that callers get them and not only what they say.
+// Hands runs to a Python object with `run(items, offsets, states, exclude, k)`, on arrays of their own.
 class PythonBackend : public std::enable_shared_from_this<PythonBackend> {
  public:
   // Of an object that has the attributes of recblr.runtime.Backend.
@@ -25,19 +23,10 @@ class PythonBackend : public std::enable_shared_from_this<PythonBackend> {
   // What recblr_engine_create takes; its context keeps this until it is released.
   recblr_backend description();
 
-  // The exception for a request that failed: the one that `run` raised if `message` is of such a one, or caused by it.
-  nb::object exception_of(recblr_status status, const std::string& message) const;
-
-  // Lets go of the exceptions.
-  void forget();
+  // What `run` raised.
+  Raised& raised() { return raised_; }
 
  private:
-  struct Raised {
-    std::string message;
-    nb::object exception;
-    unsigned long thread;
-  };
-
   static recblr_status run_in_python(void* context, const recblr_backend_run* run);
   static void release(void* context);
   void run(const recblr_backend_run& run) const;
@@ -46,8 +35,7 @@ class PythonBackend : public std::enable_shared_from_this<PythonBackend> {
   nb::object backend_;
   int64_t n_items_, state_size_;
   std::string description_;
-  mutable std::mutex mutex_;
-  std::deque<Raised> raised_;  // the latest first
+  Raised raised_;
 };
 
 }  // namespace recblr::python

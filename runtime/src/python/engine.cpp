@@ -70,8 +70,12 @@ void Engine::Closing::operator()(recblr_engine* engine) const {
   recblr_engine_free(engine);
 }
 
+nb::object Engine::exception_of(recblr_status status, const std::string& message) const {
+  return backend_ == nullptr ? python::exception_of(status, message) : backend_->raised().exception_of(status, message);
+}
+
 void Engine::raise(recblr_status status, const std::string& message) const {
-  python::raise(backend_ == nullptr ? exception_of(status, message) : backend_->exception_of(status, message));
+  python::raise(exception_of(status, message));
 }
 
 nb::list Engine::answer_now(recblr_request* request, const float* states, float* new_states, int64_t n_numbers) {
@@ -146,8 +150,7 @@ void Engine::cancel(const Submission& submission) {
 
 nb::object Engine::answer(const Submission& submission) const {
   if (submission.status == RECBLR_OK) return rankings(submission.result.get());
-  return backend_ == nullptr ? exception_of(submission.status, submission.message)
-                             : backend_->exception_of(submission.status, submission.message);
+  return exception_of(submission.status, submission.message);
 }
 
 nb::object Engine::metrics() const {
@@ -182,7 +185,7 @@ void Engine::close(bool drain, std::optional<double> timeout) {
     nb::gil_scoped_release release;  // at exit, too
     status = recblr_engine_close(handle_.get(), drain ? 1 : 0, timeout.value_or(-1.0));
   }
-  if (backend_ != nullptr) backend_->forget();
+  if (backend_ != nullptr) backend_->raised().forget();
   check(status);
 }
 

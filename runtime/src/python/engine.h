@@ -33,6 +33,11 @@ class Engine {
   // The rankings of a submission that is done, or an exception.
   nb::object answer(const Submission& submission) const;
 
+  // The exception for a request that failed: what the backend raised, where it is of Python.
+  nb::object exception_of(recblr_status status, const std::string& message) const;
+
+  recblr_engine* handle() const { return handle_.get(); }
+  const Bundle& bundle() const { return bundle_; }
   nb::object metrics() const;
   const char* description() const { return recblr_engine_description(handle_.get()); }
   void close(bool drain, std::optional<double> timeout);

@@ -8,7 +8,9 @@
 #include "python/engine.h"
 #include "python/errors.h"
 #include "python/ids.h"
+#include "python/recommender.h"
 #include "python/released.h"
+#include "python/store.h"
 #include "recblr/recblr.h"
 
 namespace nb = nanobind;
@@ -20,9 +22,12 @@ NB_MODULE(_core, module) {
   python::init_arrays();
   python::init_ids();
   python::init_answer();
+  python::init_log();
   python::bind_bundle(module);
   python::bind_allow_list(module);
   python::bind_engine(module);
+  python::bind_store(module);
+  python::bind_recommender(module);
   module.def("version", &recblr_version);
   module.def("usable_cpus", &recblr_usable_cpus);
   module.def("wait_for_calls", &python::wait_for_released);

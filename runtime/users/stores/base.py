@@ -1,9 +1,7 @@
-"""The protocol of stores of histories, and what they share: ids, and events as text."""
+"""The protocol of stores of histories, and what may be given to one."""
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -88,15 +86,25 @@ class Store(Protocol):
         ...
 
 
-def append_of(event: NewEvent) -> Append:
-    """An event as callers give it, in the form that stores take.
+def parts_of(event: NewEvent) -> tuple[UserId, ItemIds, EventId | None]:
+    """An event as callers give it: user, items, and its id or None.
 
     Raises:
-        RequestError: no tuple or list of (user, items) or (user, items, event_id), or ids as `check_id` refuses them.
+        RequestError: no tuple or list of (user, items) or (user, items, event_id).
     """
     if not isinstance(event, tuple | list) or len(event) not in (2, 3):
         raise RequestError(f"an event is {event!r:.60}: give (user, items) or (user, items, event_id)")
     user, items, event_id = (*event, None)[:3]
+    return user, items, event_id
+
+
+def append_of(event: NewEvent) -> Append:
+    """An event as callers give it, in the form that stores take.
+
+    Raises:
+        RequestError: see `parts_of`; ids as `check_id` refuses them.
+    """
+    user, items, event_id = parts_of(event)
     if not is_sequence(items) or getattr(items, "ndim", 1) != 1:
         raise RequestError(f"items is {shown(items)}: give a sequence of item ids")
     return Append(
@@ -138,29 +146,3 @@ def check_max_history(max_history: int | None) -> int | None:
     if isinstance(max_history, bool) or not isinstance(max_history, int) or max_history < 1:
         raise ConfigError(f"max_history is {max_history!r}: give a whole number of at least 1, or None to keep all")
     return max_history
-
-
-def cut(items: list[ItemId], max_history: int | None) -> list[ItemId]:
-    """The items of one event that are worth storing: its last `max_history`."""
-    return items if max_history is None else items[-max_history:]
-
-
-def new_stamp() -> int:
-    """A new stamp for an event, unique across threads, processes and forks."""
-    return secrets.randbits(63)
-
-
-def id_text(value: int | str) -> str:
-    """An id as text; an integer and the string of its digits stay different."""
-    return f"s{value}" if isinstance(value, str) else f"i{value}"
-
-
-def items_text(items: list[ItemId]) -> str:
-    """Item ids as text."""
-    return json.dumps(items, separators=(",", ":"), ensure_ascii=False)
-
-
-def items_from_text(text: str) -> list[ItemId]:
-    """Inverse of `items_text`."""
-    items: list[ItemId] = json.loads(text)
-    return items

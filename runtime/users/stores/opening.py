@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
-from pathlib import Path
+from typing import Literal
 
-from recblr.errors import ConfigError, MissingExtraError
-from recblr.runtime.users.stores.base import Store
-from recblr.runtime.users.stores.memory import MemoryStore
+from recblr.errors import ConfigError
+from recblr.runtime import _core
+from recblr.runtime.users.stores.base import Store, check_max_history
+from recblr.runtime.users.stores.core import CoreStore
 
-SCHEMES = ("redis://", "rediss://", "unix://", "valkey://", "valkeys://")
 
-
-def open_store(where: str | PathLike[str] | None, max_history: int | None = None) -> Store:
+def open_store(
+    where: str | PathLike[str] | None,
+    max_history: int | None = None,
+    *,
+    synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    prefix: str = "recblr",
+) -> CoreStore:
     """Open the store of histories that `where` names.
 
     Args:
-        where: None for this process's memory; a folder, made if need be, for SQLite; redis://HOST:PORT/DB,
-            rediss://..., unix://SOCKET, or the same with valkey, for a Redis or Valkey server.
+        where: None for this process's memory; a folder on a local disk, made if need be, for SQLite; or the address of
+            a Redis or Valkey server: redis://HOST:PORT/DB, rediss://... for TLS, unix://SOCKET, the same with valkey,
+            or sentinel://HOST:PORT,HOST:PORT/SERVICE for the server that leads a service. USER:PASSWORD@ may come
+            before the host. No message holds the password.
         max_history: how many of a user's latest items to keep; None for all.
+        synchronous: what an append to SQLite waits for. With "NORMAL" that is not the disk, and power loss may take
+            the latest events, but never the file.
+        prefix: of all keys in Redis; stores with different ones do not see each other.
 
     Raises:
-        ConfigError: `where` or `max_history` is none of these.
-        StoreError: the store cannot be opened.
-        MissingExtraError: redis-py is not installed.
+        ConfigError: an argument is none of these, or this build has no such store.
+        StoreError: the store cannot be opened, or the server drops keys when it is full.
     """
-    if where is None:
-        return MemoryStore(max_history)
-    if isinstance(where, str) and "://" in where:
-        if not where.startswith(SCHEMES):
-            raise ConfigError(f"store {where!r} has none of the schemes {', '.join(SCHEMES)}: use one, or a folder")
-        try:
-            from recblr.runtime.users.stores.redis import RedisStore
-        except ImportError as error:
-            raise MissingExtraError(f"redis-py cannot be imported ({error}): pip install 'recblr[redis]'") from error
-        return RedisStore(where, max_history)
-    if not isinstance(where, str | PathLike):
+    checked = check_max_history(max_history)
+    if where is not None and not isinstance(where, str | PathLike):
         raise ConfigError(f"store is {where!r:.60}: give a folder, a redis:// address, or None")
-    from recblr.runtime.users.stores.sqlite import SQLiteStore
+    name = b"" if where is None else os.fsencode(os.fspath(where) or ".")
+    return CoreStore(_core.Store(name, checked or 0, synchronous, prefix), checked)
 
-    return SQLiteStore(Path(where), max_history)
+
+def core_store(store: Store) -> _core.Store:
+    """Any store as the C++ library takes it: its own, or one written in Python, which it then calls."""
+    return store.core if isinstance(store, CoreStore) else _core.Store.of(store, check_max_history(store.max_history) or 0)

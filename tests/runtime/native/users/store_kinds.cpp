@@ -44,7 +44,7 @@ void RedisServer::start() {
   }
   for (int turn = 0; turn < 1'000; ++turn) {
     try {
-      if (ask({"PING"}) != "") return;
+      if (ask({"PING"}) == "PONG") return;  // not while it reads what it had stored
     } catch (const RedisError&) {
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
