@@ -20,7 +20,7 @@ from recblr.runtime.loading import load
 from recblr.runtime.ranking import Ranking
 from recblr.runtime.users.leased import LeasedUsers
 from recblr.runtime.users.stores import EventId, Store, UserId, open_store
-from recblr.runtime.users.stores.base import NewEvent, parts_of
+from recblr.runtime.users.stores.base import NewEvent, check_id, parts_of
 from recblr.runtime.users.stores.opening import core_store
 
 _DEFAULT_CACHE_BYTES = 256 * 1024**2
@@ -224,6 +224,8 @@ class Recommender:
         if not isinstance(users, Collection) or isinstance(users, str):
             raise RequestError(f"users is {users!r:.60}: give a sequence of user ids")
         users = list(users)
+        if exclude is not None or only is not None:  # what is wrong with users is said first
+            users = [check_id(user, f"users[{b}]") for b, user in enumerate(users)]
         excluded = None if exclude is None else _rows(exclude, len(users), "exclude")
         allowed = only if only is None or isinstance(only, AllowList) else _rows(only, len(users), "only")
         return self._users.recommend(users, k, exclude_seen, excluded, allowed)

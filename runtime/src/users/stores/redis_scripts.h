@@ -25,7 +25,9 @@ if event_id ~= '' and redis.call('SADD', ids, event_id) == 0 then
   return 0
 end
 seq, total = seq + 1, total + n_items
-redis.call('RPUSH', log, string.format('%.0f %.0f %s %d %s %s', seq, total, stamp, #event_id, event_id, items))
+-- Lua's %s would end at a NUL.
+local event = table.concat({string.format('%.0f %.0f', seq, total), stamp, #event_id, event_id, items}, ' ')
+redis.call('RPUSH', log, event)
 while max_history > 0 do
   local first = redis.call('LINDEX', log, 0)
   local first_total, length, rest = string.match(first, '^%d+ (%d+) %d+ (%d+) (.*)$')

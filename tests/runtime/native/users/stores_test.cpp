@@ -120,11 +120,15 @@ TEST_P(Stores, AnEventIdCountsOncePerUser) {
   EXPECT_TRUE(append(*store, event(u, {Id::of(2)}, b)));
   EXPECT_TRUE(append(*store, event(u, {Id::of(3)}, Id::of(5))));
   EXPECT_TRUE(append(*store, event(u, {Id::of(4)}, Id::of("5"))));
+  for (const Id& odd : {Id::of("\0"sv), Id::of("a\0b"sv), Id::of(""), Id::of(" 1 2 ")}) {
+    EXPECT_TRUE(append(*store, event(v, {Id::of(2)}, odd)));
+    EXPECT_FALSE(append(*store, event(v, {Id::of(2)}, odd)));
+  }
   EXPECT_FALSE(append(*store, event(u, {Id::of(9)}, a)));
   EXPECT_FALSE(append(*store, event(u, {Id::of(9)}, Id::of(5))));
   EXPECT_TRUE(append(*store, event(u, {Id::of(5)})));
   EXPECT_EQ(items_of(*store, u), "[1][2][3][4][5]");
-  EXPECT_EQ(items_of(*store, v), "[1]");
+  EXPECT_EQ(items_of(*store, v), "[1][2][2][2][2]");
 }
 
 TEST_P(Stores, NothingIsLeftOfAForgottenUser) {

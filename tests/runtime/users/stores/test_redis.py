@@ -10,7 +10,6 @@ import redis
 
 from recblr.errors import StoreError
 from recblr.runtime import Append, open_store
-from recblr.runtime.users.stores.redis import RedisStore
 
 
 def test_a_killed_server_loses_nothing_acknowledged(new_redis_server: Any) -> None:
@@ -65,7 +64,7 @@ def test_a_full_server_says_so(redis_server: Any) -> None:
 
 
 def test_nothing_is_left_of_a_forgotten_user(redis_server: Any) -> None:
-    store = RedisStore(redis_server.address, prefix="ours")
+    store = open_store(redis_server.address, prefix="ours")
     store.append([Append("u", [1], "a"), Append("v", [2])])
     assert store.forget("u")
     assert redis_server.client().keys() == [b"ours:{sv}:events"]
@@ -73,7 +72,7 @@ def test_nothing_is_left_of_a_forgotten_user(redis_server: Any) -> None:
 
 
 def test_prefixes_keep_stores_apart(redis_server: Any) -> None:
-    one, other = (RedisStore(redis_server.address, prefix=prefix) for prefix in ("one", "other"))
+    one, other = (open_store(redis_server.address, prefix=prefix) for prefix in ("one", "other"))
     one.append([Append("u", [1])])
     assert other.read(["u"], [0]) == [[]]
     one.close()

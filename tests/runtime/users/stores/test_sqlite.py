@@ -12,15 +12,14 @@ from pathlib import Path
 import pytest
 
 from recblr.errors import ConfigError, ForkError, StoreError
-from recblr.runtime import Append
-from recblr.runtime.users.stores.sqlite import FILE, SQLiteStore
+from recblr.runtime import Append, open_store
+
+FILE = "histories.sqlite3"
 
 WRITER = """
 import sys
-from pathlib import Path
-from recblr.runtime import Append
-from recblr.runtime.users.stores.sqlite import SQLiteStore
-store = SQLiteStore(Path(sys.argv[1]), synchronous=sys.argv[2])
+from recblr.runtime import Append, open_store
+store = open_store(sys.argv[1], synchronous=sys.argv[2])
 for j in range(10**9):
     store.append([Append("u", [j], j)])
     print(j, flush=True)
@@ -37,7 +36,7 @@ def test_acknowledged_events_survive_kill_9(tmp_path: Path, synchronous: str) ->
         writer.kill()
         rest = writer.stdout.read().splitlines()
     acknowledged = 50 + len([line for line in rest if line])
-    store = SQLiteStore(tmp_path)
+    store = open_store(tmp_path)
     (events,) = store.read(["u"], [0])
     assert [event.items for event in events] == [[j] for j in range(len(events))]
     assert acknowledged <= len(events) <= acknowledged + 1
@@ -49,9 +48,8 @@ FILLER = """
 import resource, signal, sys
 from pathlib import Path
 from recblr.errors import StoreError
-from recblr.runtime import Append
-from recblr.runtime.users.stores.sqlite import SQLiteStore
-store = SQLiteStore(Path(sys.argv[1]))
+from recblr.runtime import Append, open_store
+store = open_store(Path(sys.argv[1]))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, 2**18))
 j = 0
@@ -73,27 +71,14 @@ def test_a_full_disk_says_so_and_leaves_what_was_stored_readable(tmp_path: Path)
     assert stored > 10
     assert re.search(f"{FILE}: .*; nothing was stored; free some space", message)
     assert int(read_while_full) == stored
-    store = SQLiteStore(tmp_path)
+    store = open_store(tmp_path)
     assert [event.items[1] for event in store.read(["u"], [0])[0]] == list(range(stored))
     assert store.append([Append("u", [1])]) == [True]  # there is space again
     store.close()
 
 
-def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    connections, connect = list[sqlite3.Connection](), sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda *a, **b: connections.append(connect(*a, **b)) or connections[-1])
-    store = SQLiteStore(tmp_path)
-    (connection,) = connections  # as if the disk were full, in this one
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
-    with pytest.raises(StoreError, match="database or disk is full; nothing was stored; free some space"):
-        store.append([Append("u", ["y" * 1000]) for _ in range(50)])
-    assert store.read(["u"], [0]) == [[]]
-    store.close()
-
-
 def test_forgotten_users_are_not_in_the_files(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path)
+    store = open_store(tmp_path)
     store.append([Append("somebody in particular", [j, "an unusual item"], f"the event {j}") for j in range(300)])
     store.append([Append("another", [1])])
 
@@ -113,28 +98,28 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE mine (x)")
     connection.close()
     with pytest.raises(StoreError, match="another program's database: choose another folder"):
-        SQLiteStore(tmp_path)
+        open_store(tmp_path)
     (tmp_path / FILE).write_bytes(b"no database at all " * 100)
     with pytest.raises(StoreError, match="file is not a database; it was not opened; choose another folder"):
-        SQLiteStore(tmp_path)
+        open_store(tmp_path)
 
 
 def test_another_format_version(tmp_path: Path) -> None:
-    SQLiteStore(tmp_path).close()
+    open_store(tmp_path).close()
     with sqlite3.connect(tmp_path / FILE) as connection:
         connection.execute("PRAGMA user_version = 2")
     connection.close()
     with pytest.raises(StoreError, match="format version 2, this recblr uses 1: upgrade recblr"):
-        SQLiteStore(tmp_path)
+        open_store(tmp_path)
 
 
 def test_synchronous_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='synchronous is \'OFF\': give "FULL" or "NORMAL"'):
-        SQLiteStore(tmp_path, synchronous="OFF")  # type: ignore[arg-type]
+        open_store(tmp_path, synchronous="OFF")  # type: ignore[arg-type]
 
 
 def test_a_fork_says_so(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path)
+    store = open_store(tmp_path)
     child = os.fork()
     if child == 0:
         try:
