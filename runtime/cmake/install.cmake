@@ -31,6 +31,12 @@ if(NOT DEFINED SKBUILD)
   # What it is linked with is for whoever links it.
   target_link_libraries(recblr_static INTERFACE $<INSTALL_INTERFACE:OpenSSL::Crypto> $<INSTALL_INTERFACE:Threads::Threads>
                                                 $<INSTALL_INTERFACE:${CMAKE_DL_LIBS}>)
+  include(${CMAKE_CURRENT_LIST_DIR}/merge_archives.cmake)
+  recblr_merge_archives(recblr_static RECBLR_STATIC_LIBRARIES) # those left over are for whoever links it, too
+  if(RECBLR_WITH_REDIS)
+    target_link_libraries(recblr_static INTERFACE $<INSTALL_INTERFACE:OpenSSL::SSL>)
+    string(APPEND RECBLR_STATIC_LIBRARIES " -lssl")
+  endif()
   install(TARGETS recblr_static EXPORT recblr_static ARCHIVE DESTINATION ${libraries} COMPONENT recblr
           INCLUDES DESTINATION ${headers})
   install(EXPORT recblr_static NAMESPACE recblr:: FILE recblrStatic.cmake DESTINATION ${package} COMPONENT recblr)

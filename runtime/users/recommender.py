@@ -64,8 +64,8 @@ class Recommender:
 
         Args:
             model: an engine, or the path of a bundle, which is loaded and merges the requests of concurrent callers.
-            store: what `open_store` takes - a folder for SQLite, a redis:// address, None for memory - or a store, which
-                may be one of your own.
+            store: what `open_store` takes - a folder for SQLite, a redis:// address, None for memory - or a store,
+                which may be one of your own.
             cache_bytes: the most that users' states and the items that they have seen take; with little history a user
                 takes 1.04 times the state.
             cache_device: "host", or "gpu" to keep them in the memory of the GPU that a TensorRT engine runs on. They

