@@ -236,7 +236,8 @@ def show(native: dict[str, Any], python: dict[str, Any]) -> None:
         saturated = native["saturated"][kind]
         click.echo(
             f"{kind}: bare {saturated['bare_per_s']:,.0f}/s at {saturated['bare_rows']} rows, submitted "
-            f"{saturated['submit']['ratio']:.2f} of that, by threads {saturated['threads']['ratio']:.2f}"
+            f"{saturated['submit']['ratio']:.2f} of that, by threads {saturated['threads']['ratio']:.2f}; "
+            f"{saturated['handovers_per_s']:,.0f}/s where threads have nothing to compute"
         )
     for row in python["threads"]:
         click.echo(
