@@ -236,7 +236,8 @@ def show(native: dict[str, Any], python: dict[str, Any]) -> None:
         saturated = native["saturated"][kind]
         click.echo(
             f"{kind}: bare {saturated['bare_per_s']:,.0f}/s at {saturated['bare_rows']} rows, submitted "
-            f"{saturated['submit']['ratio']:.2f} of that, by threads {saturated['threads']['ratio']:.2f}"
+            f"{saturated['submit']['ratio']:.2f} of that, by threads {saturated['threads']['ratio']:.2f}; "
+            f"{saturated['handovers_per_s']:,.0f}/s where threads have nothing to compute"
         )
     for row in python["threads"]:
         click.echo(
@@ -270,11 +271,11 @@ def main(rounds: int, seconds: float) -> None:
         gc.freeze()  # as recblr-serve does: PyTorch's objects take the collector 0.1 s
         direct = load(bundle, threads=1)
         with load(bundle, batching=Batching()) as batching, Kernels(program, bundle) as kernels:
-            steps = [single_calls(engine, 1)["step"] for engine in (direct, batching)]
+            step, batched_step = (single_calls(engine, 1)["step"] for engine in (direct, batching))
             python = {
                 "single": measure_single(direct, kernels, 4 * rounds),
-                "threads": measure_threads(*steps, rounds, seconds),
-                "at_load": measure_latency(*steps, rounds, 2 * seconds),
+                "threads": measure_threads(step, batched_step, rounds, seconds),
+                "at_load": measure_latency(step, batched_step, rounds, 2 * seconds),
             }
             description = batching.description
     path = write_result(

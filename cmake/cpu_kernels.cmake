@@ -16,6 +16,9 @@ function(recblr_add_kernels target isa sources)
     target_compile_options(${name} PRIVATE -Wall -Wextra -O3 -fno-math-errno -fno-trapping-math
                            # Else GCC multiplies out what lies behind a clamp, in subnormal numbers: several times slower.
                            $<$<CXX_COMPILER_ID:GNU>:-fno-thread-jumps> ${ARGN})
+    if(RECBLR_SANITIZE STREQUAL "thread") # with which GCC 12 compiles loops of AVX-512 wrongly
+      target_compile_options(${name} PRIVATE -fno-sanitize=thread)
+    endif()
     target_sources(${target} ${scope} $<TARGET_OBJECTS:${name}>)
   endforeach()
 endfunction()

@@ -8,14 +8,16 @@ imported when one of them is first asked for. ONNX Runtime comes with the first 
 """
 
 from importlib import import_module
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # In a checkout that is not installed, `_core` is in its `build` folder: the latest that was built there.
-_MODULE = "_core.*.so"
+_names = [f"_core{suffix}" for suffix in EXTENSION_SUFFIXES]
 _checkout = Path(__path__[0]).resolve().parent
-if (_checkout / "CMakeLists.txt").is_file() and not any(list(Path(folder).glob(_MODULE)) for folder in __path__):
-    _built = [path for tag in ("", "cp3*/") for path in _checkout.glob(f"build/{tag}runtime/src/python/{_MODULE}")]
+if not any(Path(folder, name).is_file() for folder in __path__ for name in _names):
+    _places = [f"build/{tag}runtime/src/python/{name}" for tag in ("", "cp3*/") for name in _names]
+    _built = [path for place in _places for path in _checkout.glob(place) if (_checkout / "CMakeLists.txt").is_file()]
     if _built:
         __path__.append(str(max(_built, key=lambda path: path.stat().st_mtime).parent))
 

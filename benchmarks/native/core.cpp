@@ -8,6 +8,7 @@
 // medians over rounds in which the sides take turns.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -24,6 +25,7 @@
 #include "allocations.h"
 #include "backends/native.h"
 #include "base/cpus.h"
+#include "batching/job.h"
 #include "bundle/bundle.h"
 #include "calls.h"
 #include "load.h"
@@ -185,6 +187,49 @@ class SubmittedLoad {
   std::condition_variable all_done_;
 };
 
+// Answers per second of as many blocked threads where nothing is computed: what the system's waking and sleeping alone
+// allows.
+double rate_of_handovers(double seconds) {
+  constexpr size_t kBatch = 16;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<Waiter*> waiting;
+  bool ended = false;
+  const auto work = [&] {
+    std::vector<Waiter*> taken;
+    for (;;) {
+      {
+        std::unique_lock<std::mutex> lock(mutex);
+        changed.wait_for(lock, std::chrono::milliseconds(1), [&] { return ended || waiting.size() >= kBatch; });
+        if (ended) return;
+        taken.swap(waiting);
+      }
+      for (Waiter* waiter : taken) waiter->answer(nullptr);
+      taken.clear();
+    }
+  };
+  std::vector<std::thread> workers;
+  for (int worker = 0; worker < usable_cpus(); ++worker) workers.emplace_back(work);
+  const double rate = rate_of_threads(kCallers, seconds, 1, [&](int) {
+    Waiter waiter;
+    bool is_batch = false;
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      waiting.push_back(&waiter);
+      is_batch = waiting.size() == kBatch;
+    }
+    if (is_batch) changed.notify_one();
+    waiter.wait();
+  });
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    ended = true;
+  }
+  changed.notify_all();
+  for (std::thread& worker : workers) worker.join();
+  return rate;
+}
+
 // Requests of one row each, through the batcher, against the bare engine at its best batch.
 json measure_saturated(recblr_bundle* bundle, const std::vector<int64_t>& lengths, bool steps) {
   const OpenEngine direct = make_engine(bundle, false), batching = make_engine(bundle, true);
@@ -200,18 +245,20 @@ json measure_saturated(recblr_bundle* bundle, const std::vector<int64_t>& length
   };
   submitted.rate(kSearchSeconds);
   of_threads(kSearchSeconds);
-  std::vector<double> bare_rates, submitted_rates, thread_rates, submitted_ratios, thread_ratios;
+  std::vector<double> bare_rates, submitted_rates, thread_rates, submitted_ratios, thread_ratios, handovers;
   for (int round = 0; round < kRounds; ++round) {
     bare_rates.push_back(bare.rate(kSeconds));
     submitted_rates.push_back(submitted.rate(kSeconds));
     thread_rates.push_back(of_threads(kSeconds));
     submitted_ratios.push_back(submitted_rates.back() / bare_rates.back());
     thread_ratios.push_back(thread_rates.back() / bare_rates.back());
+    handovers.push_back(rate_of_handovers(kSeconds / 2));
   }
   return {{"bare_rows", rows},
           {"bare_per_s", median(bare_rates)},
           {"submit", {{"per_s", median(submitted_rates)}, {"ratio", median(submitted_ratios)}}},
-          {"threads", {{"per_s", median(thread_rates)}, {"ratio", median(thread_ratios)}}}};
+          {"threads", {{"per_s", median(thread_rates)}, {"ratio", median(thread_ratios)}}},
+          {"handovers_per_s", median(handovers)}};
 }
 
 // Percentiles of one side's rounds, and the 99th against a lone request's median.

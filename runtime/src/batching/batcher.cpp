@@ -75,8 +75,10 @@ Batcher::~Batcher() {
   }
 }
 
+// What a thread that runs, submits or cancels still touches outlives a batcher that is destroyed by a `done` meanwhile.
+
 void Batcher::run(const Row* rows, int64_t n_rows, std::optional<double> timeout) {
-  SharedWork* shared = parts_->shared.get();
+  const std::shared_ptr<SharedWork> shared = parts_->shared;
   if (works_here(*shared)) {
     refuse(Code::kInvalidArgument, "run was called in a future's callback, where it would wait for itself: use submit");
   }
@@ -102,8 +104,9 @@ void Batcher::run(const Row* rows, int64_t n_rows, std::optional<double> timeout
 Ticket Batcher::submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout) {
   parts_->process.check();
   const Splitter request = splitter_of(rows, n_rows, timeout);
+  const std::shared_ptr<SharedWork> shared = parts_->shared;
   try {
-    return parts_->shared->queue.put(request, std::move(done), nullptr, timeout);
+    return shared->queue.put(request, std::move(done), nullptr, timeout);
   } catch (const std::bad_alloc&) {
     std::rethrow_exception(no_memory());
   }
@@ -111,7 +114,8 @@ Ticket Batcher::submit(const Row* rows, int64_t n_rows, Done done, std::optional
 
 bool Batcher::cancel(Ticket ticket) {
   parts_->process.check();
-  return parts_->shared->queue.cancel(ticket);
+  const std::shared_ptr<SharedWork> shared = parts_->shared;
+  return shared->queue.cancel(ticket);
 }
 
 std::string Batcher::description() const { return parts_->shared->backend->description() + ", batching"; }

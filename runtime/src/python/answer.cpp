@@ -46,7 +46,7 @@ nb::object ranking_of(const recblr_result* result, int64_t row) {
     PyList_SetItem(items.ptr(), static_cast<Py_ssize_t>(i), item.release().ptr());
   }
   nb::object scores = new_array(NumberType::kFloat32, ranking.scores, ranking.count);
-  // As Ranking.__init__ does it for a frozen class, but in a third of its time.
+  // As Ranking.__init__ does it for a frozen class, without the call of it.
   nb::object made = nb::steal(PyType_GenericAlloc(names->ranking, 0));
   if (!made.is_valid()) throw nb::python_error();
   set(made, names->items, items);
