@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,38 +32,88 @@ N_USERS = 500
 HISTORY = 100
 ROUNDS = 5
 N_CACHED = 1_000_000
-STATE_SIZE = 1_088
+LENGTHS = (10, 50_000)
 
-# In a process of its own: its growth is the cache's memory, ids and index included. The ids end with the cache.
+# In a process of its own: its growth is the cache's memory, ids and index included, as the store holds nothing.
 _FILL = """
 import json, sys
-import numpy as np
-from recblr.runtime import StateCache
+from recblr.runtime import Event, Recommender, load
 
 def resident():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS"))
 
-n, size, text = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "string"
-states = np.ones((1000, size), np.float32)
+class OneEventEach:
+    max_history = None
+    def read(self, users, since):
+        return [[Event(1, 5, [1, 2, 3])] for _ in users]
+    def append(self, appends): ...
+    def forget(self, user): ...
+    def close(self): ...
+
+n, text = int(sys.argv[1]), sys.argv[2] == "string"
+engine = load(sys.argv[3])
+recommender = Recommender(engine, OneEventEach(), cache_bytes=n * (engine.state_size * 4 + 256))
+users = lambda start: [f"user-{number}" if text else number for number in range(10**9 + start, 10**9 + start + 1000)]
+recommender.recommend_many(users(n), 1)
 before = resident()
-cache = StateCache(size, n * (size * 4 + 64))
 for start in range(0, n, 1000):
-    numbers = range(10**9 + start, 10**9 + start + 1000)
-    users = [f"user-{number}" for number in numbers] if text else list(numbers)
-    stamps = np.random.default_rng(start).integers(2**62, 2**63, 1000).tolist()
-    cache.put(users, [start % 97 + 1] * 1000, stamps, states, [0] * 1000)
-assert len(cache) == n
+    recommender.recommend_many(users(start), 1)
+assert len(recommender.recent_users(2 * n)) == n + 1000
 print(json.dumps(resident() - before))
 """
 
 
-def cache_memory(ids: str) -> dict[str, Any]:
+def cache_memory(ids: str, bundle: Path) -> dict[str, Any]:
     """Resident bytes of a full cache against those of the states alone."""
-    command = [sys.executable, "-c", _FILL, str(N_CACHED), str(STATE_SIZE), ids]
+    command = [sys.executable, "-c", _FILL, str(N_CACHED), ids, str(bundle)]
     taken = int(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-    raw = N_CACHED * STATE_SIZE * 4
+    raw = N_CACHED * load(bundle).state_size * 4
     return {"ids": ids, "users": N_CACHED, "raw_bytes": raw, "resident_bytes": taken, "ratio": taken / raw}
+
+
+def step_latency(engine: Engine) -> float:
+    """Microseconds of a step of one item, the most that is to be compared with."""
+    _, states = engine.step(None, [[7]])
+    return timed(lambda: [engine.step(states, [[7]]) for _ in range(N_USERS)]) / N_USERS * 1e6
+
+
+def history_lengths(engine: Engine, name: str, store: str | None) -> list[dict[str, Any]]:
+    """Microseconds of a request for a user of few events and for one of many, cached."""
+    generator = np.random.default_rng(0)
+    rows = []
+    with Recommender(engine, store) as recommender:
+        for n in LENGTHS:
+            user = f"of {n} events"
+            items = generator.choice(N_ITEMS // 4, n) + 1
+            recommender.add_events_many([(user, [item]) for item in items.tolist()])
+            recommender.recommend(user)
+
+            def add_and_ask(user: str = user) -> None:
+                recommender.add_events(user, [7])
+                recommender.recommend(user)
+
+            again = timed(lambda user=user: [recommender.recommend(user) for _ in range(N_USERS)])
+            one_more = timed(lambda add_and_ask=add_and_ask: [add_and_ask() for _ in range(N_USERS)])
+            rows.append(
+                {
+                    "store": name,
+                    "events": n,
+                    "recommend_us": again / N_USERS * 1e6,
+                    "add_events_and_recommend_us": one_more / N_USERS * 1e6,
+                }
+            )
+    return rows
+
+
+def timed(work: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Seconds, the median of some rounds."""
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
 
 
 def throughput(engine: Engine, name: str, store: str | None) -> dict[str, Any]:
@@ -73,13 +124,8 @@ def throughput(engine: Engine, name: str, store: str | None) -> dict[str, Any]:
         histories = generator.integers(1, N_ITEMS + 1, (N_USERS, HISTORY)).tolist()
         recommender.add_events_many(zip(users, histories, strict=True))
 
-        def timed(work: Any, rounds: int = 1) -> float:
-            seconds = []
-            for _ in range(rounds):
-                started = time.perf_counter()
-                work()
-                seconds.append(time.perf_counter() - started)
-            return N_USERS / statistics.median(seconds)
+        def rate(work: Callable[[], object], rounds: int = 1) -> float:
+            return N_USERS / timed(work, rounds)
 
         def add_and_ask() -> None:
             for user in users:
@@ -88,15 +134,13 @@ def throughput(engine: Engine, name: str, store: str | None) -> dict[str, Any]:
 
         return {
             "store": name,
-            "rebuild_many_per_s": timed(lambda: recommender.recommend_many(users)),
+            "rebuild_many_per_s": rate(lambda: recommender.recommend_many(users)),
             # In rounds: SQLite moves its write-ahead log into its file now and then, in one call of many.
-            "add_events_per_s": timed(lambda: [recommender.add_events(user, [5]) for user in users], ROUNDS),
-            "add_events_many_per_s": timed(
-                lambda: recommender.add_events_many([(user, [6]) for user in users]), ROUNDS
-            ),
-            "recommend_per_s": timed(lambda: [recommender.recommend(user) for user in users]),
-            "add_events_and_recommend_per_s": timed(add_and_ask),
-            "recommend_many_per_s": timed(lambda: recommender.recommend_many(users)),
+            "add_events_per_s": rate(lambda: [recommender.add_events(user, [5]) for user in users], ROUNDS),
+            "add_events_many_per_s": rate(lambda: recommender.add_events_many([(user, [6]) for user in users]), ROUNDS),
+            "recommend_per_s": rate(lambda: [recommender.recommend(user) for user in users]),
+            "add_events_and_recommend_per_s": rate(add_and_ask),
+            "recommend_many_per_s": rate(lambda: recommender.recommend_many(users)),
         }
 
 
@@ -113,17 +157,26 @@ def main(address: str | None) -> None:
         stores: dict[str, str | None] = {"memory": None, "sqlite": str(Path(folder) / "store")}
         stores.update({"redis": address} if address else {})
         rates = [throughput(engine, name, store) for name, store in stores.items()]
-    memory = [cache_memory(ids) for ids in ("string", "integer")]
+        lengths = [row for name, store in stores.items() for row in history_lengths(engine, name, store)]
+        step = step_latency(load(Path(folder) / "bundle", threads=1))
+        memory = [cache_memory(ids, Path(folder) / "bundle") for ids in ("string", "integer")]
     result = {
-        "machine": machine_info(("recblr", "onnxruntime-gpu", "numpy", "redis")),
+        "machine": machine_info(("recblr", "numpy")),
         "history": HISTORY,
         "users": N_USERS,
         "throughput": rates,
+        "step_us": step,
+        "history_lengths": lengths,
         "state_cache": memory,
     }
     path = write_result("users", result)
     for row in rates:
         click.echo(", ".join(f"{key} {value:,.0f}" if key != "store" else str(value) for key, value in row.items()))
+    for row in lengths:
+        click.echo(
+            f"{row['store']}, {row['events']:,} events: recommend {row['recommend_us']:.0f} us, "
+            f"with one more event {row['add_events_and_recommend_us']:.0f} us; a step {step:.0f} us"
+        )
     for row in memory:
         click.echo(f"{row['users']:,} cached states, {row['ids']} ids: {row['ratio']:.3f} times their raw bytes")
     click.echo(f"written to {path}")

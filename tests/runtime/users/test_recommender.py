@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from recblr.errors import (
     RequestError,
     StoreError,
 )
-from recblr.runtime import AllowList, Engine, Recommender, load, open_store
+from recblr.runtime import AllowList, Append, Engine, Event, Recommender, load, open_store
+from recblr.runtime.users.stores import UserId
 
 IDS = [10, 20, 30, 40, 50, 60, 70, 80, 2**63 - 1]
 
@@ -391,6 +392,56 @@ def test_an_engine_that_fails_harms_nothing(engine: Engine, toy: Any) -> None:
         recommender.recommend("u", 2)
     backend.fails = False
     check(recommender, toy, "u")
+
+
+class DictStore:
+    """A store of one's own, without event ids."""
+
+    max_history = None
+
+    def __init__(self) -> None:
+        self.logs: dict[Any, list[Event]] = {}
+        self.asked: list[list[int]] = []
+        self.failure: Exception | None = None
+
+    def append(self, appends: Sequence[Append]) -> list[bool]:
+        if self.failure is not None:
+            raise self.failure
+        for append in appends:
+            log = self.logs.setdefault(append.user, [])
+            log.append(Event(len(log) + 1, len(self.logs), append.items))
+        return [True] * len(appends)
+
+    def read(self, users: Sequence[UserId], since: Sequence[int]) -> list[list[Event]]:
+        self.asked.append(list(since))
+        return [self.logs.get(user, [])[max(first - 1, 0) :] for user, first in zip(users, since, strict=True)]
+
+    def forget(self, user: UserId) -> bool:
+        return self.logs.pop(user, None) is not None
+
+    def close(self) -> None:
+        raise AssertionError("a store that was given stays open")
+
+
+def test_a_store_of_ones_own_is_read_from_where_the_state_ends(engine: Engine, toy: Any) -> None:
+    store = DictStore()
+    with Recommender(engine, store) as users:
+        assert users.add_events(7, [10, "20", 2**70], "id")
+        assert same(users.recommend(7, 5), *toy.ranking([10, 20], 5, exclude=[10, 20]))
+        assert users.history(7) == [10, "20", 2**70]
+        users.add_events(7, [30])
+        assert same(users.recommend(7, 5), *toy.ranking([10, 20, 30], 5, exclude=[10, 20, 30]))
+        assert store.asked == [[0], [0], [1]]
+        store.failure = StoreError("out of luck; nothing was stored")
+        with pytest.raises(StoreError, match="out of luck; nothing was stored") as caught:
+            users.add_events(7, [40])
+        assert caught.value is store.failure
+        store.failure = KeyError("what")
+        with pytest.raises(StoreError, match="the store failed .KeyError: 'what'.: check the store") as caught:
+            users.add_events(7, [40])
+        assert caught.value.__cause__ is store.failure
+        assert users.forget(7)
+        assert users.recommend(7, 2).popular
 
 
 def test_redis_gone_and_back(engine: Engine, toy: Any, new_redis_server: Any) -> None:
