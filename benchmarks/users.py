@@ -59,8 +59,9 @@ recommender.recommend_many(users(n), 1)
 before = resident()
 for start in range(0, n, 1000):
     recommender.recommend_many(users(start), 1)
+taken = resident() - before
 assert len(recommender.recent_users(2 * n)) == n + 1000
-print(json.dumps(resident() - before))
+print(json.dumps(taken))
 """
 
 
