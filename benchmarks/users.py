@@ -90,12 +90,16 @@ def history_lengths(engine: Engine, name: str, store: str | None) -> list[dict[s
             recommender.add_events_many([(user, [item]) for item in items.tolist()])
             recommender.recommend(user)
 
-            def add_and_ask(user: str = user) -> None:
-                recommender.add_events(user, [7])
-                recommender.recommend(user)
+            def ask(user: str = user) -> None:
+                for _ in range(N_USERS):
+                    recommender.recommend(user)
 
-            again = timed(lambda user=user: [recommender.recommend(user) for _ in range(N_USERS)])
-            one_more = timed(lambda add_and_ask=add_and_ask: [add_and_ask() for _ in range(N_USERS)])
+            def add_and_ask(user: str = user) -> None:
+                for _ in range(N_USERS):
+                    recommender.add_events(user, [7])
+                    recommender.recommend(user)
+
+            again, one_more = timed(ask), timed(add_and_ask)
             rows.append(
                 {
                     "store": name,

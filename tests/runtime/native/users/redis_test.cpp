@@ -2,7 +2,6 @@
 #include "users/stores/redis.h"
 
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -247,24 +246,6 @@ TEST_F(Redis, AServerThatDoesNotAnswerIsNotWaitedForLonger) {
   server.ask({"CLIENT", "PAUSE", "1500"});
   EXPECT_TRUE(holds(store_error([&] { append(store, event(kUser, {Id::of(1)})); }),
                     "timeout after 0.2 s waiting for an answer; whether it was stored is not known"));
-}
-
-TEST_F(Redis, AForkSaysSo) {
-  RedisServer server;
-  RedisStore store(server.address(), std::nullopt);
-  const pid_t child = fork();
-  if (child == 0) {
-    try {
-      append(store, event(kUser, {Id::of(2)}));
-    } catch (const Error& error) {
-      _exit(error.code() == Code::kFork && holds(error.what(), "make the store after the fork") ? 7 : 1);
-    }
-    _exit(2);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  EXPECT_EQ(WEXITSTATUS(status), 7);
-  EXPECT_EQ(items_of(store, kUser), "");
 }
 
 }  // namespace

@@ -217,24 +217,5 @@ TEST(Sqlite, ABatchIsStoredWholeOrNotAtAll) {
   EXPECT_EQ(read(store, kUser).events.size(), 8u);
 }
 
-TEST(Sqlite, AForkSaysSo) {
-  const TemporaryFolder folder;
-  SqliteStore store(folder.path(), std::nullopt, Synchronous::kNormal);
-  append(store, event(kUser, {Id::of(1)}));
-  const pid_t child = fork();
-  if (child == 0) {
-    try {
-      append(store, event(kUser, {Id::of(2)}));
-    } catch (const Error& error) {
-      _exit(error.code() == Code::kFork && holds(error.what(), "make the store after the fork") ? 7 : 1);
-    }
-    _exit(2);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  EXPECT_EQ(WEXITSTATUS(status), 7);
-  EXPECT_EQ(items_of(store, kUser), "[1]");
-}
-
 }  // namespace
 }  // namespace recblr::tests

@@ -18,7 +18,10 @@
 
 namespace recblr::tests {
 
-const char* RedisServer::program() { return std::getenv("RECBLR_REDIS_SERVER"); }
+const char* RedisServer::program() {
+  const char* program = std::getenv("RECBLR_REDIS_SERVER");
+  return program == nullptr || *program == '\0' ? nullptr : program;
+}
 
 #ifdef RECBLR_WITH_REDIS
 

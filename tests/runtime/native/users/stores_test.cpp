@@ -1,5 +1,7 @@
 // One set of tests for all stores: what is stored is what comes back, whoever else writes.
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -256,6 +258,25 @@ TEST_P(Stores, AClosedStoreSaysSo) {
         store_error([&] { read(*store, Id::of("u")); }), store_error([&] { store->forget("su"); })}) {
     EXPECT_NE(message.find("closed: open it again"), std::string::npos) << message;
   }
+}
+
+TEST_P(Stores, AForkSaysSo) {
+  const auto store = open();
+  append(*store, event(Id::of("u"), {Id::of(1)}));
+  const pid_t child = fork();
+  if (child == 0) {
+    try {
+      append(*store, event(Id::of("u"), {Id::of(2)}));
+    } catch (const Error& error) {
+      const bool is_right = std::string(error.what()).find("make the store after the fork") != std::string::npos;
+      _exit(error.code() == Code::kFork && is_right ? 7 : 1);
+    }
+    _exit(2);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+  EXPECT_EQ(items_of(*store, Id::of("u")), "[1]");
 }
 
 TEST_P(Stores, MaxHistoryOutOfRange) {
