@@ -1,6 +1,8 @@
 """Users: the memory of a million cached states, and how fast events are stored and users answered.
 
-python benchmarks/users.py
+python benchmarks/users.py [--before PYTHON]
+
+With the Python of an environment that has an earlier recblr, that one takes turns at an event and a request.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ N_ITEMS = 3416
 N_USERS = 500
 HISTORY = 100
 ROUNDS = 5
+COMPARED = 3
 N_CACHED = 1_000_000
 LENGTHS = (10, 50_000)
 
@@ -63,6 +66,59 @@ taken = resident() - before
 assert len(recommender.recent_users(2 * n)) == n + 1000
 print(json.dumps(taken))
 """
+
+# Of any version of recblr: microseconds of an event and the request after it, one user after the other.
+_EVENT_AND_REQUEST = """
+import json, sys, tempfile, time
+from pathlib import Path
+import numpy as np, torch
+from recblr.checkpoint import Checkpoint
+from recblr.config import RecBLRConfig
+from recblr.export.bundle import export_bundle
+from recblr.model import RecBLR
+from recblr.runtime import Recommender
+from recblr.vocabulary import ItemVocabulary
+
+n_items, n_users, history = map(int, sys.argv[1:4])
+torch.manual_seed(0)
+model = RecBLR(RecBLRConfig(n_items=n_items)).eval()
+vocabulary = ItemVocabulary(list(range(1, n_items + 1)), np.ones(n_items, dtype=np.int64))
+with tempfile.TemporaryDirectory() as folder:
+    export_bundle(Checkpoint(model, vocabulary), Path(folder) / "bundle")
+    store = sys.argv[4] or str(Path(folder) / "store")
+    with Recommender(str(Path(folder) / "bundle"), store) as recommender:
+        users = [f"user-{n}" for n in range(n_users)]
+        histories = np.random.default_rng(0).integers(1, n_items + 1, (n_users, history)).tolist()
+        recommender.add_events_many(zip(users, histories, strict=True))
+        recommender.recommend_many(users)
+        seconds = []
+        for _ in range(4):
+            started = time.perf_counter()
+            for user in users:
+                recommender.add_events(user, [7])
+                recommender.recommend(user)
+            seconds.append(time.perf_counter() - started)
+print(json.dumps(min(seconds) / n_users * 1e6))
+"""
+
+
+def event_and_request(before: str, stores: dict[str, str]) -> list[dict[str, Any]]:
+    """Microseconds of an event and a request now and with an earlier recblr, in turn, for each store."""
+    rows = []
+    for name, address in stores.items():
+        sides: dict[str, list[float]] = {sys.executable: [], before: []}
+        for _ in range(COMPARED):
+            for python, measured in sides.items():
+                arguments = [str(N_ITEMS), str(N_USERS), str(HISTORY), address]
+                command = [python, "-c", _EVENT_AND_REQUEST, *arguments]
+                # Elsewhere than in this checkout, which Python would import from.
+                output = subprocess.run(
+                    command, capture_output=True, text=True, check=True, cwd=tempfile.gettempdir()
+                ).stdout
+                measured.append(float(json.loads(output.splitlines()[-1])))
+        now, then = (statistics.median(sides[python]) for python in (sys.executable, before))
+        rows.append({"store": name, "us": now, "before_us": then, "ratio": then / now})
+    return rows
 
 
 def cache_memory(ids: str, bundle: Path) -> dict[str, Any]:
@@ -151,7 +207,8 @@ def throughput(engine: Engine, name: str, store: str | None) -> dict[str, Any]:
 
 @click.command()
 @click.option("--redis", "address", help="Measure a Redis or Valkey server too, such as redis://localhost.")
-def main(address: str | None) -> None:
+@click.option("--before", help="The Python of an environment with an earlier recblr, to compare with.")
+def main(address: str | None, before: str | None) -> None:
     """Measure and write benchmarks/results/users.json."""
     torch.manual_seed(0)
     model = RecBLR(RecBLRConfig(n_items=N_ITEMS)).eval()
@@ -165,6 +222,7 @@ def main(address: str | None) -> None:
         lengths = [row for name, store in stores.items() for row in history_lengths(engine, name, store)]
         step = step_latency(load(Path(folder) / "bundle", threads=1))
         memory = [cache_memory(ids, Path(folder) / "bundle") for ids in ("string", "integer")]
+    compared = {"sqlite": "", **({"redis": address} if address else {})}
     result = {
         "machine": machine_info(("recblr", "numpy")),
         "history": HISTORY,
@@ -173,6 +231,7 @@ def main(address: str | None) -> None:
         "step_us": step,
         "history_lengths": lengths,
         "state_cache": memory,
+        "event_and_request": event_and_request(before, compared) if before else [],
     }
     path = write_result("users", result)
     for row in rates:
@@ -181,6 +240,11 @@ def main(address: str | None) -> None:
         click.echo(
             f"{row['store']}, {row['events']:,} events: recommend {row['recommend_us']:.0f} us, "
             f"with one more event {row['add_events_and_recommend_us']:.0f} us; a step {step:.0f} us"
+        )
+    for row in result["event_and_request"]:
+        click.echo(
+            f"{row['store']}, an event and a request: {row['us']:.0f} us, before {row['before_us']:.0f} us, "
+            f"{row['ratio']:.1f} times"
         )
     for row in memory:
         click.echo(f"{row['users']:,} cached states, {row['ids']} ids: {row['ratio']:.3f} times their raw bytes")
