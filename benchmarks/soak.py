@@ -4,8 +4,8 @@
 
 Threads add events, ask, forget, cancel and use asyncio at random, each on users of its own, so that every history and
 ranking can be checked. Batches of several rows fail or run out of memory at random, a poisonous item fails always, the
-store is slow or fails at random, and the model is swapped every few seconds. Ends with status 1 if an answer was wrong,
-an error came to a caller who should have none, a thread stood still, or memory grew.
+store is slow or fails at random, and every few seconds the model is swapped and the process forks. Ends with status 1
+if an answer was wrong, an error came to a caller who should have none, a thread stood still, or memory grew.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import os
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -30,7 +32,7 @@ from machine import machine_info, write_result
 
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
-from recblr.errors import BackendError, DeadlineError, OverloadedError, RecblrError, StoreError
+from recblr.errors import BackendError, DeadlineError, ForkError, OverloadedError, RecblrError, StoreError
 from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.runtime import Append, Backend, Batching, Engine, Event, Ranking, Recommender, Store, load, open_store
@@ -298,6 +300,28 @@ def resident_mib() -> float:
     return pages * 4096 / 2**20
 
 
+def is_told_of_fork(recommender: Recommender) -> bool:
+    """Whether a fork of this process gets a ForkError of all that its threads answer here, and ends."""
+    child = os.fork()
+    if child == 0:
+        told = 0
+        for ask in (lambda: recommender.engine.recommend([[1]]), lambda: recommender.recommend("a user")):
+            try:
+                ask()
+            except ForkError:
+                told += 1
+        os._exit(0 if told == 2 else 1)
+    deadline = time.monotonic() + STANDSTILL_SECONDS
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status == 0
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
 def watch(soak: Soak, seconds: float) -> tuple[list[float], list[int], int]:
     """Swap models and sample memory and threads until the time is over or something is wrong."""
     memory, threads, swaps = [], [], 0
@@ -313,6 +337,9 @@ def watch(soak: Soak, seconds: float) -> tuple[list[float], list[int], int]:
                 swaps += 1
             except (RecblrError, MemoryError) as error:
                 soak.outcomes.add(f"swap: {type(error).__name__}")
+            if not is_told_of_fork(soak.recommender):
+                soak.problem("a fork was not told that it is one")
+            soak.faults.add("fork")
         if now - min(soak.progress) > STANDSTILL_SECONDS:
             faulthandler.dump_traceback()
             soak.problem("a thread stands still")
