@@ -1,8 +1,8 @@
 """The code blocks of README.md and docs/, and what runs them.
 
 A block is run by its language: `bash` and `console` line by line, `python` in one namespace per document, `cpp` by
-test_tensorrt.py; `text` is output. `<!-- not run: reason -->` in the line before a block leaves it out, and
-`<!-- needs: package -->` where that package is not installed.
+test_tensorrt.py and test_cpp.py; `text` is output. `<!-- not run: reason -->` in the line before a block leaves it
+out, and `<!-- needs: package -->` where that package is not installed.
 """
 
 from __future__ import annotations
@@ -132,6 +132,20 @@ def read_blocks() -> Callable[[str], list[Block]]:
 def tools() -> dict[str, click.Command]:
     """recblr's tools by name."""
     return commands()
+
+
+def _compile(source: Path, output: Path, *options: object) -> None:
+    command = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", source, "-o", output, *options]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def compile_cpp() -> Callable[..., None]:
+    """Compiles a source to an output, with further options of g++."""
+    if shutil.which("g++") is None:
+        pytest.skip("no g++ here")
+    return _compile
 
 
 class Shell:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,9 +20,6 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "tensorrt_engine.cpp"
 ONNXRUNTIME_HEADERS = ROOT / "build" / "onnxruntime" / "include"
 
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here")
-
-
 Blocks = Callable[[str], list[Any]]
 
 
@@ -31,12 +27,6 @@ Blocks = Callable[[str], list[Any]]
 def blocks(read_blocks: Blocks) -> Blocks:
     """The guide's blocks of a language."""
     return lambda language: [block for block in read_blocks("docs/tensorrt.md") if block.language == language]
-
-
-def _compile(source: Path, output: Path, *options: object) -> None:
-    command = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", source, "-o", output, *options]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_excerpts_are_of_the_example(blocks: Blocks) -> None:
@@ -57,15 +47,14 @@ def _include_folder(root: str, header: str) -> Path:
     return folder
 
 
-@needs_compiler
-def test_the_example_compiles(tmp_path: Path) -> None:
+def test_the_example_compiles(compile_cpp: Callable[..., None], tmp_path: Path) -> None:
     """Against NVIDIA's headers, which no package registry has."""
     root = os.environ.get("TENSORRT_ROOT")
     if not root:
         pytest.skip("TENSORRT_ROOT does not name a TensorRT with its headers")
     nvinfer = _include_folder(root, "NvInferRuntime.h")
     cuda = _include_folder(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "cuda_runtime_api.h")
-    _compile(EXAMPLE, tmp_path / "example.o", "-c", "-isystem", nvinfer, "-isystem", cuda)
+    compile_cpp(EXAMPLE, tmp_path / "example.o", "-c", "-isystem", nvinfer, "-isystem", cuda)
     assert (tmp_path / "example.o").stat().st_size > 0
 
 
@@ -108,8 +97,7 @@ def native_model(run_document: Callable[[str], Any]) -> Path:
     return folder
 
 
-@needs_compiler
-def test_onnxruntime_from_cpp(blocks: Blocks, native_model: Path) -> None:
+def test_onnxruntime_from_cpp(blocks: Blocks, native_model: Path, compile_cpp: Callable[..., None]) -> None:
     if not (ONNXRUNTIME_HEADERS / "onnxruntime_cxx_api.h").is_file():
         pytest.skip(f"no onnxruntime_cxx_api.h in {ONNXRUNTIME_HEADERS}: make setup puts it there where apt can get it")
     (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
@@ -117,7 +105,7 @@ def test_onnxruntime_from_cpp(blocks: Blocks, native_model: Path) -> None:
     soname.symlink_to(library)
     source = native_model / "program.cpp"
     source.write_text(blocks("cpp")[-1].text)
-    _compile(source, native_model / "program", "-isystem", ONNXRUNTIME_HEADERS, soname, f"-Wl,-rpath,{native_model}")
+    compile_cpp(source, native_model / "program", "-isystem", ONNXRUNTIME_HEADERS, soname, f"-Wl,-rpath,{native_model}")
     plugins = find_library()
     assert plugins is not None
     environment = os.environ | {"LD_LIBRARY_PATH": str(plugins.parent)}

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -126,6 +127,31 @@ Value value_or_throw(Expected<Value> expected) {
   if constexpr (!std::is_void_v<Value>) return *std::move(expected);
 }
 #endif
+
+// The status of code of the caller's that C calls: what it returns or throws is set as the last error. `fallback` and
+// `unknown` are for exceptions that are no Error, and for such as are no std::exception.
+template <typename Call>
+recblr_status status_of(const Call& call, recblr_status fallback, const char* unknown) noexcept {
+  const auto run = [&call] {
+    const Expected<void> done = call();
+    if (done) return recblr_status{RECBLR_OK};
+    return recblr_set_error(static_cast<recblr_status>(done.error().status), done.error().message.c_str());
+  };
+#if defined(__cpp_exceptions)
+  try {
+    return run();
+  } catch (const Error& error) {
+    return recblr_set_error(static_cast<recblr_status>(error.status()), error.what());
+  } catch (const std::exception& error) {
+    return recblr_set_error(fallback, error.what());
+  } catch (...) {
+    return recblr_set_error(fallback, unknown);
+  }
+#else
+  static_cast<void>(fallback), static_cast<void>(unknown);
+  return run();
+#endif
+}
 
 template <auto free>
 struct Freeing {
