@@ -222,7 +222,7 @@ def main(address: str | None, before: str | None) -> None:
         lengths = [row for name, store in stores.items() for row in history_lengths(engine, name, store)]
         step = step_latency(load(Path(folder) / "bundle", threads=1))
         memory = [cache_memory(ids, Path(folder) / "bundle") for ids in ("string", "integer")]
-    compared = {"sqlite": "", **({"redis": address} if address else {})}
+    compared = event_and_request(before, {"sqlite": "", **({"redis": address} if address else {})}) if before else []
     result = {
         "machine": machine_info(("recblr", "numpy")),
         "history": HISTORY,
@@ -231,7 +231,7 @@ def main(address: str | None, before: str | None) -> None:
         "step_us": step,
         "history_lengths": lengths,
         "state_cache": memory,
-        "event_and_request": event_and_request(before, compared) if before else [],
+        "event_and_request": compared,
     }
     path = write_result("users", result)
     for row in rates:
@@ -241,7 +241,7 @@ def main(address: str | None, before: str | None) -> None:
             f"{row['store']}, {row['events']:,} events: recommend {row['recommend_us']:.0f} us, "
             f"with one more event {row['add_events_and_recommend_us']:.0f} us; a step {step:.0f} us"
         )
-    for row in result["event_and_request"]:
+    for row in compared:
         click.echo(
             f"{row['store']}, an event and a request: {row['us']:.0f} us, before {row['before_us']:.0f} us, "
             f"{row['ratio']:.1f} times"

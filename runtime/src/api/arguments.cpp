@@ -93,6 +93,10 @@ void write_struct(void* to, const char* name, const void* from, size_t size) {
   std::fill(bytes + known, bytes + caller_size, static_cast<unsigned char>(0));
 }
 
+void check_count(int64_t n, const char* name) {
+  if (n < 0) refuse(Code::kInvalidArgument, std::string(name) + " is " + std::to_string(n) + ": give 0 or more");
+}
+
 Ids checked_ids(const recblr_ids& ids, const char* name, std::vector<Strangers>* strangers) {
   if (ids.type != RECBLR_INTEGER_IDS && ids.type != RECBLR_STRING_IDS) {
     refuse_argument(std::string(name) + ".type is " + std::to_string(ids.type) +

@@ -28,6 +28,9 @@ Struct read_struct(const Struct* given, const char* name, size_t least = sizeof(
 // Writes a structure whose first field is struct_size to the caller's, of that size; what is beyond becomes 0.
 void write_struct(void* to, const char* name, const void* from, size_t size);
 
+// Throws Error(kInvalidArgument) for a negative number of things: "n is -1: give 0 or more".
+void check_count(int64_t n, const char* name = "n");
+
 // Ids whose offsets, arrays and strangers are checked; throws Error(kInvalidArgument). `strangers` holds those of what
 // is returned.
 Ids checked_ids(const recblr_ids& ids, const char* name, std::vector<Strangers>* strangers);

@@ -10,6 +10,7 @@
 #include "api/users_handles.h"
 #include "users/items_text.h"
 
+using recblr::api::check_count;
 using recblr::api::guarded;
 using recblr::api::not_null;
 using recblr::api::read_id;
@@ -97,6 +98,7 @@ recblr_status recblr_recommender_recommend(recblr_recommender* recommender, cons
                                            const recblr_request* request, recblr_result* result) {
   return guarded([=] {
     recblr::Recommender& used = made(recommender);
+    check_count(n);
     answer_in(result, [&] {
       recblr::api::ReadRequest read;
       recblr::api::read_request(request, *used.engine()->bundle(), result, &read);
@@ -112,6 +114,7 @@ recblr_status recblr_recommender_recent_users(const recblr_recommender* recommen
   return guarded([=] {
     not_null(recommender, "recommender");
     not_null(users, "users");
+    check_count(n);
     users->ids.clear();
     for (const std::string& key : recommender->recommender.recent_users(n)) users->ids.add(recblr::id_of_key(key));
     users->ids.settle();
@@ -120,7 +123,9 @@ recblr_status recblr_recommender_recent_users(const recblr_recommender* recommen
 
 recblr_status recblr_recommender_swap(recblr_recommender* recommender, recblr_engine* engine, int64_t rebuild,
                                       int32_t allow_id_type_change) {
-  return guarded(
-      [=] { made(recommender).swap(not_null(engine, "engine")->engine, rebuild, allow_id_type_change != 0); });
+  return guarded([=] {
+    check_count(rebuild, "rebuild");
+    made(recommender).swap(not_null(engine, "engine")->engine, rebuild, allow_id_type_change != 0);
+  });
 }
 }

@@ -9,6 +9,7 @@
 #include "users/log.h"
 #include "users/stores/opening.h"
 
+using recblr::api::check_count;
 using recblr::api::guarded;
 using recblr::api::guarded_or;
 using recblr::api::not_null;
@@ -22,10 +23,6 @@ std::string checked_key(const recblr_id* user, const char* name) {
   const recblr::Id id = read_id(*not_null(user, name), name);
   recblr::check_id(id, name);
   return key_of(id);
-}
-
-void check_count(int64_t n) {
-  if (n < 0) refuse(recblr::Code::kInvalidArgument, "n is " + std::to_string(n) + ": give 0 or more");
 }
 
 void check_user(int64_t user, size_t n_users) {
@@ -132,7 +129,7 @@ recblr_status recblr_events_add(recblr_events* events, int64_t user, int64_t seq
                                 int64_t n_items) {
   return guarded([=] {
     not_null(events, "events");
-    check_count(n_items);
+    check_count(n_items, "n_items");
     if (n_items > 0) not_null(items, "items");
     check_user(user, events->users.size());
     const size_t begin = events->ids.size();

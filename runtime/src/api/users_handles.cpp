@@ -1,5 +1,6 @@
 #include "api/users_handles.h"
 
+#include "api/arguments.h"
 #include "api/guard.h"
 
 namespace recblr::api {
@@ -44,12 +45,11 @@ recblr_id written_id(const Id& id) {
 }
 
 void read_events(const recblr_event* events, int64_t n, ReadEvents* read) {
+  check_count(n);
   if (n > 0) not_null(events, "events");
   size_t n_ids = 0;
   for (int64_t j = 0; j < n; ++j) {
-    if (events[j].n_items < 0) {
-      refuse(Code::kInvalidArgument, "n_items is " + std::to_string(events[j].n_items) + ": give 0 or more");
-    }
+    check_count(events[j].n_items, "n_items");
     if (events[j].n_items > 0) not_null(events[j].items, "items");
     n_ids += static_cast<size_t>(events[j].n_items) + 1;
   }

@@ -255,6 +255,13 @@ TEST_F(UsersApiTest, WhatIsNoneIsRefused) {
   uint8_t added = 0;
   expect_error(recblr_recommender_add_events(recommender_, &event, 1, &added), RECBLR_INVALID_ARGUMENT,
                "items is NULL");
+  constexpr const char* kNegative = "n is -1: give 0 or more";
+  recblr_request nothing{};
+  nothing.struct_size = sizeof nothing;
+  expect_error(recblr_recommender_add_events(recommender_, &event, -1, &added), RECBLR_INVALID_ARGUMENT, kNegative);
+  expect_error(recblr_recommender_recommend(recommender_, nullptr, -1, &nothing, result_), RECBLR_INVALID_ARGUMENT,
+               kNegative);
+  expect_error(recblr_recommender_swap(recommender_, engine_, -1, 0), RECBLR_INVALID_ARGUMENT, "rebuild is -1");
   event.user.type = 7;
   event.n_items = 0;
   expect_error(recblr_recommender_add_events(recommender_, &event, 1, &added), RECBLR_INVALID_ARGUMENT,
