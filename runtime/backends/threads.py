@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from recblr.errors import ConfigError
+from recblr.errors import ConfigError, shown
 from recblr.runtime import _core
+
+_MOST = 1024  # as the core has it
 
 
 def check_threads(threads: int | None) -> int:
     """Threads of one run; None is one per CPU that this process may use.
 
     Raises:
-        ConfigError: no whole number of at least 1.
+        ConfigError: no whole number of at least 1, or more than 1,024.
     """
     if threads is None:
         return _core.usable_cpus()
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ConfigError(f"threads is {threads!r}: give a whole number of at least 1")
+    if threads > _MOST:
+        raise ConfigError(f"threads is {shown(threads)}: give a whole number of at most {_MOST}")
     return threads
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from recblr.errors import ConfigError
+from recblr.errors import ConfigError, shown
+
+_MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Batching:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name} is {value!r}: give a whole number of at least 1")
+            if value > _MOST:
+                raise ConfigError(f"{name} is {shown(value)}: give at most {_MOST:,}")
         if not 0 <= self.max_delay_ms < float("inf"):
             raise ConfigError(f"max_delay_ms is {self.max_delay_ms!r}: give milliseconds, 0 for none")
         if self.timeout is not None and not 0 < self.timeout < float("inf"):

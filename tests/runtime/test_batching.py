@@ -556,3 +556,25 @@ def test_an_engine_batches_without_knowing(engine: Engine) -> None:
         results = list(pool.map(lambda history: batched.recommend([history], k=5)[0], histories))
     for ranking, other in zip(expected, results, strict=True):
         assert (ranking.items, ranking.scores.tolist()) == (other.items, other.scores.tolist())
+
+
+@pytest.mark.parametrize("threads", ["the main one", "another"])
+def test_a_backend_that_asks_its_own_engine_is_told(make: Callable[..., Engine], backend: Faulty, threads: str) -> None:
+    engine = make()
+    run, inner = backend.run, []
+
+    def ask_and_run(*arguments: Any) -> Any:
+        if not inner:
+            inner.append("")
+            with pytest.raises(RequestError, match="would wait for itself") as caught:
+                engine.recommend([[10]], k=1)
+            inner.append(str(caught.value))
+        return run(*arguments)
+
+    backend.run = ask_and_run  # type: ignore[method-assign]
+    if threads == "another":
+        with ThreadPoolExecutor(1) as pool:
+            assert len(pool.submit(engine.recommend, [[20]], 2).result(WAIT)) == 1
+    else:
+        assert len(engine.recommend([[20]], 2)) == 1
+    assert len(inner) == 2

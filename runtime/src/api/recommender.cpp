@@ -99,6 +99,11 @@ recblr_status recblr_recommender_recommend(recblr_recommender* recommender, cons
   return guarded([=] {
     recblr::Recommender& used = made(recommender);
     check_count(n);
+    const recblr_request given = recblr::api::read_struct(request, "request");
+    if (given.items.n_rows != 0 || given.states != nullptr || given.new_states != nullptr) {
+      refuse(recblr::Code::kInvalidArgument,
+             "request has items or states: the store and the cache have those of users");
+    }
     answer_in(result, [&] {
       recblr::api::ReadRequest read;
       recblr::api::read_request(request, *used.engine()->bundle(), result, &read);

@@ -152,7 +152,8 @@ recblr_status recblr_store_read(recblr_store* store, const recblr_id* users, con
     std::vector<recblr::Place> places;
     for (int64_t b = 0; b < n; ++b) {
       keys.push_back(checked_key(not_null(users, "users") + b, "user"));
-      places.push_back({std::max<int64_t>(not_null(since, "since")[b] - 1, 0), recblr::kAnyStamp});
+      check_count(not_null(since, "since")[b], "since");
+      places.push_back({std::max<int64_t>(since[b] - 1, 0), recblr::kAnyStamp});
     }
     const std::vector<std::string_view> views(keys.begin(), keys.end());
     std::vector<recblr::Log> logs(static_cast<size_t>(n));

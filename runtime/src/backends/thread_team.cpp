@@ -13,8 +13,10 @@
 namespace recblr {
 
 int checked_threads(int threads) {
-  if (threads >= 1) return threads;
-  refuse(Code::kConfig, "threads is " + std::to_string(threads) + ": give a whole number of at least 1");
+  constexpr int kMost = 1024;
+  if (threads >= 1 && threads <= kMost) return threads;
+  refuse(Code::kConfig, "threads is " + std::to_string(threads) + ": give a whole number " +
+                            (threads < 1 ? "of at least 1" : "of at most " + std::to_string(kMost)));
 }
 
 struct ThreadTeam::Parts {

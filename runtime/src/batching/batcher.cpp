@@ -22,9 +22,10 @@ Splitter splitter_of(const Row* rows, int64_t n_rows, const std::optional<double
 }
 
 // Runs rows in this thread; nullptr, or why that failed.
-std::exception_ptr failure_of_run(const Backend& backend, const Splitter& rows) noexcept {
+std::exception_ptr failure_of_run(const SharedWork& shared, const Splitter& rows) noexcept {
+  const AtWork at_work(shared);
   try {
-    backend.run(rows.rows(), rows.n_rows());
+    shared.backend->run(rows.rows(), rows.n_rows());
     return nullptr;
   } catch (...) {
     return explained(std::current_exception());
@@ -80,12 +81,14 @@ Batcher::~Batcher() {
 void Batcher::run(const Row* rows, int64_t n_rows, std::optional<double> timeout) {
   const std::shared_ptr<SharedWork> shared = parts_->shared;
   if (works_here(*shared)) {
-    refuse(Code::kInvalidArgument, "run was called in a future's callback, where it would wait for itself: use submit");
+    refuse(Code::kInvalidArgument,
+           "what answers requests made another one of the same engine, and would wait for itself: make it in another "
+           "thread");
   }
   parts_->process.check();
   const Splitter request = splitter_of(rows, n_rows, timeout);
   if (request.fits(shared->limits) && shared->queue.enter(request)) {
-    const std::exception_ptr error = failure_of_run(*shared->backend, request);
+    const std::exception_ptr error = failure_of_run(*shared, request);
     // Several rows may be too large for the memory together: workers repeat them in halves.
     const bool again = error != nullptr && n_rows > 1;
     shared->queue.leave(request, error == nullptr ? Outcome::kAnswered : again ? Outcome::kAgain : Outcome::kFailed);

@@ -89,6 +89,10 @@ std::vector<std::thread> start_workers(const std::shared_ptr<SharedWork>& shared
   return threads;
 }
 
+AtWork::AtWork(const SharedWork& shared) noexcept : before_(working_for) { working_for = &shared; }
+
+AtWork::~AtWork() { working_for = before_; }
+
 bool works_here(const SharedWork& shared) noexcept { return working_for == &shared; }
 
 }  // namespace recblr

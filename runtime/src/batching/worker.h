@@ -24,7 +24,19 @@ struct SharedWork {
 // started end then.
 std::vector<std::thread> start_workers(const std::shared_ptr<SharedWork>& shared, int count);
 
-// Whether this thread is one of those workers.
+// While it lives, this thread works for a batcher, too: it runs its own rows in a worker's place.
+class AtWork {
+ public:
+  explicit AtWork(const SharedWork& shared) noexcept;
+  ~AtWork();
+  AtWork(const AtWork&) = delete;
+  AtWork& operator=(const AtWork&) = delete;
+
+ private:
+  const SharedWork* before_;
+};
+
+// Whether this thread is one of those workers, or at work for them.
 bool works_here(const SharedWork& shared) noexcept;
 
 }  // namespace recblr

@@ -3,15 +3,12 @@
 #include <algorithm>
 #include <string>
 
-#include "base/error.h"
+#include "backends/thread_team.h"
 
 namespace recblr {
 
 int run_threads(int asked, bool batching, int64_t n_items, int cpus) {
-  if (asked < 0) {
-    refuse(Code::kConfig, "threads is " + std::to_string(asked) + ": give a whole number of at least 1");
-  }
-  if (asked > 0) return asked;
+  if (asked != 0) return checked_threads(asked);
   return batching && n_items < kLargeCatalogue ? 1 : cpus;
 }
 

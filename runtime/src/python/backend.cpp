@@ -32,7 +32,6 @@ PythonBackend::PythonBackend(nb::object backend, int64_t n_items, int64_t state_
 recblr_backend PythonBackend::description() {
   recblr_backend made{};
   made.struct_size = sizeof made;
-  made.context = new std::shared_ptr<PythonBackend>(shared_from_this());
   made.run = &PythonBackend::run_in_python;
   made.release = &PythonBackend::release;
   made.description = description_.c_str();
@@ -41,6 +40,7 @@ recblr_backend PythonBackend::description() {
   made.max_rows = nb::cast<int64_t>(limits.attr("rows"));
   made.max_tokens = nb::cast<int64_t>(limits.attr("tokens"));
   made.max_exclusions = nb::cast<int64_t>(limits.attr("exclusions"));
+  made.context = new std::shared_ptr<PythonBackend>(shared_from_this());  // at last: it is the engine's to release
   return made;
 }
 

@@ -12,11 +12,12 @@
 namespace recblr::python {
 
 Bundle::Bundle(const std::string& path) {
+  const char* place = terminated(path, "the bundle's path", RECBLR_BAD_BUNDLE);
   recblr_bundle* opened = nullptr;
   recblr_status status;
   {
     Released released;
-    status = recblr_bundle_open(path.c_str(), &opened);
+    status = recblr_bundle_open(place, &opened);
   }
   check(status);
   handle_ = std::shared_ptr<recblr_bundle>(opened, recblr_bundle_free);
@@ -59,7 +60,8 @@ void bind_bundle(nb::module_& module) {
            [](Bundle* self, nb::object path) {
              nb::object text = nb::module_::import_("os").attr("fspath")(path);
              nb::object bytes = nb::module_::import_("os").attr("fsencode")(text);
-             new (self) Bundle(nb::cast<nb::bytes>(bytes).c_str());
+             const auto encoded = nb::cast<nb::bytes>(bytes);
+             new (self) Bundle({encoded.c_str(), encoded.size()});
            })
       .def_prop_ro(
           "path",

@@ -44,6 +44,13 @@ nb::object exception_of(recblr_status status, const std::string& message) {
   return found(text_of(message.data(), message.size()));
 }
 
+const char* terminated(const std::string& text, const char* name, recblr_status status) {
+  if (text.find('\0') != std::string::npos) {
+    raise(status, std::string(name) + " is " + shown(text_of(text.data(), text.size())) + ": it holds a NUL character");
+  }
+  return text.c_str();
+}
+
 recblr_status status_of(nb::handle exception) {
   for (recblr_status status = 1; status < static_cast<int>(names->classes.size()); ++status) {
     const bool is_ours = status != RECBLR_OUT_OF_MEMORY && status != RECBLR_CANCELLED && status != RECBLR_INTERNAL;

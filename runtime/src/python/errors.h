@@ -17,6 +17,9 @@ void init_errors();
 // The exception for a status. `message` is UTF-8, surrogates included.
 nb::object exception_of(recblr_status status, const std::string& message);
 
+// Text for a function that takes it up to a NUL. Raises the exception of `status` where there is one within.
+const char* terminated(const std::string& text, const char* name, recblr_status status);
+
 // The status that stands for an exception of ours; RECBLR_OK for one that no status stands for.
 recblr_status status_of(nb::handle exception);
 

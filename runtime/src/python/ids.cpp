@@ -1,5 +1,6 @@
 #include "python/ids.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstring>
@@ -99,6 +100,13 @@ void IdRows::add_rows(nb::handle rows, const char* name, bool none_allowed) {
   }
 }
 
+// As `reserve`, which alone would copy all that is there for each of many rows.
+template <typename Value>
+static void make_room(size_t count, std::vector<Value>* values) {
+  const size_t needed = values->size() + count;
+  if (needed > values->capacity()) values->reserve(std::max(needed, 2 * values->capacity()));
+}
+
 void IdRows::add_row(nb::handle row) {
   if (PyList_CheckExact(row.ptr()) || PyTuple_CheckExact(row.ptr())) {
     add_list(row);
@@ -111,9 +119,9 @@ void IdRows::add_row(nb::handle row) {
 void IdRows::add_list(nb::handle list) {
   const Py_ssize_t size = PySequence_Size(list.ptr());
   if (is_text_) {
-    text_offsets_.reserve(text_offsets_.size() + static_cast<size_t>(size));
+    make_room(static_cast<size_t>(size), &text_offsets_);
   } else {
-    integers_.reserve(integers_.size() + static_cast<size_t>(size));
+    make_room(static_cast<size_t>(size), &integers_);
   }
   for (Py_ssize_t i = 0; i < PySequence_Size(list.ptr()); ++i) add(item_at(list, i));
 }
@@ -189,7 +197,7 @@ void IdRows::add_numbers(const char* first, Py_ssize_t count, Py_ssize_t stride)
     std::memcpy(&number, first + i * stride, sizeof number);
     return number;
   };
-  if (!is_text_) integers_.reserve(integers_.size() + static_cast<size_t>(count));
+  if (!is_text_) make_room(static_cast<size_t>(count), &integers_);
   for (Py_ssize_t i = 0; i < count; ++i) {
     const Number number = number_at(i);
     if (std::is_unsigned_v<Number> && static_cast<uint64_t>(number) > std::numeric_limits<int64_t>::max()) {

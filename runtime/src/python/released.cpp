@@ -1,5 +1,7 @@
 #include "python/released.h"
 
+#include <pthread.h>
+
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -11,6 +13,9 @@ namespace {
 
 std::atomic<int> n_released{0};
 std::atomic<bool> ending{false};
+
+// The calls of other threads are the parent's.
+[[maybe_unused]] const int at_fork = pthread_atfork(nullptr, nullptr, [] { n_released = 0; });
 
 }  // namespace
 

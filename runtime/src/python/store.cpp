@@ -102,13 +102,14 @@ Store::Store(const std::string& where, int64_t max_history, const std::string& s
   recblr_store_options options{};
   options.struct_size = sizeof options;
   options.max_history = max_history;
-  options.synchronous = synchronous.c_str();
-  options.prefix = prefix.c_str();
+  options.synchronous = terminated(synchronous, "synchronous", RECBLR_BAD_CONFIG);
+  options.prefix = terminated(prefix, "prefix", RECBLR_BAD_CONFIG);
+  const char* place = terminated(where, "store", RECBLR_BAD_CONFIG);
   recblr_store* opened = nullptr;
   recblr_status status;
   {
     Released released;
-    status = recblr_store_open(where.c_str(), &options, &opened);
+    status = recblr_store_open(place, &options, &opened);
   }
   check(status);
   handle_.reset(opened);
@@ -205,7 +206,9 @@ void bind_store(nb::module_& module) {
   nb::class_<Store>(module, "Store")
       .def("__init__",
            [](Store* self, const nb::bytes& where, int64_t max_history, const std::string& synchronous,
-              const std::string& prefix) { new (self) Store(where.c_str(), max_history, synchronous, prefix); })
+              const std::string& prefix) {
+             new (self) Store({where.c_str(), where.size()}, max_history, synchronous, prefix);
+           })
       .def_static(
           "of", [](nb::object store, int64_t max_history) { return new Store(std::move(store), max_history); },
           nb::rv_policy::take_ownership)

@@ -46,7 +46,10 @@ std::shared_ptr<Serving> Recommender::serving() const {
 
 std::shared_ptr<Engine> Recommender::engine() const { return serving()->engine(); }
 
-std::vector<std::string> Recommender::recent_users(int64_t n) const { return serving()->cache().recent_users(n); }
+std::vector<std::string> Recommender::recent_users(int64_t n) const {
+  check_usable();
+  return serving()->cache().recent_users(n);
+}
 
 void Recommender::add_events(const EventView* events, int64_t n, uint8_t* added) {
   check_usable();

@@ -271,3 +271,8 @@ def test_a_files_entry(tmp_path: Path) -> None:
         "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
         "bytes": 3,
     }
+
+
+def test_a_path_with_a_nul_character_is_not_cut(toy: Toy) -> None:
+    with pytest.raises(BundleError, match="it holds a NUL character"):
+        open_bundle(f"{toy.path}\0/other")

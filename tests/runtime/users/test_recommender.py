@@ -528,6 +528,8 @@ def test_closed(engine: Engine, store_address: str | None) -> None:
         pass
     with pytest.raises(ClosedError, match="the Recommender is closed: make a new one"):
         recommender.recommend("u", 2)
+    with pytest.raises(ClosedError, match="the Recommender is closed"):
+        recommender.recent_users(3)
     store = open_store(None)
     Recommender(engine, store).close()
     assert store.read(["u"], [0]) == [[]]  # one that was given stays open

@@ -326,7 +326,9 @@ TEST_F(BatcherTest, ACallbackMayThrowAndSubmitButNotRun) {
     throw std::runtime_error("a callback must not");
   });
   const auto [message, code] = refused.get_future().get();
-  EXPECT_EQ(message, "run was called in a future's callback, where it would wait for itself: use submit");
+  EXPECT_EQ(message,
+            "what answers requests made another one of the same engine, and would wait for itself: make it in another "
+            "thread");
   EXPECT_EQ(code, Code::kInvalidArgument);
   EXPECT_EQ(inner.wait(), "");
   batcher->close(true, std::nullopt);

@@ -192,7 +192,7 @@ def test_a_closed_store_says_so(store: Store) -> None:
             call()
 
 
-@pytest.mark.parametrize("where", ["http://host", 3, "redis://host:port"])
+@pytest.mark.parametrize("where", ["http://host", 3, "redis://host:port", "a folder\0and more"])
 def test_addresses_that_are_none(where: Any) -> None:
     with pytest.raises(ConfigError, match="store"):
         open_store(where)
