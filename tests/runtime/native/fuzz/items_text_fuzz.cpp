@@ -1,10 +1,10 @@
 // Lists of item ids as text, as a database or a server may hold them: what is read is written again, and read the same.
-#include "users/items_text.h"
-
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <vector>
+
+#include "users/items_text.h"
 
 namespace {
 
