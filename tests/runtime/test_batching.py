@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -578,3 +580,30 @@ def test_a_backend_that_asks_its_own_engine_is_told(make: Callable[..., Engine],
     else:
         assert len(engine.recommend([[20]], 2)) == 1
     assert len(inner) == 2
+
+
+def test_event_loops_that_end_before_their_answers_leave_nothing_open(
+    make: Callable[..., Engine], backend: Faulty
+) -> None:
+    engine = make()
+
+    def wake_up_descriptors() -> int:
+        gc.collect()
+        links = [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        return sum("eventfd" in str(path.readlink()) for path in links)
+
+    async def leave() -> None:
+        task = asyncio.create_task(engine.arecommend([[10]], k=1))
+        await asyncio.to_thread(backend.entered.acquire)  # it runs
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    counts = []
+    for _ in range(4):
+        backend.gate.clear()
+        asyncio.run(leave())
+        backend.gate.set()
+        wait_until(lambda: (metrics := engine.metrics()) is not None and not metrics.open_requests)
+        counts.append(wake_up_descriptors())
+    assert counts[-1] == counts[0]

@@ -25,7 +25,8 @@ void done(void* context, recblr_status status) {
     if (status != RECBLR_OK) submission.message = recblr_last_error();
     submission.changed.notify_all();
   }
-  if (submission.finished != nullptr) submission.finished->add(*held);
+  // Which then holds it: were it held in turn, an event loop that ended before would leave both behind.
+  if (const auto finished = std::exchange(submission.finished, nullptr)) finished->add(*held);
 }
 
 }  // namespace
