@@ -9,6 +9,6 @@ int main(int argc, char** argv) {
     std::fputs(line.text.c_str(), line.status == 0 ? stdout : stderr);
     return line.status;
   }
-  std::fputs("recblr-serve: nothing is served yet\n", stderr);
+  std::fputs("Error: nothing is served yet\n", stderr);
   return 1;
 }

@@ -85,7 +85,6 @@ Options assemble(Given given, const std::vector<Option>& list) {
     if (given.grpc_port) options.grpc_addresses.push_back(address_of(host, *given.grpc_port));
   }
   for (const std::string& path : given.unix_sockets) http.addresses.push_back("unix:" + path);
-  if (http.tokens.admin.empty()) http.tokens.admin = http.tokens.user;
   return options;
 }
 

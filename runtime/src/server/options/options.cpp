@@ -26,7 +26,7 @@ CommandLine parse_options(int argc, const char* const* argv) {
     for (const Option& option : list) options.settings.push_back({option.name, option.shown_value(), option.source});
     return {std::move(options), "", 0};
   } catch (const UsageError& error) {
-    return {std::nullopt, std::string("recblr-serve: ") + error.what() + "\n", 2};
+    return {std::nullopt, std::string("Error: ") + error.what() + "\n", 2};
   }
 }
 

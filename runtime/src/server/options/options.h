@@ -7,17 +7,9 @@
 
 #include "server/http/http_server.h"
 #include "server/model/models.h"
+#include "serving/limits.h"
 
 namespace recblr::server {
-
-// How much one request may ask for.
-struct RequestLimits {
-  int64_t max_users = 1024;
-  int64_t max_history = 100'000;  // ids of one user
-  int64_t max_ids = 1'000'000;    // of a request: histories, exclusions and allow-list
-  int64_t max_k = 100'000;        // results per user
-  int64_t max_results = 1'000'000;
-};
 
 struct LogOptions {
   std::string level = "info";  // "debug", "info", "warning", "error"
@@ -38,7 +30,7 @@ struct Options {
   ModelOptions model;
   HttpOptions http;
   std::vector<std::string> grpc_addresses;  // "127.0.0.1:8001", with http's TLS and tokens; none: no gRPC
-  RequestLimits limits;
+  serving::QuestionLimits limits;
   double drain_timeout = 20;  // seconds
   double watch_interval = 2;  // seconds between looks at where the link to the bundle leads; 0: none
   LogOptions log;
@@ -50,7 +42,7 @@ struct Options {
 struct CommandLine {
   std::optional<Options> options;
   std::string text;
-  int status = 0;  // 0: the text is for stdout; 2, the command line is wrong: for stderr
+  int status = 0;  // 0: the text is for stdout; 2, something given is wrong: one line for stderr
 };
 
 // A flag goes before its environment variable, RECBLR_SERVE_..., and that before the key in the file of --config.

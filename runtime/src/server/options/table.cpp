@@ -129,7 +129,7 @@ void add_users(Given* given, Table* table) {
 
 void add_limits(Given* given, Table* table) {
   HttpLimits& limits = given->options.http.limits;
-  RequestLimits& asked = given->options.limits;
+  serving::QuestionLimits& asked = given->options.limits;
   table->group("Limits");
   table->add(bytes("max-header-bytes", &limits.max_header_bytes, 256, 1 << 20, "Of a request's head (else 431)."));
   table->add(
