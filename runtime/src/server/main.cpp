@@ -1,7 +1,14 @@
 // recblr-serve: answers over HTTP and gRPC from a bundle.
 #include <cstdio>
 
-int main() {
-  std::fputs("recblr-serve: nothing is served yet\n", stderr);
+#include "server/options/options.h"
+
+int main(int argc, char** argv) {
+  const recblr::server::CommandLine line = recblr::server::parse_options(argc, argv);
+  if (!line.options) {
+    std::fputs(line.text.c_str(), line.status == 0 ? stdout : stderr);
+    return line.status;
+  }
+  std::fputs("Error: nothing is served yet\n", stderr);
   return 1;
 }
