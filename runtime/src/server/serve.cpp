@@ -23,7 +23,6 @@
 #include "server/model/reloader.h"
 #include "server/observe/observation.h"
 #include "server/signals.h"
-#include "server/v1/routes.h"
 #include "server/work/pool.h"
 
 namespace recblr::server {
@@ -126,19 +125,13 @@ class Service {
   Log& log() { return observation_.log(); }
 
   void listen() {
-    add_v1_routes(&router_, &models_, &pool_, v1_options());
-    add_page_routes(&router_, &models_, v1_options());
     add_metrics_route(&router_, &observation_.metrics(), &pool_);
-    http_ = std::make_unique<HttpServer>(options_.http, router_, &observation_);
+    HttpOptions http = options_.http;
+    http.warn = [this](const std::string& message) { log().write(LogLevel::kWarning, "http", message); };
+    http_ = std::make_unique<HttpServer>(http, router_, &observation_);
     observation_.metrics().add_gauge("recblr_http_connections", "Open connections over HTTP.",
                                      [this] { return static_cast<double>(http_->connections()); });
     http_->start();
-  }
-
-  V1Options v1_options() const {
-    V1Options v1;
-    v1.max_body_bytes = options_.http.limits.max_body_bytes;
-    return v1;
   }
 
   std::vector<std::string> urls() const { return http_->urls(); }
