@@ -1,5 +1,6 @@
 #include "server/options/options.h"
 
+#include <string>
 #include <utility>
 
 #include "server/options/config_file.h"
@@ -15,7 +16,7 @@ CommandLine parse_options(int argc, const char* const* argv) {
   try {
     Flags flags(argc, argv, &list);
     if (!flags.help.empty()) return {std::nullopt, flags.help, 0};
-    if (flags.version) return {std::nullopt, "recblr, version " RECBLR_VERSION "\n", 0};
+    if (flags.version) return {std::nullopt, "recblr, version " + std::string(version()) + "\n", 0};
     const Environment environment(list);
     const std::string config = flags.config.empty() ? environment.config() : flags.config;
     if (!config.empty()) read_config_file(config, &list);
