@@ -4,7 +4,6 @@
 #include <cmath>
 #include <condition_variable>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -17,6 +16,7 @@ namespace {
 struct Size {
   int64_t rows, items;  // of each row
 };
+constexpr double kTimeout = 600;  // seconds, whatever the engine's own is
 constexpr Size kSizes[] = {{1, 1}, {1, 50}, {1, 1000}, {8, 10}, {64, 40}};
 
 // `rows` histories of the model's first items.
@@ -36,8 +36,9 @@ Expected<Ids> histories(const Bundle& bundle, const Size& size, Value Item::*val
 // Requests of one size under way at once.
 class Runs {
  public:
-  Runs(const Engine& engine, const Request& request, int count) {
-    for (int j = 0; j < count; ++j) {
+  Runs(const Engine& engine, const Request& request, size_t count) {
+    results_.reserve(count);
+    for (size_t j = 0; j < count; ++j) {
       results_.emplace_back();
       {
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -62,7 +63,8 @@ class Runs {
  private:
   void ended(Expected<void> done) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (!done) outcome_ = std::move(done);
+    // More than the engine lets wait is no fault of the model's.
+    if (!done && done.error().status != Status::kOverloaded) outcome_ = std::move(done);
     if (--open_ == 0) all_ended_.notify_all();
   }
 
@@ -74,6 +76,7 @@ class Runs {
 };
 
 Expected<void> check_scores(const Bundle& bundle, const Result& result) {
+  if (result.n_rows() == 0) return {};  // refused
   const Expected<Ranking> ranking = result.try_row(0);
   if (!ranking) return ranking.error();
   const Span<const float> scores = ranking->scores();
@@ -85,10 +88,13 @@ Expected<void> check_scores(const Bundle& bundle, const Result& result) {
 Expected<void> run(const Bundle& bundle, const Engine& engine, const recblr_ids& ids) {
   Request request(ids);
   request.exclude_seen = false;
-  const int count = 2 * std::max(1, usable_cpus());
-  auto runs = std::make_unique<Runs>(engine, request, count);
-  const Expected<void> done = runs->outcome();
-  return done ? check_scores(bundle, runs->results().front()) : done;
+  request.timeout = kTimeout;
+  Runs runs(engine, request, 2 * static_cast<size_t>(std::max(1, usable_cpus())));
+  if (Expected<void> done = runs.outcome(); !done) return done;
+  for (const Result& result : runs.results()) {
+    if (Expected<void> checked = check_scores(bundle, result); !checked) return checked;
+  }
+  return {};
 }
 
 }  // namespace
