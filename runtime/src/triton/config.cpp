@@ -13,6 +13,9 @@ namespace {
 
 using Json = nlohmann::json;
 
+// Fields of a configuration.
+constexpr char kInput[] = "input", kOutput[] = "output";
+
 [[noreturn]] void refuse(const std::string& message) { throw Error({Status::kBadConfig, "config.pbtxt: " + message}); }
 
 Json parsed(std::string_view config) {
@@ -42,11 +45,12 @@ bool has(const Json& config, const char* field) {
   return found != config.end() && !found->empty();
 }
 
-Json tensors_of(const std::vector<serving::TensorMetadata>& tensors) {
+// "input" or "output"; Triton has no field that says that an output is optional.
+Json tensors_of(const char* kind, const std::vector<serving::TensorMetadata>& tensors) {
   Json list = Json::array();
   for (const serving::TensorMetadata& tensor : tensors) {
     Json json = {{"name", tensor.name}, {"data_type", config_type(tensor.type)}, {"dims", tensor.shape}};
-    if (tensor.optional) json["optional"] = true;
+    if (tensor.optional && kind == kInput) json["optional"] = true;
     list.push_back(std::move(json));
   }
   return list;
@@ -99,7 +103,7 @@ void check_tensors(const Json& config, const char* kind, const std::vector<servi
   for (const serving::TensorMetadata& tensor : tensors) {
     const auto named = [&](const Json& given) { return given.value("name", "") == tensor.name; };
     const Json& given = config[kind];
-    if (what == "input" && !tensor.optional && std::none_of(given.begin(), given.end(), named)) {
+    if (kind == kInput && !tensor.optional && std::none_of(given.begin(), given.end(), named)) {
       refuse("input " + std::string(tensor.name) + " is missing: add it, or leave all inputs out");
     }
   }
@@ -181,10 +185,10 @@ Settings read_settings(std::string_view config) {
 
 std::optional<std::string> completed(std::string_view config, const Bundle& bundle) {
   Json json = parsed(config);
-  const bool has_inputs = has(json, "input"), has_outputs = has(json, "output");
+  const bool has_inputs = has(json, kInput), has_outputs = has(json, kOutput);
   if (has_inputs && has_outputs) return std::nullopt;
-  if (!has_inputs) json["input"] = tensors_of(serving::input_metadata(bundle));
-  if (!has_outputs) json["output"] = tensors_of(serving::output_metadata(bundle));
+  if (!has_inputs) json[kInput] = tensors_of(kInput, serving::input_metadata(bundle));
+  if (!has_outputs) json[kOutput] = tensors_of(kOutput, serving::output_metadata(bundle));
   return json.dump();
 }
 
@@ -198,8 +202,8 @@ void check_config(std::string_view config, const Bundle& bundle) {
   if (has(json, "sequence_batching")) {
     refuse("the backend keeps no state of a sequence: leave sequence_batching out, and send state_out as state_in");
   }
-  check_tensors(json, "input", serving::input_metadata(bundle));
-  check_tensors(json, "output", serving::output_metadata(bundle));
+  check_tensors(json, kInput, serving::input_metadata(bundle));
+  check_tensors(json, kOutput, serving::output_metadata(bundle));
 }
 
 }  // namespace recblr::triton
