@@ -25,7 +25,7 @@ TRITONSERVER_Error_Code code_of(Status status) {
 }
 
 void log(TRITONSERVER_LogLevel level, const char* message) {
-  TRITONSERVER_Error* error = TRITONSERVER_LogMessage(level, __FILE__, __LINE__, message);
+  TRITONSERVER_Error* error = TRITONSERVER_LogMessage(level, "libtriton_recblr.so", 0, message);
   if (error != nullptr) TRITONSERVER_ErrorDelete(error);
 }
 
