@@ -115,8 +115,9 @@ class CRequest {
   }
   explicit CRequest(const Request& request) : CRequest(static_cast<const RankOptions&>(request)) {
     request_.items = request.items;
-    request_.states = request.states.data();
-    request_.new_states = request.new_states.data();
+    // An empty vector may have memory; to the C API there are states where there is a pointer.
+    request_.states = request.states.empty() ? nullptr : request.states.data();
+    request_.new_states = request.new_states.empty() ? nullptr : request.new_states.data();
     request_.are_new_items = request.are_new_items;
   }
   CRequest(const CRequest&) = delete;

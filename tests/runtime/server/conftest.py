@@ -19,7 +19,7 @@ def start_server() -> Iterator[Callable[..., Server]]:
     """Starts a `Server` with the arguments of its class; all are stopped, and checked, at the test's end."""
     started: list[Server] = []
 
-    def start(bundle: Path, *options: object, **settings: Any) -> Server:
+    def start(bundle: Path | None, *options: object, **settings: Any) -> Server:
         started.append(Server(bundle, *options, **settings))
         return started[-1]
 

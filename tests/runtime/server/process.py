@@ -19,7 +19,7 @@ import pytest
 
 _ADDRESS = re.compile(r"\b(?:https?|grpc)://[\w.:\[\]]+|\bunix:\S+")
 # A sanitizer, or an emulator of another machine, takes many times as long.
-_SECONDS = float(os.environ.get("RECBLR_SERVE_SECONDS", "60"))
+_SECONDS = float(os.environ.get("RECBLR_TEST_SECONDS", "60"))
 
 
 def executable() -> Path:
@@ -40,9 +40,10 @@ class Server:
     """A recblr-serve of its own, on free ports of this machine, from its start to its end.
 
     Args:
-        bundle: what `--engine` gets.
+        bundle: what `--engine` gets; None for no such option.
         options: further words of its command line.
         environment: variables beside those of this process.
+        cwd: the folder that it starts in.
         ready: wait until it is.
 
     What it says that is more than information, or is no line of its log, fails `stop`, but for lines in which
@@ -51,21 +52,23 @@ class Server:
 
     def __init__(
         self,
-        bundle: Path,
+        bundle: Path | None,
         *options: object,
         environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
         ready: bool = True,
         expected: str | None = None,
     ) -> None:
-        words = [executable(), "--engine", bundle, *(() if "--port" in options else ("--port", "0")), *options]
-        self.command = [str(word) for word in words]
+        engine: tuple[object, ...] = () if bundle is None else ("--engine", bundle)
+        port = () if "--port" in options else ("--port", 0)
+        self.command = [str(word) for word in (executable(), *engine, *port, *options)]
         self._expected = expected
         with tempfile.NamedTemporaryFile("wb", prefix="stdout-", delete=False) as out:
             self._stdout = Path(out.name)
             with tempfile.NamedTemporaryFile("wb", prefix="stderr-", delete=False) as errors:
                 self._stderr = Path(errors.name)
                 self.process = subprocess.Popen(
-                    self.command, stdout=out, stderr=errors, env={**os.environ, **(environment or {})}
+                    self.command, stdout=out, stderr=errors, cwd=cwd, env={**os.environ, **(environment or {})}
                 )
         try:
             self.addresses = self._await_addresses()
