@@ -78,7 +78,7 @@ bool fits(const std::vector<int64_t>& dims, const std::vector<int64_t>& shape) {
 void check_tensors(const Json& config, const char* kind, const std::vector<serving::TensorMetadata>& tensors) {
   const std::string what = kind;
   if (!has(config, kind)) {
-    refuse("it names no " + what + ": name those of docs/triton.md, or start the server without " +
+    refuse("it names no " + what + "s: name those of the model, or start the server without " +
            "--disable-auto-complete-config");
   }
   for (const Json& given : config[kind]) {
@@ -156,10 +156,11 @@ Settings read_settings(std::string_view config) {
       {"max_k", &limits.max_k},
       {"max_results", &limits.max_results},
   };
-  const Json json = parsed(config);
-  for (const auto& [name, value] : json.value("parameters", Json::object()).items()) {
+  const Json parameters = parsed(config).value("parameters", Json::object());
+  for (const auto& [name, value] : parameters.items()) {
     const std::string text = value.value("string_value", "");
-    const auto count = std::find_if(std::begin(counts), std::end(counts), [&](const Count& c) { return c.name == name; });
+    const auto count =
+        std::find_if(std::begin(counts), std::end(counts), [&](const Count& c) { return c.name == name; });
     if (count != std::end(counts)) {
       read_number(name, text, count->value);
       constexpr int64_t kMost = 1'000'000'000;

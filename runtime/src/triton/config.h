@@ -1,4 +1,5 @@
-// A model's config.pbtxt, which Triton gives as JSON. All of it throws Error(kBadConfig), with the value and what to do.
+// A model's config.pbtxt, which Triton gives as JSON. All of it throws Error(kBadConfig), with the value and what to
+// do.
 #pragma once
 
 #include <optional>

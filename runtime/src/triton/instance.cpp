@@ -60,9 +60,8 @@ void Instance::submit(std::unique_ptr<Task> task) noexcept {
   Expected<void> submitted;
   try {
     const Expected<uint64_t> ticket =
-        serving::submit(model_->bundle(), model_->engine(), &taken->question, [this, taken](Expected<void> done) {
-          answer(std::unique_ptr<Task>(taken), done);
-        });
+        serving::submit(model_->bundle(), model_->engine(), &taken->question,
+                        [this, taken](Expected<void> done) { answer(std::unique_ptr<Task>(taken), done); });
     if (!ticket) submitted = ticket.error();
   } catch (const std::exception& error) {
     submitted = Failure{Status::kInternal, error.what()};

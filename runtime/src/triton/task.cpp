@@ -1,5 +1,6 @@
 #include "triton/task.h"
 
+#include <algorithm>
 #include <cstring>
 #include <list>
 
@@ -47,6 +48,12 @@ serving::Parameters parameters_of(TRITONBACKEND_Request* request) {
     if (type == TRITONSERVER_PARAMETER_INT) parameters[name] = *static_cast<const int64_t*>(value);
     if (type == TRITONSERVER_PARAMETER_BOOL) parameters[name] = *static_cast<const bool*>(value);
     if (type == TRITONSERVER_PARAMETER_DOUBLE) parameters[name] = *static_cast<const double*>(value);
+  }
+  // Triton takes this one for itself, though it is for its own batching, which this backend does without.
+  if (TRITONBACKEND_InferenceRequestTimeoutMicroseconds != nullptr) {
+    uint64_t timeout = 0;
+    check(TRITONBACKEND_InferenceRequestTimeoutMicroseconds(request, &timeout));
+    if (timeout > 0) parameters["timeout"] = static_cast<int64_t>(std::min<uint64_t>(timeout, INT64_MAX));
   }
   return parameters;
 }

@@ -1,5 +1,4 @@
-// The types of Triton's backend API that are used here, so that building needs none of its headers. They are the same
-// from API 1.12 (r23.03) on. tests/runtime/triton/api_check.cpp compares them with Triton's.
+// The types of Triton's backend API that are used here, the same from its version 1.12 (r23.03) on.
 #pragma once
 
 struct TRITONBACKEND_Backend;

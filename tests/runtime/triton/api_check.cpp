@@ -1,8 +1,9 @@
-// Compares triton_functions.h and triton_types.h with Triton's own headers, when it is compiled: C has one declaration
-// of a function only, and so the compiler refuses ours where they differ.
+// Compares triton_api.h and triton_types.h with Triton's own headers, when it is compiled: C has one declaration of a
+// function only, and so the compiler refuses ours where they differ.
+#define RECBLR_TRITON_HEADERS
 #include <triton/core/tritonbackend.h>
 
-#include "triton/triton_functions.h"
+#include "triton/triton_api.h"
 
 namespace ours {
 #include "triton/triton_types.h"
