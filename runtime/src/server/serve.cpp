@@ -23,6 +23,7 @@
 #include "server/model/reloader.h"
 #include "server/observe/observation.h"
 #include "server/signals.h"
+#include "server/v1/routes.h"
 #include "server/work/pool.h"
 
 namespace recblr::server {
@@ -126,6 +127,9 @@ class Service {
 
   void listen() {
     add_metrics_route(&router_, &observation_.metrics(), &pool_);
+    const V1Options v1{options_.limits, options_.http.limits.max_body_bytes};
+    add_v1_routes(&router_, &models_, &pool_, v1);
+    add_page_routes(&router_, &models_, v1);
     HttpOptions http = options_.http;
     http.warn = [this](const std::string& message) { log().write(LogLevel::kWarning, "http", message); };
     http_ = std::make_unique<HttpServer>(http, router_, &observation_);
