@@ -67,8 +67,8 @@ size_t read_json_size(std::optional<std::string_view> header, size_t body_size) 
   size_t size = 0;
   const auto [end, error] = std::from_chars(header->data(), header->data() + header->size(), size);
   if (error != std::errc() || end != header->data() + header->size() || size == 0 || size > body_size) {
-    refuse("Inference-Header-Content-Length is " + shown(*header) + ": give the size of the JSON in bytes, at most the " +
-           std::to_string(body_size) + " of the body");
+    refuse("Inference-Header-Content-Length is " + shown(*header) +
+           ": give the size of the JSON in bytes, at most the " + std::to_string(body_size) + " of the body");
   }
   return size;
 }
@@ -83,8 +83,7 @@ void append(Number number, std::string* content) {
 // Turns the JSON data of a tensor into bytes.
 class DataReader {
  public:
-  DataReader(std::string_view name, std::string_view datatype, std::string* content)
-      : name_(name), content_(content) {
+  DataReader(std::string_view name, std::string_view datatype, std::string* content) : name_(name), content_(content) {
     if (datatype == "INT64") append_ = &DataReader::append_int64;
     if (datatype == "INT32") append_ = &DataReader::append_int32;
     if (datatype == "FP32") append_ = &DataReader::append_float;
@@ -233,8 +232,7 @@ void read_outputs(const json::object& request, WantedAnswer* wanted) {
       refuse(where + "parameters.classification cannot be given: this model's outputs are rankings already");
     }
     wanted->outputs.push_back(
-        {std::string(name),
-         flag(parameters, "binary_data", where + "parameters.").value_or(wanted->is_binary)});
+        {std::string(name), flag(parameters, "binary_data", where + "parameters.").value_or(wanted->is_binary)});
   }
 }
 

@@ -7,23 +7,31 @@ namespace {
 
 constexpr size_t kMostVersions = 8;  // a server that has loaded a thousand models forgets the first
 
+using std::chrono::duration_cast;
+
+void add(std::chrono::steady_clock::duration took, OipStatistics::Duration* duration) {
+  ++duration->count;
+  duration->nanoseconds += duration_cast<std::chrono::nanoseconds>(took).count();
+}
+
 }  // namespace
 
-void OipStatistics::add(const ServedModel& model, bool succeeded, int64_t users,
-                        std::chrono::steady_clock::time_point began) {
-  using std::chrono::duration_cast;
-  const auto took = duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - began);
-  const auto now = duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());
+void OipStatistics::add_success(const ServedModel& model, int64_t users, Time began, Time asked, Time answered) {
+  const Time now = std::chrono::steady_clock::now();
+  const auto date = std::chrono::system_clock::now().time_since_epoch();
   const std::lock_guard<std::mutex> lock(mutex_);
-  Snapshot& counts = counts_[model.version];
-  Duration& duration = succeeded ? counts.success : counts.fail;
-  ++duration.count;
-  duration.nanoseconds += took.count();
-  if (succeeded) {
-    counts.last_inference = now.count();
-    counts.inference_count += users;
-  }
-  if (counts_.size() > kMostVersions) counts_.erase(counts_.begin());
+  Snapshot& counts = counts_of(model);
+  add(now - began, &counts.success);
+  add(asked - began, &counts.compute_input);
+  add(now - answered, &counts.compute_output);
+  counts.last_inference = duration_cast<std::chrono::milliseconds>(date).count();
+  counts.inference_count += users;
+}
+
+void OipStatistics::add_failure(const ServedModel& model, Time began) {
+  const Time now = std::chrono::steady_clock::now();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  add(now - began, &counts_of(model).fail);
 }
 
 OipStatistics::Snapshot OipStatistics::of(const ServedModel& model) const {
@@ -35,12 +43,17 @@ OipStatistics::Snapshot OipStatistics::of(const ServedModel& model) const {
   }
   const Expected<recblr_metrics> metrics = model.engine.try_metrics();
   if (!metrics) return snapshot;  // an engine that does not batch counts nothing
-  snapshot.execution_count =
-      std::accumulate(metrics->batch_rows, metrics->batch_rows + RECBLR_ROW_BUCKETS, int64_t{0});
-  snapshot.queue.count =
-      std::accumulate(metrics->wait_seconds, metrics->wait_seconds + RECBLR_WAIT_BUCKETS, int64_t{0});
-  snapshot.queue.nanoseconds = static_cast<int64_t>(metrics->wait_seconds_total * 1e9);
+  const auto count = [](const auto& buckets) {
+    return std::accumulate(std::begin(buckets), std::end(buckets), int64_t{0});
+  };
+  snapshot.compute_infer = {count(metrics->batch_rows), 0};
+  snapshot.queue = {count(metrics->wait_seconds), static_cast<int64_t>(metrics->wait_seconds_total * 1e9)};
   return snapshot;
+}
+
+OipStatistics::Snapshot& OipStatistics::counts_of(const ServedModel& model) {
+  if (counts_.count(model.version) == 0 && counts_.size() == kMostVersions) counts_.erase(counts_.begin());
+  return counts_[model.version];
 }
 
 }  // namespace recblr::server
