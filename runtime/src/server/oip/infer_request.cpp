@@ -224,8 +224,8 @@ void read_outputs(const json::object& request, WantedAnswer* wanted) {
   if (outputs == nullptr) return;
   if (!outputs->is_array()) refuse("outputs is " + shown_json(*outputs) + ": give a list of objects");
   for (const json::value& output : outputs->get_array()) {
-    const std::string where = "outputs[" + std::to_string(wanted->outputs.size()) + "].";
-    if (!output.is_object()) refuse(where + " is " + shown_json(output) + ": give an object");
+    const std::string element = "outputs[" + std::to_string(wanted->outputs.size()) + "]", where = element + ".";
+    if (!output.is_object()) refuse(element + " is " + shown_json(output) + ": give an object");
     const json::object* const parameters = find_object(output.get_object(), "parameters", where);
     const std::string_view name = string_field(output.get_object(), "name", where);
     if (parameters != nullptr && find(*parameters, "classification") != nullptr) {
