@@ -46,7 +46,7 @@ OipStatistics::Snapshot OipStatistics::of(const ServedModel& model) const {
   const auto count = [](const auto& buckets) {
     return std::accumulate(std::begin(buckets), std::end(buckets), int64_t{0});
   };
-  snapshot.compute_infer = {count(metrics->batch_rows), 0};
+  snapshot.compute_infer = {count(metrics->run_seconds), static_cast<int64_t>(metrics->run_seconds_total * 1e9)};
   snapshot.queue = {count(metrics->wait_seconds), static_cast<int64_t>(metrics->wait_seconds_total * 1e9)};
   return snapshot;
 }

@@ -290,6 +290,7 @@ TEST_F(OipRoutesTest, StatisticsCount) {
     EXPECT_EQ(stats.at("inference_stats").at("success").at("count"), 2);
     EXPECT_GT(stats.at("inference_stats").at("success").at("ns").as_int64(), 0);
     EXPECT_EQ(stats.at("inference_stats").at("fail").at("count"), 1);
+    EXPECT_GT(stats.at("inference_stats").at("compute_infer").at("ns").as_int64(), 0);
   }
 }
 
