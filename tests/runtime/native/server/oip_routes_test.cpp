@@ -4,11 +4,12 @@
 
 #include <boost/json.hpp>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "oip/fake_exchange.h"
+#include "server/fake_exchange.h"
 #include "tiny_bundle.h"
 
 namespace recblr::server {
@@ -69,6 +70,15 @@ class OipRoutesTest : public testing::Test {
     add_oip_routes(&router_, models_.get(), &pool_, &statistics_, options_);
   }
   void load() { models_->load(); }
+  // Gives a request to the handler of its path.
+  std::shared_ptr<FakeExchange> begin(Request request) const {
+    std::string allowed;
+    const Route* const route = router_.find(request.method, request.path, &request.parameters, &allowed);
+    if (route == nullptr) throw std::runtime_error("no route is for " + request.path);
+    const auto exchange = std::make_shared<FakeExchange>(std::move(request));
+    route->handler(exchange);
+    return exchange;
+  }
   static EngineOptions batching() {
     EngineOptions options;
     options.batching = Batching{};
@@ -78,9 +88,9 @@ class OipRoutesTest : public testing::Test {
   Reply get(const std::string& path) {
     Request request;
     request.path = path;
-    return begin(router_, request)->wait();
+    return begin(request)->wait();
   }
-  Reply infer(const std::string& body) { return begin(router_, infer_request(body))->wait(); }
+  Reply infer(const std::string& body) { return begin(infer_request(body))->wait(); }
   static Request infer_request(const std::string& body, const std::string& model = "recblr") {
     Request request;
     request.method = Method::kPost;
@@ -139,7 +149,7 @@ TEST_F(OipRoutesTest, TellsWhatItServes) {
   Request index;
   index.method = Method::kPost;
   index.path = "/v2/repository/index";
-  EXPECT_EQ(begin(router_, index)->wait().body, R"([{"name":"recblr","version":"1","state":"READY","reason":""}])");
+  EXPECT_EQ(begin(index)->wait().body, R"([{"name":"recblr","version":"1","state":"READY","reason":""}])");
   models_->set_draining();
   EXPECT_EQ(get("/v2/health/ready").status, 503);
   EXPECT_EQ(get("/v2/models/recblr/ready").status, 503);
@@ -210,7 +220,7 @@ TEST_F(OipRoutesTest, ErrorsAreInWords) {
   EXPECT_EQ(error_of(infer(one_item())), "1 users with k = 6 are 6 results, the limit is 4: ask for fewer at once");
   EXPECT_EQ(error_of(infer(one_item(R"(,"parameters":{"k":7})"))),
             "k is 7, but the catalogue has 6 items: ask for at most those");
-  EXPECT_EQ(begin(router_, infer_request(one_item(), "other"))->wait().status, 404);
+  EXPECT_EQ(begin(infer_request(one_item(), "other"))->wait().status, 404);
   const std::string state =
       R"({"name":"state_in","datatype":"FP32","shape":[1,16],"data":[1e39,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]})";
   EXPECT_EQ(error_of(infer(R"({"inputs":[{"name":"item_ids","datatype":"INT64","shape":[1],"data":[10]},)" + state +
@@ -241,9 +251,9 @@ TEST_F(OipRoutesTest, ClientsThatLeaveAreNotComputedFor) {
   load();
   gate->close();
   std::shared_ptr<FakeExchange> first;
-  std::thread running([&] { first = begin(router_, infer_request(one_item())); });
+  std::thread running([&] { first = begin(infer_request(one_item())); });
   gate->wait_for_a_run();
-  const auto second = begin(router_, infer_request(one_item()));
+  const auto second = begin(infer_request(one_item()));
   second->leave();
   EXPECT_EQ(second->wait().status, 499);
   EXPECT_EQ(second->record().reason, "client_gone");
@@ -263,9 +273,9 @@ TEST_F(OipRoutesTest, TimeoutsAreTheShorterOfBoth) {
   load();
   gate->close();
   std::shared_ptr<FakeExchange> first;
-  std::thread running([&] { first = begin(router_, infer_request(one_item())); });
+  std::thread running([&] { first = begin(infer_request(one_item())); });
   gate->wait_for_a_run();
-  const auto second = begin(router_, infer_request(one_item(R"(,"parameters":{"timeout_ms":1})")));
+  const auto second = begin(infer_request(one_item(R"(,"parameters":{"timeout_ms":1})")));
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   gate->open();
   running.join();
