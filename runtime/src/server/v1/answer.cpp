@@ -42,7 +42,7 @@ int64_t n_results(const Result& result) {
   return static_cast<int64_t>(n);
 }
 
-std::string rankings_text(const Result& result, std::string_view fingerprint) {
+std::string rankings_text(const Result& result) {
   const size_t n_rows = result.n_rows();
   std::string out;
   out.reserve(static_cast<size_t>(n_results(result)) * kBytesPerResult + n_rows * kBytesPerRow + kBytesAround);
@@ -56,17 +56,17 @@ std::string rankings_text(const Result& result, std::string_view fingerprint) {
     out += '}';
   }
   out += ']';
-  append_model(fingerprint, &out);
+  append_model(result.fingerprint(), &out);
   return out;
 }
 
-std::string user_ranking_text(const Result& result, std::string_view fingerprint) {
+std::string user_ranking_text(const Result& result) {
   const Ranking ranking = result.row(0);
   std::string out;
   out.reserve(ranking.size() * kBytesPerResult + kBytesAround);
   out += '{';
   append_ranking(ranking, &out);
-  append_model(fingerprint, &out);
+  append_model(result.fingerprint(), &out);
   return out;
 }
 

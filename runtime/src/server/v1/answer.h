@@ -13,9 +13,9 @@ namespace recblr::server {
 int64_t n_results(const Result& result);
 
 // {"rankings": [{"items": [...], "scores": [...], "popular": false, "unknown": 0}, ...], "model": "sha256:..."}
-std::string rankings_text(const Result& result, std::string_view fingerprint);
+std::string rankings_text(const Result& result);
 
 // {"items": [...], "scores": [...], "popular": false, "model": "sha256:..."}, of a result's only row.
-std::string user_ranking_text(const Result& result, std::string_view fingerprint);
+std::string user_ranking_text(const Result& result);
 
 }  // namespace recblr::server

@@ -70,7 +70,7 @@ class Handler {
     if (const auto* target = field_ == nullptr ? nullptr : std::get_if<ObjectSink*>(&field_->target)) objects = *target;
     if (objects == nullptr || depth_ != 1) return refuse("an object", ec);
     outer_ = {fields_, field_, given_, places_[0]};
-    objects->begin();
+    objects->begin_object();
     enter(&objects->fields, nullptr, 0, 0);
     return true;
   }
@@ -92,7 +92,7 @@ class Handler {
 
   bool on_array_begin(error_code& ec) {
     if (field_ == nullptr || depth_ == depth_of(*field_)) return refuse("a list", ec);
-    if (depth_ == 0) begin_ids();
+    if (depth_ == 0) begin_list();
     places_[depth_] = 0;
     ++depth_;
     return true;
@@ -198,8 +198,12 @@ class Handler {
     depth_ = depth;
   }
 
-  void begin_ids() {
-    if (IdSink* sink = sink_of(*field_)) sink->begin();
+  void begin_list() {
+    if (IdSink* sink = sink_of(*field_)) {
+      sink->begin();
+    } else {
+      std::get<ObjectSink*>(field_->target)->begin_list();
+    }
   }
 
   void value_ended() {

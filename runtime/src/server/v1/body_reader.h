@@ -48,8 +48,9 @@ struct Field {
 
 // A list of objects.
 struct ObjectSink {
-  std::vector<Field> fields;    // of each; they have no lists of objects themselves
-  std::function<void()> begin;  // one of them begins
+  std::vector<Field> fields;           // of each; they have no lists of objects themselves
+  std::function<void()> begin_object;  // one of them begins
+  std::function<void()> begin_list = [] {};
 };
 
 // Fails with kInvalidArgument and one line that names the place and the value. Strict: no other types than asked for,

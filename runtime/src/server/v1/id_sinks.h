@@ -48,6 +48,8 @@ class OwnedIdsSink : public IdSink {
  public:
   explicit OwnedIdsSink(std::vector<OwnedId>* ids = nullptr) : ids_(ids) {}
   void redirect(std::vector<OwnedId>* ids) { ids_ = ids; }
+  bool is_given() const { return is_given_; }
+  void begin() override { is_given_ = true; }
   void add(int64_t id) override { ids_->push_back({OwnedId::Kind::kInteger, id, {}}); }
   void add(std::string_view id) override { ids_->push_back({OwnedId::Kind::kString, 0, std::string(id)}); }
   void add_big_integer(std::string_view decimal) override {
@@ -56,6 +58,7 @@ class OwnedIdsSink : public IdSink {
 
  private:
   std::vector<OwnedId>* ids_;
+  bool is_given_ = false;
 };
 
 }  // namespace recblr::server

@@ -63,7 +63,7 @@ void Recommend::ask(const ExchangePtr& exchange) {
 void Recommend::finish(const std::shared_ptr<Job>& job, const Expected<void>& done) {
   if (!done) return reply_failure(job->exchange, done.error());
   const auto write = [self = shared_from_this(), job] {
-    std::string text = rankings_text(job->question->result, job->model->bundle.fingerprint());
+    std::string text = rankings_text(job->question->result);
     self->questions_.give_back(std::move(job->question));
     reply_json(job->exchange, std::move(text));
   };
