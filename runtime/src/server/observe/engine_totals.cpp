@@ -23,7 +23,7 @@ void add_difference(int64_t (&to)[n], const int64_t (&now)[n], const int64_t (&l
 void EngineTotals::add(const ServedModelPtr& model) {
   const std::lock_guard<std::mutex> lock(mutex_);
   Counted& counted = counted_[model.get()];
-  if (counted.model.lock() != model) counted = {model, {}};  // another was at this address
+  if (counted.model.lock() != model) counted = {model, model->warm_up};  // another was at this address
 }
 
 void EngineTotals::count(const Counted& counted, const recblr_metrics& now) {

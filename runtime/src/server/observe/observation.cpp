@@ -19,7 +19,8 @@ void log_of_library(void* context, int32_t level, const char* message) {
 Observation::Observation(const LogOptions& log, const TraceOptions&, Models* models)
     : models_(models),
       logs_requests_(log.requests),
-      log_(LogFormat::kJson, log_level(log.level).value_or(LogLevel::kInfo), STDERR_FILENO),
+      log_(log.format == "text" ? LogFormat::kText : LogFormat::kJson, log_level(log.level).value_or(LogLevel::kInfo),
+           STDERR_FILENO),
       metrics_(*models) {
   metrics_.add_counter("recblr_log_lines_dropped_total", "Lines of the log that were left out.",
                        [this] { return static_cast<double>(log_.dropped()); });
