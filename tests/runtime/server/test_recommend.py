@@ -143,7 +143,7 @@ def test_bad_requests_say_why(server: Server, body: Any, reason: str) -> None:
 )
 def test_malformed_json(server: Server, content: bytes) -> None:
     message = refusal(server, content=content)
-    assert "the body is no JSON" in message or content.endswith(b"[") and "histories[0][0] is a list" in message
+    assert "the body is no JSON" in message or (content.endswith(b"[") and "histories[0][0] is a list" in message)
     assert len(message) < 500
 
 
