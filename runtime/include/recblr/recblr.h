@@ -283,6 +283,8 @@ typedef struct recblr_metrics {
   double batch_rows_total;
   int64_t wait_seconds[RECBLR_WAIT_BUCKETS]; /* requests by wait: up to .0001, .00025, .0005, .001, ... 2.5, more */
   double wait_seconds_total;
+  int64_t run_seconds[RECBLR_WAIT_BUCKETS]; /* runs by how long they took, in the same buckets */
+  double run_seconds_total;
 } recblr_metrics;
 
 /* RECBLR_UNSUPPORTED where the engine does not batch. */
@@ -418,6 +420,17 @@ RECBLR_API recblr_status recblr_recommender_recommend(recblr_recommender* recomm
 /* At most n users who have a state in the cache, the latest used first. */
 RECBLR_API recblr_status recblr_recommender_recent_users(const recblr_recommender* recommender, int64_t n,
                                                          recblr_id_list* users);
+/* What a recommender has cached now, of the model in place, and counts since it was made. */
+typedef struct recblr_user_metrics {
+  size_t struct_size;
+  int64_t cached_users, cached_bytes;
+  int64_t state_hits;     /* users asked for whose cached state was used, and fed what came since */
+  int64_t state_rebuilds; /* users asked for whose whole history was fed */
+  int64_t evictions;      /* users dropped from the cache for others */
+} recblr_user_metrics;
+
+RECBLR_API recblr_status recblr_recommender_metrics(const recblr_recommender* recommender,
+                                                    recblr_user_metrics* metrics);
 /* Puts another model in place, while the old one keeps answering. The new one runs once, and gets the states of the
  * `rebuild` users asked for latest, before it takes over; requests under way end with the model they began with. If
  * anything fails, the old model stays. RECBLR_BAD_CONFIG where the ids of the two models are of two types, unless

@@ -1,6 +1,8 @@
 #include "batching/batch.h"
 
 #include <algorithm>
+#include <chrono>
+#include <utility>
 
 #include "batching/failure.h"
 
@@ -23,6 +25,7 @@ void run_rows(const Backend& backend, Batch* batch, int64_t begin, int64_t end, 
     begin = std::min(end, batch->parts[part].end);
     if (begin == end) return;
   }
+  const auto started = std::chrono::steady_clock::now();
   try {
     backend.run(batch->rows.data() + begin, end - begin);
   } catch (...) {
@@ -36,7 +39,8 @@ void run_rows(const Backend& backend, Batch* batch, int64_t begin, int64_t end, 
     run_rows(backend, batch, middle, end, part);
     return;
   }
-  batch->runs.emplace_back(end - begin, tokens_of(batch->rows.data() + begin, end - begin));
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - started;
+  batch->runs.push_back({end - begin, tokens_of(batch->rows.data() + begin, end - begin), passed.count()});
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "batching/batcher.h"
 
+#include <chrono>
 #include <mutex>
 #include <new>
 #include <utility>
@@ -21,11 +22,13 @@ Splitter splitter_of(const Row* rows, int64_t n_rows, const std::optional<double
   return {rows, n_rows};
 }
 
-// Runs rows in this thread; nullptr, or why that failed.
-std::exception_ptr failure_of_run(const SharedWork& shared, const Splitter& rows) noexcept {
+// Runs rows in this thread; nullptr, or why that failed. Tells how many seconds it took.
+std::exception_ptr failure_of_run(const SharedWork& shared, const Splitter& rows, double* seconds) noexcept {
   const AtWork at_work(shared);
+  const auto started = std::chrono::steady_clock::now();
   try {
     shared.backend->run(rows.rows(), rows.n_rows());
+    *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     return nullptr;
   } catch (...) {
     return explained(std::current_exception());
@@ -88,10 +91,15 @@ void Batcher::run(const Row* rows, int64_t n_rows, std::optional<double> timeout
   parts_->process.check();
   const Splitter request = splitter_of(rows, n_rows, timeout);
   if (request.fits(shared->limits) && shared->queue.enter(request)) {
-    const std::exception_ptr error = failure_of_run(*shared, request);
+    double seconds = 0;
+    const std::exception_ptr error = failure_of_run(*shared, request, &seconds);
     // Several rows may be too large for the memory together: workers repeat them in halves.
     const bool again = error != nullptr && n_rows > 1;
-    shared->queue.leave(request, error == nullptr ? Outcome::kAnswered : again ? Outcome::kAgain : Outcome::kFailed);
+    shared->queue.leave(request,
+                        error == nullptr ? Outcome::kAnswered
+                        : again          ? Outcome::kAgain
+                                         : Outcome::kFailed,
+                        seconds);
     if (error == nullptr) return;
     if (!again) std::rethrow_exception(error);
   }

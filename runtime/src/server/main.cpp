@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "server/options/options.h"
+#include "server/serve.h"
 
 int main(int argc, char** argv) {
   const recblr::server::CommandLine line = recblr::server::parse_options(argc, argv);
@@ -9,6 +10,5 @@ int main(int argc, char** argv) {
     std::fputs(line.text.c_str(), line.status == 0 ? stdout : stderr);
     return line.status;
   }
-  std::fputs("Error: nothing is served yet\n", stderr);
-  return 1;
+  return recblr::server::serve(*line.options);
 }

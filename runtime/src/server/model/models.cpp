@@ -118,9 +118,11 @@ class Models::Impl {
     Expected<Engine> engine = Engine::try_create(*bundle, options_.engine);
     if (!engine) return engine.error();
     if (Expected<void> warm = warm_up(*bundle, *engine); !warm) return warm.error();
+    const Expected<recblr_metrics> counted = engine->try_metrics();
     const auto now = std::chrono::system_clock::now();
-    return disposal_.owned(std::unique_ptr<const ServedModel>(new ServedModel{
-        options_.name, path, std::move(target), ++last_version_, now, *std::move(bundle), *std::move(engine)}));
+    return disposal_.owned(std::unique_ptr<const ServedModel>(
+        new ServedModel{options_.name, path, std::move(target), ++last_version_, now, *std::move(bundle),
+                        *std::move(engine), counted ? *counted : recblr_metrics{}}));
   }
 
   // `next` is served from here on, and `kept` is the one to go back to.

@@ -19,6 +19,7 @@ struct ServedModel {
   std::chrono::system_clock::time_point loaded;
   Bundle bundle;
   Engine engine;
+  recblr_metrics warm_up{};  // what the engine counted before it was served; zeros where it does not batch
 };
 using ServedModelPtr = std::shared_ptr<const ServedModel>;
 

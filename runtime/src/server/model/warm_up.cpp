@@ -1,7 +1,6 @@
 #include "server/model/warm_up.h"
 
 #include <algorithm>
-#include <cmath>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -21,7 +20,7 @@ constexpr Size kSizes[] = {{1, 1}, {1, 50}, {1, 1000}, {8, 10}, {64, 40}};
 
 // `rows` histories of the model's first items.
 template <typename Ids, typename Value>
-Expected<Ids> histories(const Bundle& bundle, const Size& size, Value Item::*value) {
+Expected<Ids> histories(const Bundle& bundle, const Size& size, Value Item::* value) {
   std::vector<Value> row;
   for (int64_t j = 0; j < size.items; ++j) {
     const Expected<Item> item = bundle.try_item(static_cast<int32_t>(j % bundle.n_items() + 1));
@@ -58,7 +57,6 @@ class Runs {
     all_ended_.wait(lock, [this] { return open_ == 0; });
     return outcome_;
   }
-  const std::vector<Result>& results() const { return results_; }
 
  private:
   void ended(Expected<void> done) {
@@ -75,24 +73,24 @@ class Runs {
   std::vector<Result> results_;
 };
 
-Expected<void> check_scores(const Bundle& bundle, const Result& result) {
-  if (result.n_rows() == 0) return {};  // refused
-  const Expected<Ranking> ranking = result.try_row(0);
-  if (!ranking) return ranking.error();
-  const Span<const float> scores = ranking->scores();
-  if (std::all_of(scores.begin(), scores.end(), [](float score) { return std::isfinite(score); })) return {};
-  return Failure{Status::kBadBundle, "the model of " + std::string(bundle.path()) +
-                                         " gives scores that are no numbers: train it again, or serve another"};
-}
-
-Expected<void> run(const Bundle& bundle, const Engine& engine, const recblr_ids& ids) {
+Expected<void> run(const Engine& engine, const recblr_ids& ids) {
   Request request(ids);
   request.exclude_seen = false;
   request.timeout = kTimeout;
-  Runs runs(engine, request, 2 * static_cast<size_t>(std::max(1, usable_cpus())));
-  if (Expected<void> done = runs.outcome(); !done) return done;
-  for (const Result& result : runs.results()) {
-    if (Expected<void> checked = check_scores(bundle, result); !checked) return checked;
+  return Runs(engine, request, 2 * static_cast<size_t>(std::max(1, usable_cpus()))).outcome();
+}
+
+Expected<void> run_all(const Bundle& bundle, const Engine& engine) {
+  for (const Size& size : kSizes) {
+    Expected<void> done;
+    if (bundle.has_string_ids()) {
+      const Expected<StringIds> ids = histories<StringIds>(bundle, size, &Item::text);
+      done = ids ? run(engine, *ids) : ids.error();
+    } else {
+      const Expected<IntegerIds> ids = histories<IntegerIds>(bundle, size, &Item::integer);
+      done = ids ? run(engine, *ids) : ids.error();
+    }
+    if (!done) return done;
   }
   return {};
 }
@@ -100,18 +98,11 @@ Expected<void> run(const Bundle& bundle, const Engine& engine, const recblr_ids&
 }  // namespace
 
 Expected<void> warm_up(const Bundle& bundle, const Engine& engine) {
-  for (const Size& size : kSizes) {
-    Expected<void> done;
-    if (bundle.has_string_ids()) {
-      const Expected<StringIds> ids = histories<StringIds>(bundle, size, &Item::text);
-      done = ids ? run(bundle, engine, *ids) : ids.error();
-    } else {
-      const Expected<IntegerIds> ids = histories<IntegerIds>(bundle, size, &Item::integer);
-      done = ids ? run(bundle, engine, *ids) : ids.error();
-    }
-    if (!done) return done;
-  }
-  return {};
+  const Expected<void> done = run_all(bundle, engine);
+  if (done) return done;
+  // What is asked here is right, so what cannot be answered is the model's fault.
+  const Status status = done.error().status == Status::kInvalidArgument ? Status::kBadBundle : done.error().status;
+  return Failure{status, "the model of " + std::string(bundle.path()) + " does not answer: " + done.error().message};
 }
 
 }  // namespace recblr::server

@@ -36,8 +36,7 @@ boost::json::value json_of(const LogField& field) {
   return std::visit([](auto value) -> boost::json::value { return boost::json::value_from(value); }, field.value);
 }
 
-std::string json_line(LogLevel level, std::string_view event, std::string_view message,
-                      std::initializer_list<LogField> fields) {
+std::string json_line(LogLevel level, std::string_view event, std::string_view message, const LogFields& fields) {
   boost::json::object line;
   line["time"] = now();
   line["level"] = name_of(level);
@@ -57,8 +56,7 @@ std::string text_of(const LogField& field) {
   return shown(std::get<double>(field.value));
 }
 
-std::string text_line(LogLevel level, std::string_view event, std::string_view message,
-                      std::initializer_list<LogField> fields) {
+std::string text_line(LogLevel level, std::string_view event, std::string_view message, const LogFields& fields) {
   std::string line = now();
   line.append(" ").append(name_of(level)).append(" ").append(event);
   if (!message.empty()) {
@@ -85,8 +83,7 @@ Log::Log(LogFormat format, LogLevel least, int file)
 
 Log::~Log() { flush(1); }
 
-void Log::write(LogLevel level, std::string_view event, std::string_view message,
-                std::initializer_list<LogField> fields) {
+void Log::write(LogLevel level, std::string_view event, std::string_view message, const LogFields& fields) {
   if (!writes(level)) return;
   const auto line = format_ == LogFormat::kJson ? json_line : text_line;
   writer_->add(line(level, event, message, fields));

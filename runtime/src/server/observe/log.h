@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 namespace recblr::server {
 
@@ -22,6 +22,7 @@ struct LogField {
   std::string_view name;
   std::variant<std::string_view, int64_t, double> value;
 };
+using LogFields = std::vector<LogField>;
 
 // Any thread may write, and none waits for it: lines are queued, and written by a thread of the log. Where whoever
 // reads them is slow, some are left out, and counted. Lines hold no ids of users and items, no bodies
@@ -34,8 +35,7 @@ class Log {
 
   bool writes(LogLevel level) const { return level >= least_; }
   // `event` is a word for programs, such as "reload"; `message`, for people, may be empty.
-  void write(LogLevel level, std::string_view event, std::string_view message,
-             std::initializer_list<LogField> fields = {});
+  void write(LogLevel level, std::string_view event, std::string_view message, const LogFields& fields = {});
   int64_t dropped() const;  // lines
   // Waits until all is written, or `timeout` seconds.
   void flush(double timeout);

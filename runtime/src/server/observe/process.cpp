@@ -62,13 +62,14 @@ void add_process(Families* families) {
   getrlimit(RLIMIT_NOFILE, &files);
   append_counter(families, "process_cpu_seconds_total", "CPU time of the process, user's and system's.", cpu_seconds());
   append_gauge(families, "process_resident_memory_bytes", "Memory of the process.",
-            stat_field(24) * static_cast<double>(sysconf(_SC_PAGESIZE)));
+               stat_field(24) * static_cast<double>(sysconf(_SC_PAGESIZE)));
   append_gauge(families, "process_virtual_memory_bytes", "Address space of the process.", stat_field(23));
   append_gauge(families, "process_threads", "Threads of the process.", stat_field(20));
   append_gauge(families, "process_open_fds", "Open file descriptors.", open_files());
   append_gauge(families, "process_max_fds", "Most file descriptors that may be open.",
-            static_cast<double>(files.rlim_cur));
-  append_gauge(families, "process_start_time_seconds", "When the process started, in seconds since 1970.", start_time());
+               static_cast<double>(files.rlim_cur));
+  append_gauge(families, "process_start_time_seconds", "When the process started, in seconds since 1970.",
+               start_time());
 }
 
 }  // namespace recblr::server

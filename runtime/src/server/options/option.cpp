@@ -27,6 +27,15 @@ std::optional<Number> parse(const std::string& text) {
   return value;
 }
 
+// An address, or *** for what comes after its scheme where that may hold a password.
+std::string without_password(std::string text) {
+  const size_t scheme = text.find("://");
+  if (scheme != std::string::npos && text.find_first_of("@?", scheme) != std::string::npos) {
+    text.replace(scheme + 3, std::string::npos, "***");
+  }
+  return text;
+}
+
 }  // namespace
 
 void Option::set(const std::vector<std::string>& values, const std::string& origin) {
@@ -43,7 +52,7 @@ void Option::set(const std::vector<std::string>& values, const std::string& orig
 
 std::string Option::shown_value() const {
   const std::string value = show();
-  return value.empty() ? none : secret ? "***" : value;
+  return value.empty() ? none : secret ? "***" : without_password(value);
 }
 
 std::string quote(std::string_view text) {

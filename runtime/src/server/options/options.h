@@ -12,8 +12,9 @@
 namespace recblr::server {
 
 struct LogOptions {
-  std::string level = "info";  // "debug", "info", "warning", "error"
-  bool requests = true;        // a line for each request, at level info
+  std::string level = "info";   // "debug", "info", "warning", "error"
+  std::string format = "json";  // or "text"
+  bool requests = false;        // a line for each request, at level info
 };
 
 struct TraceOptions {

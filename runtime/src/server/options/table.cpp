@@ -158,7 +158,8 @@ void add_operations(Given* given, Table* table) {
       number("drain-timeout", "SECONDS", &options.drain_timeout, 0, kDay, "After SIGTERM, for requests under way."));
   table->add(
       choice("log-level", &options.log.level, {"debug", "info", "warning", "error"}, "The least of what is logged."));
-  table->add(toggle("log-requests", &options.log.requests, "Log no line for each request, of level info."));
+  table->add(choice("log-format", &options.log.format, {"json", "text"}, "Of the lines of the log, on stderr."));
+  table->add(toggle("log-requests", &options.log.requests, "Log a line for each request, of level info."));
   table
       ->add(text("otlp-endpoint", "URL", &options.trace.endpoint, "a URL, as http://localhost:4318",
                  "Collector of OpenTelemetry traces, by OTLP over HTTP."))

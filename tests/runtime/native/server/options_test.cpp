@@ -105,7 +105,7 @@ TEST_F(OptionsTest, AFlagGoesBeforeTheVariableAndThatBeforeTheFile) {
 
 TEST_F(OptionsTest, EveryKindOfValueFromEachPlace) {
   set_variable("RECBLR_SERVE_HOST", "127.0.0.1,::1");
-  set_variable("RECBLR_SERVE_LOG_REQUESTS", "false");
+  set_variable("RECBLR_SERVE_LOG_REQUESTS", "true");
   set_variable("RECBLR_SERVE_MAX_BODY_BYTES", "2MiB");
   set_variable("RECBLR_SERVE_TIMEOUT", "0.25");
   const std::string path =
@@ -113,7 +113,7 @@ TEST_F(OptionsTest, EveryKindOfValueFromEachPlace) {
   const Options given = options({"--config", path, "--cache-bytes=1GiB", "--grpc-port", "8001", "--log-level=error"});
   EXPECT_EQ(given.http.addresses, (std::vector<std::string>{"127.0.0.1:8000", "[::1]:8000"}));
   EXPECT_EQ(given.grpc_addresses, (std::vector<std::string>{"127.0.0.1:8001", "[::1]:8001"}));
-  EXPECT_FALSE(given.log.requests);
+  EXPECT_TRUE(given.log.requests);
   EXPECT_EQ(given.log.level, "error");
   EXPECT_EQ(given.http.limits.max_body_bytes, 2 << 20);
   EXPECT_EQ(given.http.limits.max_header_bytes, 4096);
@@ -125,22 +125,14 @@ TEST_F(OptionsTest, EveryKindOfValueFromEachPlace) {
 }
 
 TEST_F(OptionsTest, WhatIsPrintedIsAFileThatGivesTheSame) {
-  const std::vector<std::string> words = {"--engine",
-                                          "a \"b\"\n\\c",
-                                          "--host",
-                                          "127.0.0.1",
-                                          "--host",
-                                          "::1",
-                                          "--timeout",
-                                          "0.1",
-                                          "--workers",
-                                          "3",
-                                          "--max-ids",
-                                          "7",
-                                          "--threads",
-                                          "2",
-                                          "--no-log-requests",
-                                          "--print-config"};
+  const std::vector<std::string> words = {"--engine",       "a \"b\"\n\\c",
+                                          "--host",         "127.0.0.1",
+                                          "--host",         "::1",
+                                          "--timeout",      "0.1",
+                                          "--workers",      "3",
+                                          "--max-ids",      "7",
+                                          "--threads",      "2",
+                                          "--log-requests", "--print-config"};
   const CommandLine printed = parse(words);
   EXPECT_EQ(printed.status, 0);
   const CommandLine again = parse({"--config", write("printed.toml", printed.text)});
@@ -150,7 +142,7 @@ TEST_F(OptionsTest, WhatIsPrintedIsAFileThatGivesTheSame) {
   EXPECT_EQ(again.options->model.engine.batching->timeout, 0.1);
   EXPECT_EQ(again.options->model.engine.batching->workers, 3);
   EXPECT_EQ(again.options->limits.max_ids, 7);
-  EXPECT_FALSE(again.options->log.requests);
+  EXPECT_TRUE(again.options->log.requests);
 }
 
 TEST_F(OptionsTest, ValuesOutOfTheirRange) {
@@ -223,6 +215,11 @@ TEST_F(OptionsTest, Tokens) {
   for (const Setting& setting : given.settings) {
     EXPECT_EQ(setting.value.find("secret"), std::string::npos);
     EXPECT_EQ(setting.value.find("more"), std::string::npos);
+  }
+  for (const char* store : {"redis://ann:secret@host/1", "redis://host/1?password=secret"}) {
+    for (const Setting& setting : options({"--store", store}).settings) {
+      if (setting.name == "store") EXPECT_EQ(setting.value, "redis://***");
+    }
   }
   const std::string printed = parse({"--engine", "bundle", "--token", "secret", "--print-config"}).text;
   EXPECT_NE(printed.find("# token = ***"), std::string::npos);
