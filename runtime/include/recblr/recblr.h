@@ -267,6 +267,8 @@ RECBLR_API int32_t recblr_cancel(recblr_engine* engine, uint64_t ticket);
 
 RECBLR_API int64_t recblr_result_n_rows(const recblr_result* result);
 RECBLR_API recblr_status recblr_result_row(const recblr_result* result, int64_t row, recblr_ranking* ranking);
+/* The fingerprint of the model that answered, valid until the result is used again or freed; "" without an answer. */
+RECBLR_API const char* recblr_result_fingerprint(const recblr_result* result);
 
 /* ---- Metrics ---- */
 

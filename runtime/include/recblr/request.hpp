@@ -45,6 +45,8 @@ class Result {
   }
   // 0 where it holds no answer.
   size_t n_rows() const { return static_cast<size_t>(recblr_result_n_rows(handle())); }
+  // Of the model that answered; "" where it holds no answer.
+  std::string_view fingerprint() const { return recblr_result_fingerprint(handle()); }
   Expected<Ranking> try_row(size_t row) const {
     recblr_ranking ranking{};
     const recblr_status status = recblr_result_row(handle(), static_cast<int64_t>(row), &ranking);

@@ -13,7 +13,7 @@ namespace recblr::server {
 
 struct V1Options {
   serving::QuestionLimits limits;
-  std::optional<double> timeout;  // seconds that a request may wait for its answer; none: the engine's
+  std::optional<double> timeout;              // seconds that a request may wait for its answer; none: the engine's
   int64_t max_body_bytes = 32 * 1024 * 1024;  // HttpLimits', for the API's description
 };
 
