@@ -23,6 +23,7 @@
 #include "server/model/models.h"
 #include "server/model/reloader.h"
 #include "server/observe/observation.h"
+#include "server/oip/routes.h"
 #include "server/signals.h"
 #include "server/work/pool.h"
 
@@ -130,6 +131,7 @@ class Service {
 
   void listen() {
     add_metrics_route(&router_, &observation_.metrics(), &pool_);
+    add_oip_routes(&router_, &models_, &pool_, &oip_statistics_, {options_.limits, std::nullopt});
     HttpOptions http = options_.http;
     http.warn = [this](const std::string& message) { log().write(LogLevel::kWarning, "http", message); };
     http_ = std::make_unique<HttpServer>(http, router_, &observation_);
@@ -189,6 +191,7 @@ class Service {
   Models models_;
   Observation observation_;
   std::optional<EndGuard> guard_;  // until all below is gone
+  OipStatistics oip_statistics_;
   Pool pool_;
   Router router_;
   std::unique_ptr<HttpServer> http_;
