@@ -21,6 +21,6 @@ struct V1Options {
 void add_v1_routes(Router* router, Models* models, Pool* pool, const V1Options& options);
 
 // The status page at /, the API's description at /docs, /openapi.json and /v1/openapi.json.
-void add_page_routes(Router* router, Models* models, const V1Options& options);
+void add_page_routes(Router* router, const Models* models, const V1Options& options);
 
 }  // namespace recblr::server
