@@ -25,7 +25,6 @@
 #include "server/observe/observation.h"
 #include "server/oip/routes.h"
 #include "server/oip/statistics.h"
-#include "server/oip/routes.h"
 #include "server/signals.h"
 #include "server/v1/routes.h"
 #include "server/work/pool.h"
@@ -134,14 +133,9 @@ class Service {
 
   void listen() {
     add_metrics_route(&router_, &observation_.metrics(), &pool_);
-    V1Options v1;
-    v1.limits = options_.limits;
-    v1.max_body_bytes = options_.http.limits.max_body_bytes;
+    const V1Options v1{options_.limits, options_.http.limits.max_body_bytes};
     add_v1_routes(&router_, &models_, &pool_, v1);
     add_page_routes(&router_, &models_, v1);
-    OipOptions oip;
-    oip.limits = options_.limits;
-    add_oip_routes(&router_, &models_, &pool_, &statistics_, oip);
     add_oip_routes(&router_, &models_, &pool_, &oip_statistics_, {options_.limits, std::nullopt});
     HttpOptions http = options_.http;
     http.warn = [this](const std::string& message) { log().write(LogLevel::kWarning, "http", message); };
@@ -203,7 +197,6 @@ class Service {
   Observation observation_;
   std::optional<EndGuard> guard_;  // until all below is gone
   OipStatistics oip_statistics_;
-  OipStatistics statistics_;
   Pool pool_;
   Router router_;
   std::unique_ptr<HttpServer> http_;

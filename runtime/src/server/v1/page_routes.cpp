@@ -42,8 +42,8 @@ std::string api_text(const V1Options& options, std::string_view server) {
   replace_all("@version@", recblr_version(), &text);
   replace_all("@server@", server, &text);
   const std::pair<const char*, int64_t> numbers[] = {
-      {"@max_users@", options.limits.max_users}, {"@max_history@", options.limits.max_history},
-      {"@max_ids@", options.limits.max_ids},     {"@max_k@", options.limits.max_k},
+      {"@max_users@", options.limits.max_users},     {"@max_history@", options.limits.max_history},
+      {"@max_ids@", options.limits.max_ids},         {"@max_k@", options.limits.max_k},
       {"@max_results@", options.limits.max_results}, {"@max_body_bytes@", options.max_body_bytes}};
   for (const auto& [name, number] : numbers) {
     replace_all("\"" + std::string(name) + "\"", std::to_string(number), &text);
