@@ -227,6 +227,9 @@ typedef struct recblr_request {
   const recblr_allow_list* const* only_lists; /* [n_only], or NULL */
   double timeout;                             /* seconds that it may wait; 0: the engine's */
   int32_t are_new_items;                      /* 1: `items` are called new_items in messages, not histories */
+  /* 1: recblr_submit may run it in its caller's thread, and call `done` before it returns, where a worker's place is
+   * free: sooner and cheaper than handing it over, for threads that may wait for as long as the run takes. */
+  int32_t may_run_here;
 } recblr_request;
 
 /* The memory of a request's answer, to be used again: then an answer takes no memory from the heap. */
@@ -267,6 +270,8 @@ RECBLR_API int32_t recblr_cancel(recblr_engine* engine, uint64_t ticket);
 
 RECBLR_API int64_t recblr_result_n_rows(const recblr_result* result);
 RECBLR_API recblr_status recblr_result_row(const recblr_result* result, int64_t row, recblr_ranking* ranking);
+/* The fingerprint of the model that answered, valid until the result is used again or freed; "" without an answer. */
+RECBLR_API const char* recblr_result_fingerprint(const recblr_result* result);
 
 /* ---- Metrics ---- */
 
