@@ -99,7 +99,7 @@ class TracesTest : public ::testing::Test {
   }
   static boost::json::value attribute(const boost::json::value& holder, const std::string& key) {
     for (const boost::json::value& attribute : holder.at("attributes").as_array()) {
-      if (attribute.at("key") == key) return attribute.at("value");
+      if (attribute.at("key").as_string() == key) return attribute.at("value");
     }
     return nullptr;
   }
@@ -129,9 +129,9 @@ TEST_F(TracesTest, ARequestContinuesItsClientsTrace) {
   EXPECT_EQ(attribute(body.at("resourceSpans").at(0).at("resource"), "service.name").at("stringValue"), "shop");
   const boost::json::array both = spans(collector.bodies[0]);
   ASSERT_EQ(both.size(), 2U);
-  EXPECT_EQ(both[0].at("traceId"), kTrace);
-  EXPECT_EQ(both[0].at("parentSpanId"), kParent);
-  EXPECT_NE(both[0].at("spanId"), kParent);
+  EXPECT_EQ(both[0].at("traceId").as_string(), kTrace);
+  EXPECT_EQ(both[0].at("parentSpanId").as_string(), kParent);
+  EXPECT_NE(both[0].at("spanId").as_string(), kParent);
   EXPECT_EQ(both[0].at("name"), "POST /v1/recommend");
   EXPECT_EQ(both[0].at("kind"), 2);
   EXPECT_EQ(attribute(both[0], "http.route").at("stringValue"), "/v1/recommend");
