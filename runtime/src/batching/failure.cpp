@@ -1,9 +1,9 @@
 #include "batching/failure.h"
 
-#include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <new>
+
+#include "base/text.h"
 
 namespace recblr {
 
@@ -81,21 +81,8 @@ std::exception_ptr explained(const std::exception_ptr& thrown) noexcept {
   }
 }
 
-std::string written(double number) {
-  if (std::isnan(number)) return "nan";
-  if (std::isinf(number)) return number < 0 ? "-inf" : "inf";
-  char text[40];
-  for (int digits = 1; digits <= 17; ++digits) {
-    std::snprintf(text, sizeof text, "%.*g", digits, number);
-    if (std::strtod(text, nullptr) == number) break;
-  }
-  std::string result = text;
-  if (result.find_first_of(".e") == std::string::npos) result += ".0";
-  return result;
-}
-
 void check_timeout(double seconds, Code code) {
-  if (!(seconds > 0)) refuse(code, "timeout is " + written(seconds) + ": give seconds above 0, or None");
+  if (!(seconds > 0)) refuse(code, "timeout is " + written(seconds) + ": give seconds above 0");
 }
 
 }  // namespace recblr

@@ -27,7 +27,4 @@ std::string short_reason(const std::exception_ptr& thrown);
 // Throws an Error of this code for seconds that are no time to wait.
 void check_timeout(double seconds, Code code);
 
-// A number as Python writes it: 0.01, 1.0, 1e-05.
-std::string written(double number);
-
 }  // namespace recblr
