@@ -195,7 +195,7 @@ def test_unexpected_errors_tell_the_client_nothing_and_the_server_all(
     ("error", "status", "shown"),
     [
         (OverloadedError("no room: send it again later"), 503, "no room"),
-        (ClosedError("the batcher is closed"), 503, "the batcher is closed"),
+        (ClosedError("the engine is closed"), 503, "the engine is closed"),
         (DeadlineError("the request waited 1 s"), 504, "the request waited 1 s"),
         (BackendError("secret"), 500, "internal error: the server's log says why"),
         (ForkError("secret"), 500, "internal error: the server's log says why"),
