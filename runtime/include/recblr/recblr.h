@@ -179,6 +179,8 @@ typedef struct recblr_backend {
 /* Sets what recblr_last_error of this thread says, for a callback that returns `status`. Returns it. */
 RECBLR_API recblr_status recblr_set_error(recblr_status status, const char* message);
 
+#define RECBLR_MAX_THREADS 1024 /* of one run on the CPU */
+
 typedef struct recblr_engine_options {
   size_t struct_size;
   /* Of one run on the CPU. 0: one per usable CPU; 1 with batching, unless 100,000 items or more have to be ranked. */
