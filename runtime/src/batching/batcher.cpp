@@ -91,7 +91,7 @@ void Batcher::run(const Row* rows, int64_t n_rows, std::optional<double> timeout
   if (request.fits(shared->limits) && shared->queue.enter(request)) {
     const std::exception_ptr error = failure_of_run(*shared, request);
     // Several rows may be too large for the memory together: workers repeat them in halves.
-    const bool again = error != nullptr && n_rows > 1;
+    const bool again = error != nullptr && n_rows > 1 && is_about_rows(error);
     shared->queue.leave(request, error == nullptr ? Outcome::kAnswered : again ? Outcome::kAgain : Outcome::kFailed);
     if (error == nullptr) return;
     if (!again) std::rethrow_exception(error);

@@ -27,17 +27,7 @@ class FirstFailure {
  public:
   int64_t first_wanted(int64_t begin, int64_t end) const noexcept { return error_ == nullptr ? begin : end; }
   void ran(int64_t, int64_t) noexcept {}
-  // What has nothing to do with the rows comes again.
-  bool raised(const std::exception_ptr& error) noexcept {
-    try {
-      std::rethrow_exception(error);
-    } catch (const Error& failure) {
-      const Code code = failure.code();
-      return code != Code::kCancelled && code != Code::kClosed && code != Code::kFork;
-    } catch (...) {
-      return true;
-    }
-  }
+  bool raised(const std::exception_ptr& error) noexcept { return is_about_rows(error); }
   void failed(int64_t, std::exception_ptr error) noexcept { error_ = std::move(error); }
   const std::exception_ptr& error() const { return error_; }
 

@@ -53,6 +53,16 @@ std::exception_ptr late(double seconds) noexcept {
   return failure(Code::kDeadline, message);
 }
 
+bool is_about_rows(const std::exception_ptr& thrown) noexcept {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const Error& error) {
+    return error.code() != Code::kCancelled && error.code() != Code::kClosed && error.code() != Code::kFork;
+  } catch (...) {
+    return true;
+  }
+}
+
 std::string short_reason(const std::exception_ptr& thrown) {
   try {
     std::rethrow_exception(thrown);
