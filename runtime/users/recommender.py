@@ -134,6 +134,7 @@ class Recommender:
         Raises:
             RequestError: an id of another type, or too long.
             StoreError: the store failed; the message says whether the event is stored.
+            KeyboardInterrupt: Ctrl-C, while the main thread waits for the store; the event may be stored all the same.
         """
         return self._users.add_event(user, items, event_id)
 

@@ -162,7 +162,9 @@ typedef struct recblr_backend_run {
   float* top_scores;      /* [B, k]; -inf where there are no more items */
 } recblr_backend_run;
 
-/* Runs a bundle's model in the caller's code. `run` is called from any thread, from several at once; where it fails it
+/* Runs a bundle's model in the caller's code. What it gives is checked: items that the catalogue does not have or that
+ * are excluded, scores that rise or are no numbers are RECBLR_BACKEND_FAILED. A run of several rows that fails is
+ * repeated in halves, unless it gives RECBLR_CANCELLED, RECBLR_CLOSED or RECBLR_FORKED. `run` is called from any thread, from several at once; where it fails it
  * calls recblr_set_error and returns that status. No exception may leave it. */
 typedef struct recblr_backend {
   size_t struct_size;
@@ -369,7 +371,8 @@ RECBLR_API recblr_status recblr_events_add(recblr_events* events, int64_t user, 
 RECBLR_API recblr_status recblr_store_read(recblr_store* store, const recblr_id* users, const int64_t* since, int64_t n,
                                            recblr_events* events);
 
-/* A store of the caller's, whose functions do what those above do, from any thread. Where one fails it calls
+/* A store of the caller's, whose functions do what those above do, from any thread. Events that it gives in another
+ * order, with gaps, or before those asked for are RECBLR_STORE_FAILED. Where one fails it calls
  * recblr_set_error and returns that status. */
 typedef struct recblr_store_callbacks {
   size_t struct_size;
