@@ -164,8 +164,9 @@ typedef struct recblr_backend_run {
 
 /* Runs a bundle's model in the caller's code. What it gives is checked: items that the catalogue does not have or that
  * are excluded, scores that rise or are no numbers are RECBLR_BACKEND_FAILED. A run of several rows that fails is
- * repeated in halves, unless it gives RECBLR_CANCELLED, RECBLR_CLOSED or RECBLR_FORKED. `run` is called from any thread, from several at once; where it fails it
- * calls recblr_set_error and returns that status. No exception may leave it. */
+ * repeated in halves, unless it gives RECBLR_CANCELLED, RECBLR_CLOSED or RECBLR_FORKED. `run` is called from any
+ * thread, from several at once; where it fails it calls recblr_set_error and returns that status. No exception may
+ * leave it. */
 typedef struct recblr_backend {
   size_t struct_size;
   void* context;
@@ -372,8 +373,8 @@ RECBLR_API recblr_status recblr_store_read(recblr_store* store, const recblr_id*
                                            recblr_events* events);
 
 /* A store of the caller's, whose functions do what those above do, from any thread. Events that it gives in another
- * order, with gaps, or before those asked for are RECBLR_STORE_FAILED. Where one fails it calls
- * recblr_set_error and returns that status. */
+ * order, with gaps, or before those asked for are RECBLR_STORE_FAILED. Where one fails it calls recblr_set_error and
+ * returns that status. */
 typedef struct recblr_store_callbacks {
   size_t struct_size;
   void* context;
