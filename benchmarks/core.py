@@ -268,7 +268,7 @@ def main(rounds: int, seconds: float) -> None:
         export_bundle(Checkpoint(model, vocabulary), bundle)
         native = json.loads(subprocess.run([program, bundle], stdout=subprocess.PIPE, check=True).stdout)
         gc.collect()
-        gc.freeze()  # as recblr-serve does: PyTorch's objects take the collector 0.1 s
+        gc.freeze()  # PyTorch's objects take the collector 0.1 s
         direct = load(bundle, threads=1)
         with load(bundle, batching=Batching()) as batching, Kernels(program, bundle) as kernels:
             step, batched_step = (single_calls(engine, 1)["step"] for engine in (direct, batching))

@@ -4,6 +4,7 @@
 #   recblr::sqlite   SQLite                                           RECBLR_SQLITE, sets RECBLR_WITH_SQLITE
 #   recblr::hiredis  hiredis with TLS, brings recblr::ssl             RECBLR_REDIS,  sets RECBLR_WITH_REDIS
 #   GTest::gtest_main  the system's first                           with RECBLR_BUILD_TESTS
+# and those of server_dependencies.cmake.
 # The others are looked for in RECBLR_DEPENDENCIES, then in the system and CMAKE_PREFIX_PATH. The folder comes first: it holds
 # what the system lacked, or too old a version of it, and its headers go with its libraries. A static library is taken
 # where there is one, and none of its symbols is visible in a shared library that it is linked into.
@@ -114,6 +115,8 @@ if(TARGET recblr::hiredis AND TARGET recblr::ssl)
   target_link_libraries(recblr::hiredis INTERFACE recblr::ssl)
 endif()
 recblr_optional(RECBLR_REDIS "histories in Redis" RECBLR_WITH_REDIS recblr::hiredis recblr::ssl)
+
+include(${CMAKE_CURRENT_LIST_DIR}/server_dependencies.cmake)
 
 if(RECBLR_BUILD_TESTS)
   set(GTEST_ROOT "${RECBLR_DEPENDENCIES}")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
-import signal
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 import recblr.runtime
 from recblr.data import load_interactions, synthetic_interactions, write_interactions
+
+from .runtime.server.process import Server
 
 BIN = Path(sys.executable).parent
 
@@ -53,21 +52,11 @@ def test_the_bundle_recommends_what_the_evaluation_measured(folder: Path) -> Non
 
 
 def test_the_server_gives_the_engines_answers(folder: Path) -> None:
-    command = [str(BIN / "recblr-serve"), "--engine", str(folder / "bundle" / "model.onnx"), "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        assert server.stdout is not None
-        found = re.search(r"http://[\w.:]+", server.stdout.readline())
-        assert found is not None
-        engine = recblr.runtime.load(folder / "bundle")
-        history = engine.bundle.item_ids()[:4]
-        body = json.dumps({"histories": [history, ["never seen"]], "k": 5}).encode()
-        request = urllib.request.Request(f"{found[0]}/v1/recommend", body, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as response:
-            answer = json.load(response)
-    finally:
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=30) == 0
+    engine = recblr.runtime.load(folder / "bundle")
+    history = engine.bundle.item_ids()[:4]
+    server = Server(folder / "bundle" / "model.onnx")
+    answer = server.post("/v1/recommend", json={"histories": [history, ["never seen"]], "k": 5}).json()
+    server.stop()
     expected = engine.recommend([history, ["never seen"]], k=5)
     assert [ranking["items"] for ranking in answer["rankings"]] == [ranking.items for ranking in expected]
     assert [ranking["popular"] for ranking in answer["rankings"]] == [False, True]

@@ -16,7 +16,6 @@ MODULES = {
     "recblr-train": "recblr.cli.train",
     "recblr-evaluate": "recblr.cli.evaluate",
     "recblr-export": "recblr.export.cli",
-    "recblr-serve": "recblr.runtime.cli.serve",
     "recblr-recommend": "recblr.runtime.cli.recommend",
     "recblr-bench": "recblr.runtime.cli.bench",
 }
@@ -56,11 +55,6 @@ def evaluate() -> None:
 def export() -> None:
     """recblr-export."""
     _start("recblr-export")
-
-
-def serve() -> None:
-    """recblr-serve."""
-    _start("recblr-serve")
 
 
 def recommend() -> None:

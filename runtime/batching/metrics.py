@@ -8,7 +8,7 @@ from typing import Any
 
 # The upper bounds of the core's buckets.
 _ROW_BOUNDS: tuple[float, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-_WAIT_BOUNDS: tuple[float, ...] = (
+_SECONDS_BOUNDS: tuple[float, ...] = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
 
@@ -48,6 +48,7 @@ class BatcherMetrics:
         batch_rows: rows per run of the backend.
         batch_tokens: items of all runs.
         wait_seconds: from a request's arrival to its first run.
+        run_seconds: of the backend's runs, as batch_rows.
     """
 
     queued_rows: int
@@ -64,12 +65,11 @@ class BatcherMetrics:
     batch_rows: HistogramSnapshot
     batch_tokens: int
     wait_seconds: HistogramSnapshot
+    run_seconds: HistogramSnapshot
 
     @classmethod
     def of_core(cls, counts: Mapping[str, Any]) -> BatcherMetrics:
         """From what the core counted."""
-        rows, waits = (
-            HistogramSnapshot(bounds, *counts[name])
-            for name, bounds in (("batch_rows", _ROW_BOUNDS), ("wait_seconds", _WAIT_BOUNDS))
-        )
-        return cls(**{**counts, "batch_rows": rows, "wait_seconds": waits})
+        bounds = {"batch_rows": _ROW_BOUNDS, "wait_seconds": _SECONDS_BOUNDS, "run_seconds": _SECONDS_BOUNDS}
+        histograms = {name: HistogramSnapshot(bounds[name], *counts[name]) for name in bounds}
+        return cls(**{**counts, **histograms})

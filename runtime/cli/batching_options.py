@@ -1,4 +1,4 @@
-"""The options of `recblr.runtime.Batching`, for the commands that batch."""
+"""The options of `recblr.runtime.Batching`, for `recblr-bench`."""
 
 from __future__ import annotations
 
@@ -41,19 +41,12 @@ BATCHING_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         type=Count(),
         default=_DEFAULT.max_queue,
         show_default=True,
-        help="Users that may wait; requests beyond are refused (over HTTP with status 503).",
+        help="Users that may wait; requests beyond are refused.",
     ),
     click.option(
         "--timeout",
         type=Number(min=0, max=SECONDS_IN_A_DAY, min_open=True),
-        help="Seconds that a request may wait before it is refused (status 504).  [default: no bound]",
+        help="Seconds that a request may wait before it is refused.  [default: no bound]",
     ),
 )
 NAMES = tuple(field.name for field in dataclasses.fields(Batching))
-
-
-def batching_options(command: Any) -> Any:
-    """Decorator: the command takes them as keyword arguments of the names in `NAMES`."""
-    for option in reversed(BATCHING_OPTIONS):
-        command = option(command)
-    return command

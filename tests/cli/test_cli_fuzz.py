@@ -6,11 +6,10 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import click
 import pytest
@@ -21,7 +20,7 @@ from hypothesis import strategies as st
 from recblr.cli import evaluate, train, training_run
 from recblr.export import cli as export
 from recblr.runtime.benchmark import plot
-from recblr.runtime.cli import bench, recommend, serve
+from recblr.runtime.cli import bench, recommend
 
 _HUGE = [str(n) for n in (2**31, 2**64, -(2**63))] + ["9" * 5000]
 # Valid numbers are small, as they cost time: dimensions, epochs, users, threads.
@@ -52,7 +51,6 @@ TOOLS = {
     "train": Tool(train.main, {"data": "data.csv", "output": "new.pt", **_SMALL_MODEL}, 60),
     "evaluate": Tool(evaluate.main, {"model": "model.pt", "data": "data.csv"}, 60),
     "export": Tool(export.main, {"checkpoint": "model.pt", "output": "new", "max_k": "3"}, 10),
-    "serve": Tool(serve.main, {"engine": "bundle", "port": "0"}, 60),
     "recommend": Tool(recommend.main, {"engine": "bundle"}, 60),
     "bench": Tool(bench.main, {"engine": "bundle", "warm_up": "0", **_QUICK_LOAD}, 60),
 }
@@ -60,17 +58,10 @@ TOOLS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_slow() -> Iterator[None]:
-    """What would serve or plot returns at once, and no name is looked up."""
-    look_up = socket.getaddrinfo
-
-    def of_numbers(*arguments: Any, flags: int = 0, **options: Any) -> Any:
-        return look_up(*arguments, flags=flags | socket.AI_NUMERICHOST, **options)
-
+    """What would plot returns at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serve, "_serve", lambda engine, listener: None)
         patch.setattr(training_run, "plot_training", lambda path, records: None)
         patch.setattr(plot, "plot_results", lambda path, results, title: None)
-        patch.setattr(socket, "getaddrinfo", of_numbers)
         yield
 
 

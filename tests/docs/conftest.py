@@ -13,13 +13,10 @@ import gzip
 import importlib
 import importlib.util
 import json
-import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,6 +33,8 @@ from recblr.cli.start import MODULES
 from recblr.data import synthetic_interactions, write_interactions
 from recblr.data.interactions import Interactions
 
+from ..runtime.server.process import Server, executable
+
 ROOT = Path(__file__).parents[2]
 # docs/quality.md is left out: its one command trains for hours.
 DOCUMENTS = sorted(
@@ -49,6 +48,7 @@ QUICK = {
     "recblr-train": {"epochs": 2, "patience": 1, "dim": 8, "device": "cpu"},
     "recblr-bench": {"duration": 0.02, "warm_up": 0.0, "rows": "1", "callers": "1", "loads": "0.3", "lengths": "5"},
 }
+TOOLS = (*MODULES, "recblr-serve")
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
 _NEEDS = re.compile(r"<!-- needs: (.+) -->")
 _MODULES = {"tensorrt-rtx": "tensorrt_rtx_bindings"}  # of what blocks may need
@@ -108,8 +108,26 @@ def _reason_not_to_run(marker: str) -> str | None:
 
 
 def commands() -> dict[str, click.Command]:
-    """recblr's tools by name."""
+    """recblr's tools in Python by name."""
     return {name: importlib.import_module(module).main for name, module in MODULES.items()}
+
+
+def options_of(tool: str) -> dict[str, Any]:
+    """The options of a tool, recblr-serve among them, by their names, each with its default as `--help` has it."""
+    if tool == "recblr-serve":
+        shown = subprocess.run([executable(), "--help"], capture_output=True, text=True, check=True).stdout
+        lines = [line for line in shown.splitlines() if re.match(r" +-", line)]
+        return {
+            name: default[1] if (default := re.search(r"\[([^\[\]]+)\]", line)) else None
+            for line in lines
+            for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", re.split(r"(?<=\S) {2,}", line.strip())[0])
+        }
+    return {
+        name: option.default
+        for option in commands()[tool].params
+        if isinstance(option, click.Option)
+        for name in (*option.opts, *option.secondary_opts)
+    }
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -119,7 +137,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         left_out = [block for document in DOCUMENTS for block in blocks_of(document) if block.not_run]
         metafunc.parametrize("block_not_run", left_out, ids=[block.place for block in left_out])
     if "tool" in metafunc.fixturenames:
-        metafunc.parametrize("tool", commands())
+        metafunc.parametrize("tool", TOOLS)
 
 
 @pytest.fixture(scope="session")
@@ -129,9 +147,9 @@ def read_blocks() -> Callable[[str], list[Block]]:
 
 
 @pytest.fixture(scope="session")
-def tools() -> dict[str, click.Command]:
-    """recblr's tools by name."""
-    return commands()
+def tool_options() -> Callable[[str], dict[str, Any]]:
+    """See `options_of`."""
+    return options_of
 
 
 def _compile(source: Path, output: Path, *options: object) -> None:
@@ -154,8 +172,7 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._commands = commands()
-        self._server: subprocess.Popen[str] | None = None
-        self._address = ""
+        self._server: Server | None = None
 
     def run(self, line: str) -> tuple[int, str]:
         """Exit status and output.
@@ -179,31 +196,22 @@ class Shell:
         if name == "curl":
             if shutil.which("curl") is None:
                 pytest.skip("no curl here")
-            words = [word.replace(_ADDRESS, self._address) for word in words]
+            assert self._server is not None, "no recblr-serve runs"
+            words = [word.replace(_ADDRESS, self._server.url.removeprefix("http://")) for word in words]
             done = subprocess.run([*words, "--silent", "--show-error"], capture_output=True, text=True, check=False)
             return done.returncode, done.stdout + done.stderr
         raise ValueError(f"no way to run {name!r} of {line!r}: mark the block as not run, with the reason")
 
     def _serve(self, arguments: Sequence[str]) -> str:
         self.close()
-        module = self._commands["recblr-serve"].callback.__module__
-        command = [sys.executable, "-m", module, *arguments, "--port", "0"]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        self._server = subprocess.Popen(command, cwd=self._folder, env=environment, stdout=subprocess.PIPE, text=True)
-        assert self._server.stdout is not None
-        said = self._server.stdout.readline()
-        address = re.search(r"http://([\d.:]+)", said)
-        assert address, "recblr-serve did not start"
-        self._address = address[1]
-        return said
+        self._server = Server(None, *arguments, cwd=self._folder)
+        return self._server.output()
 
     def close(self) -> None:
         """End the server, which says with status 0 that it ended well."""
         if self._server is not None:
-            self._server.send_signal(signal.SIGTERM)
-            self._server.communicate(timeout=30)
-            assert self._server.returncode == 0
-            self._server = None
+            server, self._server = self._server, None
+            server.stop()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 import redis
@@ -23,6 +24,8 @@ from recblr.files import write_json
 from recblr.runtime import Engine, Manifest, load
 from recblr.runtime.bundle.manifest import INITIAL_STATE_FILE, ITEMS_FILE, MODEL_FILE, file_entry, write_manifest
 from recblr.vocabulary import ItemVocabulary
+
+from .golden.models import MODELS, export_model
 
 D = 4
 V = 9
@@ -198,6 +201,23 @@ def text_engine(text_toy: Toy) -> Engine:
 @pytest.fixture(scope="session")
 def digits_engine(digits_toy: Toy) -> Engine:
     return load(digits_toy.path, threads=1)
+
+
+@pytest.fixture(scope="session")
+def golden_bundles(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of the golden models' bundles, as today's export writes them; pytest-xdist's processes share it."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "golden"
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            unfinished = folder.with_suffix(".unfinished")
+            unfinished.mkdir(exist_ok=True)
+            for model in MODELS:
+                export_model(model, unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-HEAVY = ["numpy", "torch", "onnx", "onnxscript", "onnxruntime", "fastapi", "uvicorn", "pyarrow"]
+HEAVY = ["numpy", "torch", "onnx", "onnxscript", "onnxruntime", "pyarrow"]
 
 
 def run(code: str, *arguments: str) -> Any:
@@ -36,7 +36,7 @@ def test_all_public_names_are_there() -> None:
 def test_recommending_works_where_pytorch_and_onnx_are_missing(toy: Any) -> None:
     code = """
 import json, sys
-for name in ("torch", "onnx", "onnxscript", "pyarrow", "fastapi"):
+for name in ("torch", "onnx", "onnxscript", "pyarrow"):
     sys.modules[name] = None  # importing it raises ImportError
 import recblr.runtime
 engine = recblr.runtime.load(sys.argv[1], threads=1)

@@ -232,6 +232,9 @@ typedef struct recblr_request {
   const recblr_allow_list* const* only_lists; /* [n_only], or NULL */
   double timeout;                             /* seconds that it may wait; 0: the engine's */
   int32_t are_new_items;                      /* 1: `items` are called new_items in messages, not histories */
+  /* 1: recblr_submit may run it in its caller's thread, and call `done` before it returns, where a worker's place is
+   * free: sooner and cheaper than handing it over, for threads that may wait for as long as the run takes. */
+  int32_t may_run_here;
 } recblr_request;
 
 /* The memory of a request's answer, to be used again: then an answer takes no memory from the heap. */
@@ -272,6 +275,8 @@ RECBLR_API int32_t recblr_cancel(recblr_engine* engine, uint64_t ticket);
 
 RECBLR_API int64_t recblr_result_n_rows(const recblr_result* result);
 RECBLR_API recblr_status recblr_result_row(const recblr_result* result, int64_t row, recblr_ranking* ranking);
+/* The fingerprint of the model that answered, valid until the result is used again or freed; "" without an answer. */
+RECBLR_API const char* recblr_result_fingerprint(const recblr_result* result);
 
 /* ---- Metrics ---- */
 
@@ -288,6 +293,8 @@ typedef struct recblr_metrics {
   double batch_rows_total;
   int64_t wait_seconds[RECBLR_WAIT_BUCKETS]; /* requests by wait: up to .0001, .00025, .0005, .001, ... 2.5, more */
   double wait_seconds_total;
+  int64_t run_seconds[RECBLR_WAIT_BUCKETS]; /* runs by how long they took, in the same buckets */
+  double run_seconds_total;
 } recblr_metrics;
 
 /* RECBLR_UNSUPPORTED where the engine does not batch. */
@@ -424,6 +431,17 @@ RECBLR_API recblr_status recblr_recommender_recommend(recblr_recommender* recomm
 /* At most n users who have a state in the cache, the latest used first. */
 RECBLR_API recblr_status recblr_recommender_recent_users(const recblr_recommender* recommender, int64_t n,
                                                          recblr_id_list* users);
+/* What a recommender has cached now, of the model in place, and counts since it was made. */
+typedef struct recblr_user_metrics {
+  size_t struct_size;
+  int64_t cached_users, cached_bytes;
+  int64_t state_hits;     /* users asked for whose cached state was used, and fed what came since */
+  int64_t state_rebuilds; /* users asked for whose whole history was fed */
+  int64_t evictions;      /* users dropped from the cache for others */
+} recblr_user_metrics;
+
+RECBLR_API recblr_status recblr_recommender_metrics(const recblr_recommender* recommender,
+                                                    recblr_user_metrics* metrics);
 /* Puts another model in place, while the old one keeps answering. The new one runs once, and gets the states of the
  * `rebuild` users asked for latest, before it takes over; requests under way end with the model they began with. If
  * anything fails, the old model stays. RECBLR_BAD_CONFIG where the ids of the two models are of two types, unless

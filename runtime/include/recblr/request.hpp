@@ -45,6 +45,8 @@ class Result {
   }
   // 0 where it holds no answer.
   size_t n_rows() const { return static_cast<size_t>(recblr_result_n_rows(handle())); }
+  // Of the model that answered; "" where it holds no answer.
+  std::string_view fingerprint() const { return recblr_result_fingerprint(handle()); }
   Expected<Ranking> try_row(size_t row) const {
     recblr_ranking ranking{};
     const recblr_status status = recblr_result_row(handle(), static_cast<int64_t>(row), &ranking);
@@ -87,6 +89,7 @@ struct Request : RankOptions {
   Span<const float> states;    // [B, S]; empty: all users are new
   Span<float> new_states;      // [B, S] written; empty: nobody wants them
   bool are_new_items = false;  // `items` are called new_items in messages, not histories
+  bool may_run_here = false;   // Engine::submit may run it in its caller's thread, where a worker's place is free
 };
 
 namespace detail {
@@ -115,9 +118,11 @@ class CRequest {
   }
   explicit CRequest(const Request& request) : CRequest(static_cast<const RankOptions&>(request)) {
     request_.items = request.items;
-    request_.states = request.states.data();
-    request_.new_states = request.new_states.data();
+    // An empty vector may have memory; to the C API there are states where there is a pointer.
+    request_.states = request.states.empty() ? nullptr : request.states.data();
+    request_.new_states = request.new_states.empty() ? nullptr : request.new_states.data();
     request_.are_new_items = request.are_new_items;
+    request_.may_run_here = request.may_run_here;
   }
   CRequest(const CRequest&) = delete;
   CRequest& operator=(const CRequest&) = delete;

@@ -98,6 +98,13 @@ class Recommender {
   Expected<IdList> try_recent_users(int64_t n) const {
     return filled([&](recblr_id_list* users) { return recblr_recommender_recent_users(handle(), n, users); });
   }
+  Expected<recblr_user_metrics> try_metrics() const {
+    recblr_user_metrics metrics{};
+    metrics.struct_size = sizeof metrics;
+    const recblr_status status = recblr_recommender_metrics(handle(), &metrics);
+    if (status != RECBLR_OK) return detail::last_failure(status);
+    return metrics;
+  }
   // Puts another model in place, while the old one keeps answering, and the `rebuild` users asked for latest get
   // states of it. If anything fails, the old model stays.
   Expected<void> try_swap(const Engine& engine, int64_t rebuild = 0, bool allow_id_type_change = false) const {
@@ -127,6 +134,7 @@ class Recommender {
   IdList history(const Id& user) const { return detail::value_or_throw(try_history(user)); }
   bool forget(const Id& user) const { return detail::value_or_throw(try_forget(user)); }
   IdList recent_users(int64_t n) const { return detail::value_or_throw(try_recent_users(n)); }
+  recblr_user_metrics metrics() const { return detail::value_or_throw(try_metrics()); }
   void swap(const Engine& engine, int64_t rebuild = 0, bool allow_id_type_change = false) const {
     detail::value_or_throw(try_swap(engine, rebuild, allow_id_type_change));
   }

@@ -6,6 +6,7 @@
 #include "api/arguments.h"
 #include "api/guard.h"
 #include "api/handles.h"
+#include "api/users_handles.h"
 
 namespace {
 
@@ -42,6 +43,18 @@ extern "C" recblr_status recblr_engine_metrics(const recblr_engine* engine, recb
     written.batch_tokens = now->batch_tokens;
     copy_histogram(now->batch_rows, written.batch_rows, &written.batch_rows_total);
     copy_histogram(now->wait_seconds, written.wait_seconds, &written.wait_seconds_total);
+    copy_histogram(now->run_seconds, written.run_seconds, &written.run_seconds_total);
+    recblr::api::write_struct(metrics, "metrics", &written, sizeof written);
+  });
+}
+
+extern "C" recblr_status recblr_recommender_metrics(const recblr_recommender* recommender,
+                                                    recblr_user_metrics* metrics) {
+  return recblr::api::guarded([=] {
+    recblr::api::not_null(metrics, "metrics");
+    const recblr::UserMetrics now = recblr::api::not_null(recommender, "recommender")->recommender.metrics();
+    const recblr_user_metrics written{sizeof written, now.cached_users,   now.cached_bytes,
+                                      now.state_hits, now.state_rebuilds, now.evictions};
     recblr::api::write_struct(metrics, "metrics", &written, sizeof written);
   });
 }

@@ -77,6 +77,10 @@ int64_t recblr_result_n_rows(const recblr_result* result) {
   return guarded_or<int64_t>(0, [=] { return answered(result).work.n_rows; });
 }
 
+const char* recblr_result_fingerprint(const recblr_result* result) {
+  return guarded_or("", [=] { return answered(result).bundle->manifest().fingerprint.c_str(); });
+}
+
 recblr_status recblr_result_row(const recblr_result* result, int64_t row, recblr_ranking* ranking) {
   return guarded([=] {
     const recblr_result& answer = answered(result);

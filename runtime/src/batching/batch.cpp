@@ -1,6 +1,7 @@
 #include "batching/batch.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "batching/halves.h"
 
@@ -27,8 +28,8 @@ class Parts {
     }
     return begin;
   }
-  void ran(int64_t begin, int64_t end) noexcept {
-    batch_.runs.emplace_back(end - begin, tokens_of(batch_.rows.data() + begin, end - begin));
+  void ran(int64_t begin, int64_t end, double seconds) noexcept {
+    batch_.runs.push_back({end - begin, tokens_of(batch_.rows.data() + begin, end - begin), seconds});
   }
   bool raised(const std::exception_ptr&) noexcept {
     ++batch_.raised;

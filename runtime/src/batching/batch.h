@@ -2,7 +2,6 @@
 #pragma once
 
 #include <exception>
-#include <utility>
 #include <vector>
 
 #include "batching/job.h"
@@ -18,14 +17,20 @@ struct BatchPart {
   std::exception_ptr error;  // why it failed
 };
 
+// A run of the backend that succeeded.
+struct BatchRun {
+  int64_t rows, tokens;
+  double seconds;
+};
+
 // Belongs to one worker, which uses it again for each of its batches.
 struct Batch {
   std::vector<Row> rows;
   std::vector<BatchPart> parts;
-  std::vector<std::pair<int64_t, int64_t>> runs;  // rows and tokens of the backend's runs that succeeded
-  int64_t raised = 0;                             // of its runs
-  JobList ended;                                  // whose callers are to be told
-  bool has_place = false;                         // the worker is one of those that may run a batch now
+  std::vector<BatchRun> runs;
+  int64_t raised = 0;      // of the backend's runs
+  JobList ended;           // whose callers are to be told
+  bool has_place = false;  // the worker is one of those that may run a batch now
 
   bool empty() const { return parts.empty(); }
   void clear() noexcept;

@@ -1,5 +1,6 @@
 #include "batching/batcher.h"
 
+#include <chrono>
 #include <mutex>
 #include <new>
 #include <utility>
@@ -22,15 +23,29 @@ Splitter splitter_of(const Row* rows, int64_t n_rows, const std::optional<double
   return {rows, n_rows};
 }
 
-// Runs rows in this thread; nullptr, or why that failed.
-std::exception_ptr failure_of_run(const SharedWork& shared, const Splitter& rows) noexcept {
+// Runs rows in this thread; nullptr, or why that failed. Tells how many seconds it took.
+std::exception_ptr failure_of_run(const SharedWork& shared, const Splitter& rows, double* seconds) noexcept {
   const AtWork at_work(shared);
+  const auto started = std::chrono::steady_clock::now();
   try {
     shared.backend->run(rows.rows(), rows.n_rows());
+    *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     return nullptr;
   } catch (...) {
     return explained(std::current_exception());
   }
+}
+
+// Runs a request in this thread, in a worker's place, where one is free. False where it is to be queued: none is, or
+// several rows were too large for the memory together, which workers repeat in halves.
+bool ran_here(SharedWork* shared, const Splitter& request, std::exception_ptr* error) {
+  if (!request.fits(shared->limits) || !shared->queue.enter(request)) return false;
+  double seconds = 0;
+  *error = failure_of_run(*shared, request, &seconds);
+  const bool again = *error != nullptr && request.n_rows() > 1 && is_about_rows(*error);
+  const Outcome failed = again ? Outcome::kAgain : Outcome::kFailed;
+  shared->queue.leave(request, *error == nullptr ? Outcome::kAnswered : failed, seconds);
+  return !again;
 }
 
 }  // namespace
@@ -88,13 +103,10 @@ void Batcher::run(const Row* rows, int64_t n_rows, std::optional<double> timeout
   }
   parts_->process.check();
   const Splitter request = splitter_of(rows, n_rows, timeout);
-  if (request.fits(shared->limits) && shared->queue.enter(request)) {
-    const std::exception_ptr error = failure_of_run(*shared, request);
-    // Several rows may be too large for the memory together: workers repeat them in halves.
-    const bool again = error != nullptr && n_rows > 1 && is_about_rows(error);
-    shared->queue.leave(request, error == nullptr ? Outcome::kAnswered : again ? Outcome::kAgain : Outcome::kFailed);
-    if (error == nullptr) return;
-    if (!again) std::rethrow_exception(error);
+  std::exception_ptr failure;
+  if (ran_here(shared.get(), request, &failure)) {
+    if (failure != nullptr) std::rethrow_exception(failure);
+    return;
   }
   Waiter waiter;
   try {
@@ -105,10 +117,17 @@ void Batcher::run(const Row* rows, int64_t n_rows, std::optional<double> timeout
   if (const std::exception_ptr error = waiter.wait()) std::rethrow_exception(error);
 }
 
-Ticket Batcher::submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout) {
+Ticket Batcher::submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout, bool may_run_here) {
   parts_->process.check();
   const Splitter request = splitter_of(rows, n_rows, timeout);
   const std::shared_ptr<SharedWork> shared = parts_->shared;
+  if (may_run_here && !works_here(*shared)) {
+    std::exception_ptr error;
+    if (ran_here(shared.get(), request, &error)) {
+      done(error);
+      return 0;
+    }
+  }
   try {
     return shared->queue.put(request, std::move(done), nullptr, timeout);
   } catch (const std::bad_alloc&) {

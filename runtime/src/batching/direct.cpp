@@ -26,7 +26,7 @@ double seconds_since(Clock::time_point then) { return std::chrono::duration<doub
 class FirstFailure {
  public:
   int64_t first_wanted(int64_t begin, int64_t end) const noexcept { return error_ == nullptr ? begin : end; }
-  void ran(int64_t, int64_t) noexcept {}
+  void ran(int64_t, int64_t, double) noexcept {}
   bool raised(const std::exception_ptr& error) noexcept { return is_about_rows(error); }
   void failed(int64_t, std::exception_ptr error) noexcept { error_ = std::move(error); }
   const std::exception_ptr& error() const { return error_; }
@@ -116,7 +116,8 @@ void DirectExecutor::run(const Row* rows, int64_t n_rows, std::optional<double> 
   if (const std::exception_ptr error = parts_->run({rows, n_rows}, timeout)) std::rethrow_exception(error);
 }
 
-Ticket DirectExecutor::submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout) {
+Ticket DirectExecutor::submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout,
+                              bool /*may_run_here*/) {
   if (timeout) check_timeout(*timeout, Code::kInvalidArgument);
   std::exception_ptr error = parts_->run({rows, n_rows}, timeout);
   try {

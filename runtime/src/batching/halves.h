@@ -1,6 +1,7 @@
 // Runs rows, and where that fails, again in halves.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <exception>
 
@@ -12,7 +13,7 @@ namespace recblr {
 // Runs the rows from `begin` to `end`. A run that throws is repeated in halves, down to single rows, so that only rows
 // at fault fail, and rows too many for the memory become two runs. `observer` has
 //   int64_t first_wanted(begin, end)  the first of these rows that is still to be run, or `end`; begin never falls
-//   void ran(begin, end)              they were
+//   void ran(begin, end, seconds)     they were, in so many seconds
 //   bool raised(error)                a run threw; whether to repeat it, if it had several rows
 //   void failed(begin, error)         the run of the row `begin`, and what followed it, is not repeated
 // None of them throws.
@@ -20,6 +21,7 @@ template <typename Observer>
 void run_in_halves(const Backend& backend, const Row* rows, int64_t begin, int64_t end, Observer* observer) noexcept {
   begin = observer->first_wanted(begin, end);
   if (begin == end) return;
+  const auto started = std::chrono::steady_clock::now();
   try {
     backend.run(rows + begin, end - begin);
   } catch (...) {
@@ -33,7 +35,7 @@ void run_in_halves(const Backend& backend, const Row* rows, int64_t begin, int64
     run_in_halves(backend, rows, middle, end, observer);
     return;
   }
-  observer->ran(begin, end);
+  observer->ran(begin, end, std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
 }
 
 }  // namespace recblr

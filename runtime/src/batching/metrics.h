@@ -28,9 +28,14 @@ struct BatcherMetrics {
   int64_t done_errors = 0;  // callbacks of `submit` that threw, which they must not
   int64_t batch_tokens = 0;
   Histogram batch_rows{{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}, std::vector<int64_t>(12), 0};
-  Histogram wait_seconds{{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5},
-                         std::vector<int64_t>(15),
-                         0};
+  Histogram wait_seconds = of_seconds();  // of requests
+  Histogram run_seconds = of_seconds();   // of the backend's runs that succeeded, as batch_rows
+
+  static Histogram of_seconds() {
+    return {{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5},
+            std::vector<int64_t>(15),
+            0};
+  }
 };
 
 }  // namespace recblr

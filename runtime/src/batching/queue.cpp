@@ -96,7 +96,13 @@ bool BatchQueue::enter(const Splitter& rows) {
   return true;
 }
 
-void BatchQueue::leave(const Splitter& rows, Outcome outcome) noexcept {
+void BatchQueue::count(const BatchRun& run) noexcept {
+  counts_.batch_rows.add(static_cast<double>(run.rows));
+  counts_.batch_tokens += run.tokens;
+  counts_.run_seconds.add(run.seconds);
+}
+
+void BatchQueue::leave(const Splitter& rows, Outcome outcome, double seconds) noexcept {
   Sleeper* sleeper = nullptr;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -104,8 +110,7 @@ void BatchQueue::leave(const Splitter& rows, Outcome outcome) noexcept {
     --in_places_;
     if (outcome == Outcome::kAnswered) {
       ++counts_.answered;
-      counts_.batch_rows.add(static_cast<double>(rows.n_rows()));
-      counts_.batch_tokens += rows.tokens_left();
+      count({rows.n_rows(), rows.tokens_left(), seconds});
     } else {
       ++counts_.backend_errors;
     }

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "batching/batch.h"
@@ -33,9 +34,10 @@ class BatchQueue {
   // Error(kOverloaded, kClosed), std::bad_alloc.
   Ticket put(const Splitter& rows, Done done, Waiter* waiter, std::optional<double> timeout);
   // Whether a caller may run rows, which fit into a batch, in its own thread, in a worker's place, since a place is
-  // free and nothing waits but for a worker that was woken; it must `leave` after. Throws Error(kClosed).
+  // free and nothing waits but for a worker that was woken; it must `leave` after, with the seconds that the run took.
+  // Throws Error(kClosed).
   bool enter(const Splitter& rows);
-  void leave(const Splitter& rows, Outcome outcome) noexcept;
+  void leave(const Splitter& rows, Outcome outcome, double seconds) noexcept;
   // False where it is decided how the request ends.
   bool cancel(Ticket ticket) noexcept;
 
@@ -93,6 +95,7 @@ class BatchQueue {
   int64_t tokens_for(const Lane& lane, double now) const;
   void fill(Lane* lane, double now, Batch* batch) noexcept;
   void finish_part(BatchPart* part, JobList* ended) noexcept;
+  void count(const BatchRun& run) noexcept;
   void give_place_back(Batch* batch) noexcept;
   void sleep(int worker, double seconds, std::unique_lock<std::mutex>* lock);
   // The worker to be woken, by `notify`, or nullptr: one at a time, which wakes the next where there is more to do.

@@ -63,10 +63,7 @@ void BatchQueue::finish(Batch* batch) noexcept {
   const std::lock_guard<std::mutex> lock(mutex_);
   --running_;
   counts_.backend_errors += batch->raised;
-  for (const auto& [rows, tokens] : batch->runs) {
-    counts_.batch_rows.add(static_cast<double>(rows));
-    counts_.batch_tokens += tokens;
-  }
+  for (const BatchRun& run : batch->runs) count(run);
   for (BatchPart& part : batch->parts) finish_part(&part, &batch->ended);
   if (closed_) wake_all();
 }

@@ -187,11 +187,13 @@ nb::object Engine::metrics() const {
   found["cancelled"] = metrics.cancelled;
   found["backend_errors"] = metrics.backend_errors;
   found["batch_tokens"] = metrics.batch_tokens;
-  nb::list rows, waits;
+  nb::list rows, waits, runs;
   for (const int64_t count : metrics.batch_rows) rows.append(count);
   for (const int64_t count : metrics.wait_seconds) waits.append(count);
+  for (const int64_t count : metrics.run_seconds) runs.append(count);
   found["batch_rows"] = nb::make_tuple(nb::tuple(rows), metrics.batch_rows_total);
   found["wait_seconds"] = nb::make_tuple(nb::tuple(waits), metrics.wait_seconds_total);
+  found["run_seconds"] = nb::make_tuple(nb::tuple(runs), metrics.run_seconds_total);
   return found;
 }
 

@@ -16,26 +16,28 @@ struct Question {
   IdRows items;                   // histories, or what is new since `states`
   std::optional<IdRows> exclude;  // B rows
   std::optional<IdRows> only;     // one row for all users
-  int64_t k = 0;                  // 0: the library's default
+  std::optional<int64_t> k;       // none: the library's default
   bool exclude_seen = true;
   std::optional<double> timeout;  // seconds
   std::vector<float> states;      // [B, S], or empty: all users are new
   bool wants_states = false;      // new_states is filled
   std::vector<float> new_states;  // [B, S]
+  bool may_run_here = false;      // `submit` may answer it in its caller's thread
   Result result;
 
   void clear();
+  int64_t n_users() const { return items.n_rows(); }
   // Items and ids in all: what a request costs.
   int64_t n_ids() const;
 };
 
-// Waits for the answer, in question.result and new_states; `state_size` is the model's S.
-Expected<void> ask(const Engine& engine, int64_t state_size, Question* question);
+// Waits for the answer, in question.result and new_states. `engine` is one of `bundle`.
+Expected<void> ask(const Bundle& bundle, const Engine& engine, Question* question);
 
 // The same without waiting: `done` is called once, in any thread, perhaps before this returns, and must neither throw
 // nor wait for another request. The question must stay until then. Where it fails `done` is not called. Gives a ticket
 // for Engine::cancel.
-Expected<uint64_t> submit(const Engine& engine, int64_t state_size, Question* question,
+Expected<uint64_t> submit(const Bundle& bundle, const Engine& engine, Question* question,
                           std::function<void(Expected<void>)> done);
 
 }  // namespace recblr::serving

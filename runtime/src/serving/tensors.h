@@ -2,20 +2,24 @@
 // them. recblr-serve's HTTP and gRPC and Triton's backend share it, so that they agree in every answer and message.
 //
 // Inputs, B users:
-//   item_ids    INT64 or BYTES [N]     all users' items, row after row; histories, or what is new since state_in
-//   lengths     INT64 (or INT32) [B]   items of each user; or
-//   offsets     INT64 (or INT32) [B+1] from 0 to N; neither: all items are one user's
-//   state_in    FP32 [B, S]            optional
-//   exclude_ids INT64 or BYTES [M]     optional, with exclude_lengths or exclude_offsets, as for items
-//   only_ids    INT64 or BYTES [L]     optional: the items to choose from, for all users
-// Parameters: k (1 to V), exclude_seen (default true), timeout_ms. Parameters that it does not know are left alone.
-// Outputs, in this order, those that were asked for, or all but state_out:
-//   items       INT64 or BYTES [B, K]  K: the longest ranking; shorter ones are filled up with 0 or ""
-//   scores      FP32 [B, K]            filled up with -inf
-//   counts      INT64 [B]              how many of a row are results
-//   unknown     INT64 [B]              ids of the user's that the model does not know
-//   popular     BOOL [B]
-//   state_out   FP32 [B, S]            only where it was asked for
+//   item_ids         INT64 or BYTES [N]  all users' items, user after user; histories, or what is new since state_in
+//   lengths          INT64 [B]           items of each user; or
+//   offsets          INT64 [B+1]         where each user's items begin, from 0 to N; neither: all are one user's
+//   state_in         FP32 [B, S]         optional
+//   exclude_ids      INT64 or BYTES [M]  optional: items to leave out, with
+//   exclude_lengths  INT64 [B], or
+//   exclude_offsets  INT64 [B+1]         as for items
+//   only_ids         INT64 or BYTES [L]  optional: the items to choose from, for all users
+// INT32 is taken where INT64 is.
+// Parameters: k (1 to V), exclude_seen (true), timeout_ms, or timeout in microseconds, as Triton's clients send it.
+// Those that it does not know are left alone.
+// Outputs, those that were asked for in that order, or all but state_out:
+//   items            INT64 or BYTES [B, K]  K: the longest ranking; shorter ones are filled up with 0 or ""
+//   scores           FP32 [B, K]            filled up with the lowest finite number, since JSON has no infinity
+//   counts           INT64 [B]              how many of a row are results
+//   unknown          INT64 [B]              ids of the user's that the model does not know
+//   popular          BOOL [B]               nothing is known of the user: the most popular items
+//   state_out        FP32 [B, S]            only where it was asked for
 #pragma once
 
 #include <cstdint>
@@ -33,6 +37,8 @@ namespace recblr::serving {
 enum class DataType { kBool, kInt32, kInt64, kFp32, kBytes };
 // "INT64"; as the protocol writes it.
 const char* name_of(DataType type);
+// Bytes of one number; 0 for kBytes.
+int64_t size_of(DataType type);
 
 // One input, a view of the transport's memory: little-endian numbers, or, for kBytes, strings each behind a 4-byte
 // little-endian length.
@@ -59,7 +65,7 @@ struct OutputTensor {
   std::string content;  // as in Tensor
 };
 
-// The tensors of an answered question: those of `outputs`, in their order, or all but state_out.
+// The tensors of an answered question: those of `outputs`, in their order, or all but state_out. Throws Error.
 std::vector<OutputTensor> answer_tensors(const Question& question, const std::vector<std::string_view>& outputs,
                                          const Bundle& bundle);
 

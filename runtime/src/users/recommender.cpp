@@ -29,7 +29,7 @@ Recommender::Recommender(std::shared_ptr<Engine> engine, std::shared_ptr<Store> 
     : store_(std::move(store)),
       cache_bytes_(cache_bytes),
       fork_guard_("Recommender"),
-      serving_(std::make_shared<Serving>(std::move(engine), store_, cache_bytes)) {}
+      serving_(std::make_shared<Serving>(std::move(engine), store_, cache_bytes, counts_)) {}
 
 void Recommender::check_usable() const {
   if (fork_guard_.forked()) {
@@ -49,6 +49,23 @@ std::shared_ptr<Engine> Recommender::engine() const { return serving()->engine()
 std::vector<std::string> Recommender::recent_users(int64_t n) const {
   check_usable();
   return serving()->cache().recent_users(n);
+}
+
+UserMetrics Recommender::metrics() const {
+  check_usable();
+  UserMetrics metrics;
+  std::shared_ptr<Serving> serving;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    serving = serving_;
+    metrics.evictions = evictions_before_;
+  }
+  metrics.cached_users = serving->cache().size();
+  metrics.cached_bytes = serving->cache().bytes();
+  metrics.evictions += serving->cache().evictions();
+  metrics.state_hits = counts_->state_hits;
+  metrics.state_rebuilds = counts_->state_rebuilds;
+  return metrics;
 }
 
 void Recommender::add_events(const EventView* events, int64_t n, uint8_t* added) {
@@ -145,7 +162,7 @@ void Recommender::swap(std::shared_ptr<Engine> engine, int64_t rebuild, bool all
   check_usable();
   const std::lock_guard<std::mutex> one_at_a_time(swapping_);
   const std::shared_ptr<Serving> old = serving();
-  const auto fresh = std::make_shared<Serving>(std::move(engine), store_, cache_bytes_);
+  const auto fresh = std::make_shared<Serving>(std::move(engine), store_, cache_bytes_, counts_);
   const Bundle& bundle = *fresh->engine()->bundle();
   const IdType old_type = old->engine()->bundle()->vocabulary().type(), new_type = bundle.vocabulary().type();
   if (new_type != old_type && !allow_id_type_change) {
@@ -169,6 +186,7 @@ void Recommender::swap(std::shared_ptr<Engine> engine, int64_t rebuild, bool all
   }
   const auto end = [this](std::shared_ptr<Serving> chosen) {
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (chosen != serving_) evictions_before_ += serving_->cache().evictions();
     serving_.swap(chosen);
     next_ = nullptr;
   };

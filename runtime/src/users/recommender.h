@@ -66,6 +66,7 @@ class Recommender {
   // Error(kConfig) where the ids of the new model are of the other type and `allow_id_type_change` is not set.
   void swap(std::shared_ptr<Engine> engine, int64_t rebuild, bool allow_id_type_change);
 
+  UserMetrics metrics() const;
   // The model that answers now.
   std::shared_ptr<Engine> engine() const;
   // Ends its use; calls under way still finish. The store stays open.
@@ -79,10 +80,12 @@ class Recommender {
   const int64_t cache_bytes_;
   ForkGuard fork_guard_;
   std::atomic<bool> is_closed_{false};
+  const std::shared_ptr<UserCounts> counts_ = std::make_shared<UserCounts>();
   std::mutex swapping_;
   mutable std::mutex mutex_;          // of what follows
   std::shared_ptr<Serving> serving_;  // replaced at once by a swap, so that states of two models never meet
   std::shared_ptr<Serving> next_;     // while a swap rebuilds states
+  int64_t evictions_before_ = 0;      // of models before the one in place
 };
 
 }  // namespace recblr

@@ -33,6 +33,7 @@ struct Serving::Part {
   std::vector<uint8_t> is_changed;  // what came is to be kept
   std::vector<Log> logs;
   std::vector<int32_t> indices;
+  int64_t hits, rebuilds;  // of cached states
 };
 
 // A Part, given back at the end.
@@ -61,10 +62,12 @@ class Serving::Lease {
   std::unique_ptr<Part> part_;
 };
 
-Serving::Serving(std::shared_ptr<Engine> engine, std::shared_ptr<Store> store, int64_t cache_bytes)
+Serving::Serving(std::shared_ptr<Engine> engine, std::shared_ptr<Store> store, int64_t cache_bytes,
+                 std::shared_ptr<UserCounts> counts)
     : engine_(std::move(engine)),
       store_(std::move(store)),
-      cache_(engine_->bundle()->state_size(), cache_bytes, store_->max_history()) {}
+      cache_(engine_->bundle()->state_size(), cache_bytes, store_->max_history()),
+      counts_(std::move(counts)) {}
 
 Serving::~Serving() = default;
 
@@ -144,6 +147,7 @@ void Serving::rank_part(const std::string_view* users, int64_t begin, int64_t en
     work.allowed.assign(whole->allowed.begin() + begin, whole->allowed.begin() + end);
     work.has_only.assign(whole->has_only.begin() + begin, whole->has_only.begin() + end);
   }
+  part->hits = part->rebuilds = 0;
   for (size_t b = 0; b < rows; ++b) {
     const auto row = static_cast<int64_t>(b);
     bring_up_to_date(users[b], part->logs[b], whole->n_rows == 1, row, part);
@@ -154,6 +158,8 @@ void Serving::rank_part(const std::string_view* users, int64_t begin, int64_t en
     append_union(asked, exclude_seen ? part->items[b].seen : kNothing, &work.exclude);
     work.exclude_offsets.push_back(static_cast<int64_t>(work.exclude.size()));
   }
+  counts_->state_hits += part->hits;
+  counts_->state_rebuilds += part->rebuilds;
   work.states = part->states.data();
   work.new_states = nullptr;
   engine_->run(&work, timeout);
@@ -200,7 +206,13 @@ void Serving::bring_up_to_date(std::string_view user, const Log& log, bool is_al
     std::copy(initial.begin(), initial.end(), part->states.begin() + row * bundle.state_size());
     if (is_cached && log.events.empty() && !log.continues) cache_.drop(user);  // forgotten through another process
   }
+  const size_t n_fed = part->work.items.size();
   items.feed(store_->max_history(), &part->work.items);
+  if (!is_new_state) {
+    ++part->hits;
+  } else if (part->work.items.size() > n_fed) {
+    ++part->rebuilds;
+  }
   part->is_changed[b] = static_cast<uint8_t>(has_new && fault.empty());
 }
 

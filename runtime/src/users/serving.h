@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "users/metrics.h"
 #include "users/state_cache.h"
 #include "users/stores/store.h"
 
@@ -18,7 +19,9 @@ namespace recblr {
 // Threads may share it.
 class Serving {
  public:
-  Serving(std::shared_ptr<Engine> engine, std::shared_ptr<Store> store, int64_t cache_bytes);
+  // Adds to `counts`.
+  Serving(std::shared_ptr<Engine> engine, std::shared_ptr<Store> store, int64_t cache_bytes,
+          std::shared_ptr<UserCounts> counts);
   ~Serving();
 
   const std::shared_ptr<Engine>& engine() const { return engine_; }
@@ -44,6 +47,7 @@ class Serving {
   const std::shared_ptr<Engine> engine_;
   const std::shared_ptr<Store> store_;
   StateCache cache_;
+  const std::shared_ptr<UserCounts> counts_;
   std::atomic<bool> has_warned_{false};  // of ids that can be none of the model's
   std::mutex mutex_;
   std::vector<std::unique_ptr<Part>> idle_;  // memory to be used again

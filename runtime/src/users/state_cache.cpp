@@ -192,8 +192,16 @@ int64_t StateCache::bytes() const {
 
 int64_t StateCache::counted() const { return size_ * slot_bytes(state_size_) + tail_bytes_; }
 
+int64_t StateCache::evictions() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return evictions_;
+}
+
 void StateCache::make_room(int64_t bytes) {
-  while (size_ > 0 && counted() + bytes > max_bytes_) remove(oldest_);
+  while (size_ > 0 && counted() + bytes > max_bytes_) {
+    remove(oldest_);
+    ++evictions_;
+  }
 }
 
 // A tail with the user's key, the items of `old`, which goes, and room for n_items.

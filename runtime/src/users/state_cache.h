@@ -51,8 +51,9 @@ class StateCache {
 
   // At most `n` users, the latest used first, as keys.
   std::vector<std::string> recent_users(int64_t n) const;
-  int64_t size() const;   // users
-  int64_t bytes() const;  // that they take, at most max_bytes
+  int64_t size() const;       // users
+  int64_t bytes() const;      // that they take, at most max_bytes
+  int64_t evictions() const;  // users dropped for others so far
 
  private:
   struct Slot;
@@ -85,7 +86,8 @@ class StateCache {
   std::vector<uint32_t> index_;  // open addressing by hash: a slot's number + 1, 0 for none
   uint32_t newest_, oldest_;     // ends of the order of use
   int64_t tail_bytes_ = 0;
-  uint64_t revision_ = 0;        // of the latest state put
+  uint64_t revision_ = 0;  // of the latest state put
+  int64_t evictions_ = 0;
   std::vector<uint32_t> drops_;  // of users, counted by hash, so that nothing of a dropped user stays
   UserItems scratch_;
 };

@@ -19,33 +19,22 @@ from recblr.runtime import Batching, Engine, load
 
 from .answers import Answers, arecommend_answers, cases_of, engine_answers, users_answers
 from .instruction_sets import instruction_set_in_effect
-from .models import MODELS, export_model, read_data
+from .models import MODELS, read_data
 from .stores import copy_sqlite, fill_redis
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the models' bundles, as today's export writes them."""
-    pytest.importorskip("torch")
-    pytest.importorskip("onnx")
-    folder = tmp_path_factory.mktemp("golden")
-    for model in MODELS:
-        export_model(model, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def engines(bundles: Path) -> Mapping[str, Engine]:
+def engines(golden_bundles: Path) -> Mapping[str, Engine]:
     if find_library() is None:
         pytest.skip("librecblr_plugins.so was not built: no C++ compiler at installation")
-    return {model: load(bundles / model, backend="native") for model in MODELS}
+    return {model: load(golden_bundles / model, backend="native") for model in MODELS}
 
 
 @pytest.fixture(scope="module")
-def batching_engines(bundles: Path, engines: Mapping[str, Engine]) -> Iterator[Mapping[str, Engine]]:
-    found = {model: load(bundles / model, backend="native", batching=Batching()) for model in engines}
+def batching_engines(golden_bundles: Path, engines: Mapping[str, Engine]) -> Iterator[Mapping[str, Engine]]:
+    found = {model: load(golden_bundles / model, backend="native", batching=Batching()) for model in engines}
     yield found
     for engine in found.values():
         engine.close()
@@ -115,35 +104,37 @@ def test_a_recommender(
     batching_engines: Mapping[str, Engine],
     batching: bool,
     new_store: Callable[[], str | None],
-    bundles: Path,
+    golden_bundles: Path,
 ) -> None:
-    found = users_answers(batching_engines if batching else engines, "users.json", new_store, bundles)
+    found = users_answers(batching_engines if batching else engines, "users.json", new_store, golden_bundles)
     assert_equal(found, golden("users"))
 
 
-def test_a_sqlite_file_written_before(engines: Mapping[str, Engine], tmp_path: Path, bundles: Path) -> None:
+def test_a_sqlite_file_written_before(engines: Mapping[str, Engine], tmp_path: Path, golden_bundles: Path) -> None:
     def new_store() -> str:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         return copy_sqlite(folder)
 
-    assert_equal(users_answers(engines, "stored.json", new_store, bundles), golden("stored"))
+    assert_equal(users_answers(engines, "stored.json", new_store, golden_bundles), golden("stored"))
 
 
-def test_a_redis_server_written_to_before(engines: Mapping[str, Engine], redis_server: Any, bundles: Path) -> None:
+def test_a_redis_server_written_to_before(
+    engines: Mapping[str, Engine], redis_server: Any, golden_bundles: Path
+) -> None:
     def new_store() -> str:
         fill_redis(redis_server.client())
         address: str = redis_server.address
         return address
 
-    assert_equal(users_answers(engines, "stored.json", new_store, bundles), golden("stored"))
+    assert_equal(users_answers(engines, "stored.json", new_store, golden_bundles), golden("stored"))
 
 
-def test_the_plainest_instruction_set(engines: Mapping[str, Engine], bundles: Path) -> None:
+def test_the_plainest_instruction_set(engines: Mapping[str, Engine], golden_bundles: Path) -> None:
     if instruction_set_in_effect() is None:
         pytest.skip("the golden answers are those of x86-64 under Linux")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.runtime.golden.answers", bundles],
+        [sys.executable, "-m", "tests.runtime.golden.answers", golden_bundles],
         cwd=ROOT,
         env={**os.environ, "RECBLR_CPU_ISA": "baseline"},
         capture_output=True,
@@ -155,9 +146,9 @@ def test_the_plainest_instruction_set(engines: Mapping[str, Engine], bundles: Pa
         assert_equal(found, _of_instruction_set("baseline", part))
 
 
-def test_onnx_runtime_to_its_rounding(bundles: Path) -> None:
+def test_onnx_runtime_to_its_rounding(golden_bundles: Path) -> None:
     pytest.importorskip("onnxruntime")
-    found = engine_answers(load(bundles / "integer", backend="onnxruntime"), "integer")
+    found = engine_answers(load(golden_bundles / "integer", backend="onnxruntime"), "integer")
     expected = _of_instruction_set("baseline", "integer")
     assert found.keys() == expected.keys()
     for name, answer in expected.items():

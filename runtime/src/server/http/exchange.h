@@ -18,8 +18,9 @@ class Exchange {
   // What is told of the request in metrics, log and trace. The handler's until the reply.
   virtual RequestRecord& record() = 0;
   virtual void reply(Reply reply) = 0;
-  // `gone` is called at most once, in any thread, if the client leaves before the reply; at once if it has left. Never
-  // after the reply.
+  // `gone` is called at most once, in any thread, if the client leaves before the reply; at once if it has left. It
+  // is not begun after the reply, and may itself reply. It must not keep the exchange alive. A second one replaces the
+  // first.
   virtual void on_client_gone(std::function<void()> gone) = 0;
   // Whether there is no use in working on it.
   virtual bool client_gone() const = 0;

@@ -21,11 +21,12 @@ struct HttpLimits {
   double header_timeout = 10;                 // seconds, from the first byte of a request
   double body_timeout = 60;                   // for all of it
   double write_timeout = 60;                  // without progress
-  double keep_alive = 75;                     // idle between requests
+  double keep_alive = 75;                     // idle between requests, and before the first
 };
 
 struct Tokens {
-  std::string user, admin;  // empty: none is needed; admin's is good for user's routes, too
+  // Empty: none is needed, but where there is no admin's, the user's is needed for both. The admin's is good for all.
+  std::string user, admin;
 };
 
 struct TlsFiles {
@@ -38,18 +39,25 @@ struct HttpOptions {
   int threads = 0;                     // 0: one per usable CPU
   HttpLimits limits;
   Tokens tokens;
+  std::function<void(const std::string&)> warn;  // of lines for the log, any thread; none: to stderr
 };
 
+// When a client counts as gone: its connection was reset, or it closed a unix socket or TLS. Over TCP a client that
+// closed its socket and one that only ended its sending (`nc -N`) look alike, until something is sent to them. So after
+// the end of what an HTTP/1.1 client sends, while its request is being answered, it gets an interim reply,
+// "100 Continue", which clients skip: a system whose client is gone answers with a reset.
 class HttpServer {
  public:
-  // Listens at once; throws recblr::Error (kBadConfig) with the address and what to do.
+  // `router` and `observer` must outlive it; `observer` may be nullptr. Listens at once; throws recblr::Error
+  // (kBadConfig) with the address and what to do.
   HttpServer(const HttpOptions& options, const Router& router, Observer* observer);
   ~HttpServer();
   // The addresses with their real ports, as URLs.
   const std::vector<std::string>& urls() const;
   void start();
   // Takes no more connections, answers the requests that were accepted and those in the accept queue, tells clients to
-  // close, and returns once all is written or after `timeout` seconds. May be called from any thread, once.
+  // close, and returns once all is written or after `timeout` seconds. Connections without a request are closed within
+  // half a second, in which they may still ask. May be called once, from any thread but those that call handlers.
   void drain(double timeout);
   int64_t connections() const;
 

@@ -12,14 +12,15 @@ namespace recblr::server {
 enum class Method { kGet, kHead, kPost, kPut, kDelete, kOptions, kOther };
 const char* name_of(Method method);
 
-// A whole request: its body was read, is within the limit, and was unpacked if it came with gzip.
+// A whole request: its body was read, is within the limit, and was unpacked if it came with gzip or deflate.
 struct Request {
   Method method = Method::kGet;
-  std::string path;   // percent-decoded where that is UTF-8; without the query
-  std::string query;  // as it came, without '?'
+  std::string path;                     // percent-decoded, UTF-8; without the query
+  std::string query;                    // as it came, without '?'
+  std::vector<std::string> parameters;  // what stands for the {..} of the route, percent-decoded, UTF-8
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  std::string peer;  // address of the client, for the log at debug level only
+  std::string peer;  // IP address of the client, or "unix", for the log at debug level only
 
   // Of the first header of that name, any case; "" where there is none.
   std::string_view header(std::string_view name) const;

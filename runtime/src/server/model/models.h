@@ -1,29 +1,16 @@
 // The model that is served, and how another takes its place.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "recblr/recblr.hpp"
+#include "server/model/served_model.h"
 
 namespace recblr::server {
-
-// One loaded model; requests that began with it end with it.
-struct ServedModel {
-  std::string name;  // "recblr" unless --model-name
-  std::string path;  // as given, and as resolved when it was loaded
-  std::string resolved_path;
-  int64_t version = 1;  // 1, 2, ... with each model that took over
-  std::chrono::system_clock::time_point loaded;
-  Bundle bundle;
-  Engine engine;
-};
-using ServedModelPtr = std::shared_ptr<const ServedModel>;
 
 struct ModelOptions {
   std::string path;  // a bundle, or a link to one
@@ -35,17 +22,28 @@ struct ModelOptions {
   int64_t rebuild = 10'000;  // users whose states are made anew before another model takes over
 };
 
+// A change of the model, or one that failed.
+struct ModelEvent {
+  enum class Kind { kLoaded, kReloaded, kRolledBack, kReloadFailed, kRollbackFailed };
+  Kind kind;
+  ServedModelPtr model;  // that is served now
+  double seconds = 0;    // that it took
+  Failure failure = {};  // why it failed
+};
+
 // Loads, warms up, swaps. Any thread may call anything.
 class Models {
  public:
   explicit Models(ModelOptions options);
+  // Not while a call of the others is under way. Models that requests still hold are freed with the last of them.
   ~Models();
 
   // The first model: opened, verified and warmed up. Throws recblr::Error.
   void load();
-  // nullptr before it is loaded.
+  // nullptr before it is loaded. Costs nanoseconds; ask once for a request. A model may be let go in any thread: it is
+  // freed in one of its own.
   ServedModelPtr current() const;
-  // nullptr where there is no store, or before it is loaded.
+  // nullptr where there is no store, or before it is loaded. It changes models by itself, a moment before `current`.
   std::shared_ptr<const Recommender> users() const;
   bool ready() const;
   // While draining it is not ready, though everything is still answered.
@@ -55,10 +53,13 @@ class Models {
   // kept for a rollback. Waits. One at a time: another one meanwhile fails with kOverloaded. If anything fails, the
   // model stays.
   Expected<ServedModelPtr> reload(const std::string& path = "");
-  // The model before takes over again; kInvalidArgument where there is none.
+  // The model before takes over again, and none is before it then; kInvalidArgument where there is none.
   Expected<ServedModelPtr> rollback();
-  // Called after each change, in the thread that changed it.
-  void on_change(std::function<void(const ServedModelPtr&)> changed);
+  // Called after each change and each failed one, in the thread that asked for it, one call at a time; but not for the
+  // failures of `load`. Set before `load`.
+  void on_event(std::function<void(const ModelEvent&)> told);
+
+  // Ends all engines: they take no more, and answer what they took within `timeout` seconds. A reload under way fails.
   void close(double timeout);
 
  private:

@@ -64,6 +64,23 @@ TEST_F(HppTest, RanksAndSteps) {
   EXPECT_EQ(states, whole);
 }
 
+TEST_F(HppTest, EmptyStatesWithMemoryAreNone) {
+  const Bundle bundle(folder_.path());
+  const Engine engine(bundle);
+  const IntegerIds histories = rows({{20, 30}});
+  Request request(histories);
+  engine.recommend(request, &result_);
+  const float score = result_.row(0).score(0);
+  std::vector<float> states(16, 7.0F), new_states(16, 7.0F);
+  states.clear();
+  new_states.clear();
+  request.states = states;
+  request.new_states = new_states;
+  engine.recommend(request, &result_);
+  EXPECT_EQ(result_.row(0).score(0), score);
+  EXPECT_EQ(new_states.data()[0], 7.0F);
+}
+
 TEST_F(HppTest, RanksStringsAndAllowLists) {
   TinyBundle tiny;
   tiny.has_string_ids = true;

@@ -100,6 +100,8 @@ TEST_F(HppUsersTest, HistoriesDecide) {
   EXPECT_TRUE(users.forget("ann"));
   EXPECT_FALSE(users.forget("ann"));
   EXPECT_TRUE(users.history("ann").empty());
+  EXPECT_EQ(users.metrics().cached_users, 1);
+  EXPECT_GT(users.metrics().state_rebuilds, 0);
   users.swap(Engine(Bundle(folder_.path())), 1);
   EXPECT_EQ(ids(users.recent_users(9)), (std::vector<Id>{7}));
   EXPECT_EQ(best(users, 7), expected({30, 40}));

@@ -20,6 +20,7 @@ TEST_F(RequestTest, RanksInIntegerIds) {
   request.k = 4;
   ASSERT_OK(recblr_recommend(engine_, &request, result_));
   ASSERT_EQ(recblr_result_n_rows(result_), 2);
+  EXPECT_STREQ(recblr_result_fingerprint(result_), recblr_bundle_fingerprint(bundle_));
   const recblr_ranking first = row(0);
   EXPECT_EQ(first.count, 4);
   EXPECT_EQ(first.strings, nullptr);
@@ -116,6 +117,7 @@ TEST_F(RequestTest, RefusesWhatCannotBeAnsweredAndAnswersTheNext) {
     change(&request);
     expect_error(recblr_recommend(engine_, &request, result_), RECBLR_INVALID_ARGUMENT, words);
     EXPECT_EQ(recblr_result_n_rows(result_), 0);
+    EXPECT_STREQ(recblr_result_fingerprint(result_), "");
     const recblr_request good = request_for(rows);
     EXPECT_OK(recblr_recommend(engine_, &good, result_));
     EXPECT_EQ(recblr_result_n_rows(result_), 2);

@@ -6,7 +6,9 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstring>
+#include <iterator>
 #include <mutex>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -233,6 +235,9 @@ TEST_F(SubmitTest, ManyThreadsSubmitCancelAndRecommendAtOnce) {
   EXPECT_EQ(now.answered, answered);
   EXPECT_EQ(now.cancelled, cancelled);
   EXPECT_EQ(now.accepted, 240);
+  EXPECT_EQ(std::accumulate(std::begin(now.run_seconds), std::end(now.run_seconds), int64_t{0}),
+            std::accumulate(std::begin(now.batch_rows), std::end(now.batch_rows), int64_t{0}));
+  EXPECT_GT(now.run_seconds_total, 0);
 }
 
 TEST_F(SubmitTest, MetricsFitOlderAndNewerCallers) {

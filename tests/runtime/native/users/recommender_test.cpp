@@ -436,6 +436,38 @@ TEST(Recommender, SwapRebuildsTheLatestUsersAndKeepsTheOldModelOnFailure) {
   EXPECT_TRUE(ask(recommender, {users[0]}, 5, false)[0] == strings.answer({2}, {}, 5));
 }
 
+TEST(Recommender, MetricsTellWhatTheCacheWasGoodFor) {
+  const Toy other(false, -1);
+  const auto store = std::make_shared<MemoryStore>(std::nullopt);
+  Recommender recommender(toy().engine, store, kCache);
+  const Id ann = Id::of("ann"), ben = Id::of("ben"), nobody = Id::of("nobody");
+  add(recommender, ann, {10, 20});
+  add(recommender, ben, {30});
+  const auto counts = [](const Recommender& of) {
+    const UserMetrics now = of.metrics();
+    return std::array<int64_t, 4>{now.cached_users, now.state_hits, now.state_rebuilds, now.evictions};
+  };
+  EXPECT_EQ(counts(recommender), (std::array<int64_t, 4>{0, 0, 0, 0}));
+  EXPECT_EQ(recommender.metrics().cached_bytes, 0);
+  ask(recommender, {ann, ben, nobody});
+  EXPECT_EQ(counts(recommender), (std::array<int64_t, 4>{2, 0, 2, 0}));
+  EXPECT_GT(recommender.metrics().cached_bytes, 0);
+  add(recommender, ann, {40});
+  ask(recommender, {ann});
+  ask(recommender, {ann, ben});
+  EXPECT_EQ(counts(recommender), (std::array<int64_t, 4>{2, 3, 2, 0}));
+  recommender.swap(other.engine, 1, false);  // with the state of ben, who was used last
+  EXPECT_EQ(counts(recommender), (std::array<int64_t, 4>{1, 3, 3, 0}));
+
+  Recommender small(toy().engine, store, recommender.metrics().cached_bytes + 64);  // room for one user
+  ask(small, {ann});
+  ask(small, {ben});
+  ask(small, {ann});
+  EXPECT_EQ(counts(small), (std::array<int64_t, 4>{1, 0, 3, 2}));
+  small.swap(other.engine, 0, false);
+  EXPECT_EQ(counts(small), (std::array<int64_t, 4>{0, 0, 3, 2}));
+}
+
 std::string& warnings() {
   static std::string warnings;
   return warnings;

@@ -1,0 +1,49 @@
+#include "server/end_guard.h"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+
+namespace recblr::server {
+
+namespace {
+
+constexpr double kFlush = 0.2;        // seconds for the last lines
+constexpr int kStatusOfSignal = 128;  // as shells count
+
+}  // namespace
+
+EndGuard::EndGuard(Signals* signals, Observation* observation, double timeout)
+    : signals_(signals), observation_(observation), thread_([this, timeout] { watch(timeout); }) {}
+
+EndGuard::~EndGuard() {
+  is_over_ = true;
+  signals_->wake();
+  thread_.join();
+}
+
+void EndGuard::watch(double timeout) {
+  const auto began = std::chrono::steady_clock::now();
+  Log& log = observation_->log();
+  while (true) {
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - began;
+    const double left = std::max(0.0, timeout - passed.count());
+    const int signal = signals_->wait(left);
+    if (is_over_) return;
+    if (signal == SIGTERM || signal == SIGINT) {
+      log.write(LogLevel::kWarning, "stop", "told to end again: requests under way are left");
+      observation_->flush(kFlush);
+      std::_Exit(kStatusOfSignal + signal);
+    }
+    if (signal == 0 && left == 0) {
+      log.write(LogLevel::kWarning, "stop", "the time to drain is over: requests under way are left",
+                {{"drain_timeout", timeout}});
+      observation_->flush(kFlush);
+      std::_Exit(1);
+    }
+  }
+}
+
+}  // namespace recblr::server

@@ -1,0 +1,118 @@
+// One client's connection: reads a request, has it answered, writes the reply, reads the next.
+#pragma once
+
+#include <boost/system/error_code.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "server/http/exchange_impl.h"
+#include "server/http/input_buffer.h"
+#include "server/http/loop.h"
+#include "server/http/output.h"
+#include "server/http/reply_head.h"
+#include "server/http/request_reader.h"
+#include "server/http/stream.h"
+
+namespace recblr::server {
+
+inline constexpr const char* kUnixPeer = "unix";
+
+// All but answer() runs in the loop's thread.
+class Connection final : public ReplySink, public std::enable_shared_from_this<Connection> {
+ public:
+  // Without TLS where `tls` is nullptr. With `too_many` its first request is answered 503.
+  Connection(std::shared_ptr<Loop> loop, Stream::Socket socket, boost::asio::ssl::context* tls, std::string peer,
+             bool too_many);
+
+  void start();
+  // When expire() is to be called.
+  Clock::time_point deadline() const { return deadline_; }
+  void expire();
+  // It waits for a request that has not begun.
+  bool is_idle() const { return phase_ == Phase::kReading && !began_; }
+  // Once `draining` is set.
+  void drain();
+  void close();
+
+  void answer(Reply reply, RequestRecord record) override;
+
+ private:
+  enum class Phase {
+    kHandshake,
+    kReading,     // a request, or waiting for one
+    kInviting,    // writes "100 Continue"
+    kAnswering,   // a handler has the request
+    kWriting,     // the reply
+    kDiscarding,  // what the client still sends after the last reply
+    kGoodbye,     // of TLS
+    kClosed,
+  };
+  using ErrorCode = boost::system::error_code;
+
+  // Goes as far as it can without waiting.
+  void run();
+  void run_later();
+  // Whether there is a whole request.
+  bool read_request();
+  bool take_input();
+  void read_more();
+  void on_read(const ErrorCode& ec, size_t n);
+  void on_end();
+  void watch_for_reset();
+
+  void head_read();
+  std::optional<Reply> objection();
+  void invite_body();
+  void answer_request();
+  void call_handler();
+  void answered(Reply reply, RequestRecord record);
+
+  // The last reply, though the request was not read to its end.
+  void refuse(Reply reply, std::string_view reason);
+  void send(Reply reply, RequestRecord record);
+  void write();
+  void on_written(const ErrorCode& ec, size_t n);
+  void reply_written();
+  void finish_record(RequestRecord* record, int status, int64_t bytes);
+
+  void begin_close();
+  void discard();
+  void say_goodbye();
+  void set_deadline(double seconds) { deadline_ = in_seconds(seconds); }
+  void wait_for_request();
+
+  const std::shared_ptr<Loop> loop_;  // goes last
+  ServerState& state_;
+  const HttpLimits& limits_;
+  Stream stream_;
+  const std::string peer_;
+  const bool too_many_;
+
+  Phase phase_ = Phase::kReading;
+  Clock::time_point deadline_ = Clock::time_point::max();
+  InputBuffer input_;
+  RequestReader reader_;
+  Output output_;
+  int64_t discarded_ = 0;
+  bool reading_ = false;  // a read is under way
+  bool ended_ = false;    // the client sends no more
+  bool probed_ = false;   // whether it is there
+  bool run_posted_ = false;
+  bool began_ = false;       // a byte of the request has come
+  bool unread_ = false;      // the request is not read to its end
+  bool last_reply_ = false;  // the connection is closed after it
+  bool in_handler_ = false;
+  bool counted_ = false;  // in state_.concurrent
+
+  const Route* route_ = nullptr;
+  RequestRecord record_;
+  std::optional<Reply> objection_;                             // the reply, once the body is thrown away
+  std::weak_ptr<ExchangeImpl> exchange_;                       // that is being answered
+  std::optional<std::pair<Reply, RequestRecord>> reply_made_;  // by the handler before it returned
+};
+
+}  // namespace recblr::server

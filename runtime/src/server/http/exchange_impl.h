@@ -1,0 +1,49 @@
+// An exchange as connections make it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string_view>
+
+#include "server/http/exchange.h"
+
+namespace recblr::server {
+
+// Who sends a reply.
+class ReplySink {
+ public:
+  virtual ~ReplySink() = default;
+  // Called once per exchange, in any thread.
+  virtual void answer(Reply reply, RequestRecord record) = 0;
+};
+
+class ExchangeImpl final : public Exchange {
+ public:
+  ExchangeImpl(std::shared_ptr<ReplySink> sink, Request request, RequestRecord record);
+  ~ExchangeImpl() override;
+
+  const Request& request() const override { return request_; }
+  RequestRecord& record() override { return record_; }
+  void reply(Reply reply) override;
+  void on_client_gone(std::function<void()> gone) override;
+  bool client_gone() const override;
+
+  // The sink's: the client has left; the handler threw `what`.
+  void leave();
+  void fail(std::string_view what);
+
+ private:
+  // Whether a reply may be made, by the caller.
+  bool begin_reply();
+
+  const std::shared_ptr<ReplySink> sink_;
+  Request request_;
+  RequestRecord record_;
+
+  mutable std::mutex mutex_;
+  bool replied_ = false, gone_ = false;
+  std::function<void()> on_gone_;
+};
+
+}  // namespace recblr::server

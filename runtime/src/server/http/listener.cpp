@@ -1,0 +1,128 @@
+#include "server/http/listener.h"
+
+#include <netdb.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "server/http/connection.h"
+
+namespace recblr::server {
+namespace {
+
+constexpr int kAtOnce = 64;  // before others' turn
+constexpr auto kPause = std::chrono::milliseconds(50);
+constexpr int64_t kTooManyAnswered = 64;  // connections beyond the limit that are told so
+constexpr int64_t kOtherFiles = 32;       // file descriptors that are not for connections
+
+// As many as the options say, or as there are file descriptors for.
+int64_t most_connections(const HttpLimits& limits) {
+  rlimit files;
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) return limits.max_connections;
+  const auto for_connections = static_cast<int64_t>(files.rlim_cur) - kOtherFiles;
+  return std::min(limits.max_connections, std::max<int64_t>(for_connections, 8));
+}
+
+std::string name_of_peer(const sockaddr_storage& peer, socklen_t length) {
+  char host[NI_MAXHOST] = "";
+  ::getnameinfo(reinterpret_cast<const sockaddr*>(&peer), length, host, sizeof(host), nullptr, 0, NI_NUMERICHOST);
+  return host;
+}
+
+bool is_passing(int error) {  // what Linux gives of the connection, not of the socket
+  return error == EINTR || error == ECONNABORTED || error == EPROTO || error == EPERM || error == ENETDOWN ||
+         error == ENOPROTOOPT || error == EHOSTDOWN || error == EHOSTUNREACH || error == ENETUNREACH;
+}
+
+}  // namespace
+
+Listener::Listener(ListeningSocket socket, const std::vector<std::shared_ptr<Loop>>& loops)
+    : socket_(std::move(socket)),
+      loops_(loops),
+      state_(loops.front()->state()),
+      descriptor_(loops.front()->io(), socket_->fd()),
+      pause_(loops.front()->io()) {
+  ++state_.listeners;
+}
+
+Listener::~Listener() { close(); }
+
+void Listener::wait() {
+  descriptor_.async_wait(boost::asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& ec) {
+    if (!ec) take_all();
+  });
+}
+
+void Listener::drain() {
+  draining_ = true;
+  if (!paused_) take_all();
+}
+
+void Listener::close() {
+  if (!socket_) return;
+  descriptor_.release();  // ListeningSocket closes it
+  pause_.cancel();
+  socket_.reset();
+  state_.listener_closed();
+}
+
+void Listener::take_all() {
+  if (!socket_) return;
+  for (int taken = 0; draining_ || taken < kAtOnce; ++taken) {
+    sockaddr_storage peer{};
+    socklen_t length = sizeof(peer);
+    const int fd = ::accept4(socket_->fd(), reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      take(fd, socket_->is_unix() ? kUnixPeer : name_of_peer(peer, length));
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      return draining_ ? close() : wait();
+    } else if (!is_passing(errno)) {
+      return on_none_left(errno);
+    }
+  }
+  wait();
+}
+
+void Listener::take(int fd, const std::string& peer) {
+  const int64_t open = ++state_.connections;
+  const int64_t most = most_connections(state_.options.limits);
+  if (open > most + kTooManyAnswered) {
+    ::close(fd);
+    return state_.connection_closed();
+  }
+  size_t chosen = next_loop_++ % loops_.size();
+  for (size_t j = 1; j < loops_.size(); ++j) {
+    const size_t other = (next_loop_ - 1 + j) % loops_.size();
+    if (loops_[other]->n_connections() < loops_[chosen]->n_connections()) chosen = other;
+  }
+  const std::shared_ptr<Loop>& loop = loops_[chosen];
+  const int family = socket_->is_unix() ? AF_UNIX : AF_INET;  // only for what Asio does with it, which is nothing
+  Stream::Socket socket(loop->io(), boost::asio::generic::stream_protocol(family, 0), fd);
+  boost::asio::ssl::context* const tls = socket_->is_unix() ? nullptr : state_.tls.get();
+  loop->add(std::make_shared<Connection>(loop, std::move(socket), tls, peer, open > most));
+}
+
+// No file descriptors, or no memory: tries again soon, and makes room meanwhile.
+void Listener::on_none_left(int error) {
+  for (const auto& loop : loops_) loop->post([loop = loop.get()] { loop->close_idle(); });
+  const auto now = std::chrono::steady_clock::now();
+  if (state_.options.warn && now - warned_ >= std::chrono::seconds(1)) {
+    warned_ = now;
+    state_.options.warn(std::string("connections cannot be accepted: ") + std::strerror(error) +
+                        ": raise the limit of open files (ulimit -n), or lower that of connections");
+  }
+  paused_ = true;
+  pause_.expires_after(kPause);
+  pause_.async_wait([this](const boost::system::error_code& ec) {
+    if (ec) return;
+    paused_ = false;
+    take_all();
+  });
+}
+
+}  // namespace recblr::server

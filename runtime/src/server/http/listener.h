@@ -1,0 +1,45 @@
+// Takes the connections that come to one listening socket, and deals them out to the loops.
+#pragma once
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "server/http/listening_socket.h"
+#include "server/http/loop.h"
+
+namespace recblr::server {
+
+class Listener {
+ public:
+  // It runs in the first of `loops`.
+  Listener(ListeningSocket socket, const std::vector<std::shared_ptr<Loop>>& loops);
+  ~Listener();
+  const ListeningSocket& socket() const { return *socket_; }
+
+  // In the loop's thread, or before it runs:
+  void wait();
+  // Takes what waits, then closes.
+  void drain();
+  void close();
+
+ private:
+  void take_all();
+  void take(int fd, const std::string& peer);
+  void on_none_left(int error);
+
+  std::optional<ListeningSocket> socket_;
+  const std::vector<std::shared_ptr<Loop>>& loops_;
+  ServerState& state_;
+  boost::asio::posix::stream_descriptor descriptor_;
+  boost::asio::steady_timer pause_;
+  size_t next_loop_ = 0;
+  bool draining_ = false, paused_ = false;
+  std::chrono::steady_clock::time_point warned_;
+};
+
+}  // namespace recblr::server

@@ -1,0 +1,54 @@
+#include <toml++/toml.h>
+
+#include <sstream>
+
+#include "server/options/config_file.h"
+
+namespace recblr::server {
+namespace {
+
+std::string toml_string(const std::string& text) {
+  std::string shown = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') shown += '\\';
+    if (byte < 0x20 || byte == 0x7f) {
+      char code[8];
+      std::snprintf(code, sizeof code, "\\u%04x", byte);
+      shown += code;
+    } else {
+      shown += c;
+    }
+  }
+  return shown + '"';
+}
+
+std::string toml_value(const Option& option) {
+  if (option.kind != Kind::kText && option.kind != Kind::kBytes) return option.show();
+  if (!option.many()) return toml_string(option.show());
+  std::string values;
+  std::istringstream parts(option.show());
+  for (std::string part; std::getline(parts, part, ',');) values += (values.empty() ? "" : ", ") + toml_string(part);
+  return "[" + values + "]";
+}
+
+}  // namespace
+
+std::string config_text(const std::vector<Option>& list) {
+  constexpr size_t kColumn = 40;
+  std::string text, group;
+  for (const Option& option : list) {
+    if (option.group != group) {
+      text += (group.empty() ? "# " : "\n# ") + option.group + "\n";
+      group = option.group;
+    }
+    const bool shown = !option.secret && !option.show().empty();
+    std::string line =
+        shown ? option.name + " = " + toml_value(option) : "# " + option.name + " = " + option.shown_value();
+    if (line.size() < kColumn) line.append(kColumn - line.size(), ' ');
+    text += line + " # " + option.source + "\n";
+  }
+  return text;
+}
+
+}  // namespace recblr::server

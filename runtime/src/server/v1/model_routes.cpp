@@ -1,0 +1,79 @@
+#include "server/v1/model_routes.h"
+
+#include <chrono>
+#include <ctime>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "server/v1/body_reader.h"
+#include "server/v1/json_text.h"
+#include "server/v1/replies.h"
+
+namespace recblr::server {
+
+namespace {
+
+// As RFC 3339 has it, in UTC.
+std::string time_text(std::chrono::system_clock::time_point time) {
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  char text[32];
+  const size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return {text, size};
+}
+
+std::string model_text(const ServedModel& model) {
+  std::string text = "{\"name\":";
+  const auto add_string = [&text](const char* name, std::string_view value) {
+    text += ",\"" + std::string(name) + "\":";
+    append_string(value, &text);
+  };
+  const auto add_integer = [&text](const char* name, int64_t value) {
+    text += ",\"" + std::string(name) + "\":";
+    append_integer(value, &text);
+  };
+  append_string(model.name, &text);
+  add_string("fingerprint", model.bundle.fingerprint());
+  add_integer("version", model.version);
+  add_string("loaded", time_text(model.loaded));
+  add_integer("n_items", model.bundle.n_items());
+  add_string("id_type", model.bundle.has_string_ids() ? "string" : "integer");
+  add_integer("state_size", model.bundle.state_size());
+  add_string("description", model.engine.description());
+  return text + "}";
+}
+
+void reply_changed(const ExchangePtr& exchange, const Expected<ServedModelPtr>& changed) {
+  if (changed) return reply_json(exchange, model_text(**changed));
+  const Failure& failure = changed.error();
+  // What is wrong with a bundle is for whoever asked for it.
+  const bool is_bundle = failure.status == Status::kBadBundle || failure.status == Status::kBadConfig;
+  reply_failure(exchange, {is_bundle ? Status::kInvalidArgument : failure.status, failure.message});
+}
+
+}  // namespace
+
+void reply_model(const Models& models, const ExchangePtr& exchange) {
+  const ServedModelPtr model = models.current();
+  if (model == nullptr) return reply_loading(exchange);
+  reply_json(exchange, model_text(*model));
+}
+
+void reload_model(Models* models, Pool* pool, const ExchangePtr& exchange) {
+  run_in_pool(pool, exchange, [models, exchange] {
+    std::optional<std::string> path;
+    if (!exchange->request().body.empty()) {
+      const auto read = read_body(exchange->request().body, {{"path", &path, "give a string", false, true}});
+      if (!read) return reply_failure(exchange, read.error());
+    }
+    reply_changed(exchange, models->reload(path.value_or("")));
+  });
+}
+
+void rollback_model(Models* models, Pool* pool, const ExchangePtr& exchange) {
+  run_in_pool(pool, exchange, [models, exchange] { reply_changed(exchange, models->rollback()); });
+}
+
+}  // namespace recblr::server

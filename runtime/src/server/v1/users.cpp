@@ -1,0 +1,124 @@
+#include "server/v1/users.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "server/v1/answer.h"
+#include "server/v1/json_text.h"
+#include "server/v1/replies.h"
+#include "server/v1/user_request.h"
+#include "serving/limits.h"
+#include "serving/text.h"
+
+namespace recblr::server {
+
+namespace {
+
+void append_id(const Id& id, std::string* out) {
+  if (id.is_string()) {
+    append_string(id.text(), out);
+  } else if (id.is_big_integer()) {
+    *out += id.text();
+  } else {
+    append_integer(id.integer(), out);
+  }
+}
+
+Failure too_many(int64_t n, const char* what, int64_t most) {
+  return {Status::kInvalidArgument, "the request has " + serving::grouped(n) + " " + what + ", the limit is " +
+                                        serving::grouped(most) + ": send fewer at once"};
+}
+
+const char* text_of(bool value) { return value ? "true" : "false"; }
+
+}  // namespace
+
+void Users::run(const ExchangePtr& exchange, Call call) const {
+  exchange->record().rows = 1;
+  run_in_pool(pool_, exchange, [models = models_, exchange, call = std::move(call)] {
+    if (models->current() == nullptr) return reply_loading(exchange);
+    const std::shared_ptr<const Recommender> users = models->users();
+    if (users == nullptr) {
+      return reply_error(exchange, 404, "not_found", "this server keeps no histories: start it with --store");
+    }
+    Expected<std::string> text = call(*users);
+    if (!text) return reply_failure(exchange, text.error());
+    reply_json(exchange, *std::move(text));
+  });
+}
+
+void Users::add_events(const ExchangePtr& exchange) const {
+  run(exchange, [exchange, limits = options_.limits](const Recommender& users) -> Expected<std::string> {
+    const Expected<UserQuery> query = read_user_query(exchange->request(), false);
+    if (!query) return query.error();
+    const Expected<EventsBody> body = read_events(exchange->request().body);
+    if (!body) return body.error();
+    const int64_t n_items = body->n_items(), n_events = static_cast<int64_t>(body->events.size());
+    exchange->record().items = n_items;
+    if (n_items > limits.max_ids) return too_many(n_items, "item ids", limits.max_ids);
+    if (n_events > limits.max_users) return too_many(n_events, "events", limits.max_users);
+    const Expected<std::vector<bool>> added = users.try_add_events_many(body->of(query->user.view()));
+    if (!added) return added.error();
+    std::string text = "{\"added\":";
+    if (!body->is_list) return text + text_of((*added)[0]) + "}";
+    for (size_t j = 0; j < added->size(); ++j) {
+      text += j == 0 ? "[" : ",";
+      text += text_of((*added)[j]);
+    }
+    return text + (added->empty() ? "[]}" : "]}");
+  });
+}
+
+void Users::recommend(const ExchangePtr& exchange) const {
+  run(exchange,
+      [exchange, models = models_, limits = options_.limits](const Recommender& users) -> Expected<std::string> {
+        Expected<UserQuery> query = read_user_query(exchange->request(), true);
+        if (!query) return query.error();
+        serving::Question& asked = query->ranking;
+        exchange->record().items = asked.n_ids();
+        const int64_t n_items = models->current()->bundle.n_items();
+        if (const auto checked = serving::check_limits(asked, limits, n_items); !checked) return checked.error();
+        if (asked.k == 0) {
+          return Failure{Status::kInvalidArgument, "k is 0: give a whole number from 1 to " + std::to_string(n_items)};
+        }
+        RankOptions ranking;
+        ranking.k = asked.k.value_or(0);
+        ranking.exclude_seen = asked.exclude_seen;
+        if (asked.exclude) ranking.exclude = asked.exclude->view();
+        if (asked.only) ranking.only_ids = asked.only->view();
+        const Expected<void> done = users.try_recommend(query->user.view(), &asked.result, ranking);
+        if (!done) return done.error();
+        return user_ranking_text(asked.result);
+      });
+}
+
+void Users::history(const ExchangePtr& exchange) const {
+  run(exchange, [exchange](const Recommender& users) -> Expected<std::string> {
+    const Expected<UserQuery> query = read_user_query(exchange->request(), false);
+    if (!query) return query.error();
+    const Id user = query->user.view();
+    const Expected<IdList> items = users.try_history(user);
+    if (!items) return items.error();
+    std::string text = "{\"user\":";
+    append_id(user, &text);
+    text += ",\"items\":[";
+    for (size_t j = 0; j < items->size(); ++j) {
+      if (j > 0) text += ',';
+      append_id((*items)[j], &text);
+    }
+    return text + "]}";
+  });
+}
+
+void Users::forget(const ExchangePtr& exchange) const {
+  run(exchange, [exchange](const Recommender& users) -> Expected<std::string> {
+    const Expected<UserQuery> query = read_user_query(exchange->request(), false);
+    if (!query) return query.error();
+    const Expected<bool> found = users.try_forget(query->user.view());
+    if (!found) return found.error();
+    return std::string("{\"found\":") + text_of(*found) + "}";
+  });
+}
+
+}  // namespace recblr::server

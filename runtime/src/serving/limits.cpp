@@ -1,0 +1,43 @@
+#include "serving/limits.h"
+
+#include <algorithm>
+#include <string>
+
+#include "serving/text.h"
+
+namespace recblr::serving {
+namespace {
+
+constexpr int64_t kDefaultK = 10;  // recblr_request's
+
+Failure beyond(const std::string& what, int64_t most, const char* advice) {
+  return {Status::kInvalidArgument, what + ", the limit is " + grouped(most) + ": " + advice};
+}
+
+}  // namespace
+
+Expected<void> check_limits(const Question& question, const QuestionLimits& limits, int64_t n_items) {
+  const int64_t n_users = question.n_users();
+  if (n_users > limits.max_users) {
+    return beyond("the request has " + grouped(n_users) + " users", limits.max_users, "send fewer at once");
+  }
+  for (int64_t b = 0; b < n_users; ++b) {
+    if (question.items.size(b) > limits.max_history) {
+      return beyond("user " + std::to_string(b) + " has " + grouped(question.items.size(b)) + " items",
+                    limits.max_history, "send the latest ones");
+    }
+  }
+  if (question.n_ids() > limits.max_ids) {
+    return beyond("the request has " + grouped(question.n_ids()) + " item ids", limits.max_ids, "send fewer at once");
+  }
+  const int64_t k = question.k.value_or(std::min(kDefaultK, n_items));
+  if (k < 1 || k > n_items) return {};  // which the engine refuses
+  if (k > limits.max_k) return beyond("k is " + grouped(k), limits.max_k, "ask for fewer");
+  if (n_users > 0 && k > limits.max_results / n_users) {
+    return beyond(grouped(n_users) + " users with k = " + grouped(k) + " are " + grouped(n_users * k) + " results",
+                  limits.max_results, "ask for fewer at once");
+  }
+  return {};
+}
+
+}  // namespace recblr::serving
