@@ -1,4 +1,4 @@
-"""Where the C and C++ API is, for builds that link librecblr: `python -m recblr.runtime --cmakedir`."""
+"""Where librecblr is, for builds that link it, and Triton's backend: `python -m recblr.runtime --cmakedir`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from recblr.errors import RecblrError
 _CONFIG = Path("cmake", "recblr", "recblrConfig.cmake")  # beside the library
 _HEADER = Path("include", "recblr", "recblr.h")
 _LIBRARIES = "librecblr.so.*[0-9]"
+_TRITON_BACKEND = Path("triton", "recblr", "libtriton_recblr.so")
 
 
 class NoLibraryError(RecblrError):
-    """librecblr was not built."""
+    """librecblr, or a part of it, was not built."""
 
 
 def library_folder() -> Path:
@@ -23,21 +24,44 @@ def library_folder() -> Path:
     Raises:
         NoLibraryError: there is none.
     """
+    installed, built = _folders_with(_CONFIG)
+    built = [folder for folder in built if any(folder.glob(_LIBRARIES))]
+    if not installed + built:
+        raise NoLibraryError("librecblr is not there: install recblr where there is a C++ compiler, or build it")
+    return _latest(installed, built, _CONFIG)
+
+
+def triton_backend_folder() -> Path:
+    """What Triton Inference Server's --backend-directory is given: a folder with the backend `recblr`.
+
+    Raises:
+        NoLibraryError: there is none.
+    """
+    installed, built = _folders_with(_TRITON_BACKEND)
+    if not installed + built:
+        raise NoLibraryError(
+            "libtriton_recblr.so is not there: install recblr where there is a C++ compiler, or build it with "
+            "-DRECBLR_TRITON=ON"
+        )
+    return _latest(installed, built, _TRITON_BACKEND) / _TRITON_BACKEND.parts[0]
+
+
+def _folders_with(file: Path) -> tuple[list[Path], list[Path]]:
+    """Folders that `file` is in: of the package, and built in a checkout."""
     # An editable install has two folders here: the sources', and the one the library is installed to.
     folders = [Path(folder) for folder in recblr.runtime.__path__]
-    for folder in folders:
-        if (folder / _CONFIG).is_file():
-            return folder
+    up = len(file.parts) - 1
     built = [
-        path.parents[2]
+        path.parents[up]
         for folder in folders
         for pattern in ("runtime", "*/runtime")
-        for path in (folder.resolve().parent / "build").glob(f"{pattern}/{_CONFIG}")
-        if any(path.parents[2].glob(_LIBRARIES))
+        for path in (folder.resolve().parent / "build").glob(f"{pattern}/{file}")
     ]
-    if not built:
-        raise NoLibraryError("librecblr is not there: install recblr where there is a C++ compiler, or build it")
-    return max(built, key=lambda folder: (folder / _CONFIG).stat().st_mtime)
+    return [folder for folder in folders if (folder / file).is_file()], built
+
+
+def _latest(installed: list[Path], built: list[Path], file: Path) -> Path:
+    return installed[0] if installed else max(built, key=lambda folder: (folder / file).stat().st_mtime)
 
 
 def include_folder() -> Path:
@@ -63,18 +87,24 @@ def link_flags() -> str:
 def main() -> None:
     """Print what is asked for."""
     parser = argparse.ArgumentParser(
-        prog="python -m recblr.runtime", description="Where the C and C++ API is, for builds that link librecblr."
+        prog="python -m recblr.runtime",
+        description="Where the C and C++ API is, for builds that link librecblr, and the backend for Triton.",
     )
     choice = parser.add_mutually_exclusive_group(required=True)
     choice.add_argument("--cmakedir", action="store_true", help="recblr_DIR, for CMake's find_package(recblr CONFIG)")
     choice.add_argument("--includes", action="store_true", help="flags for the compiler")
     choice.add_argument("--libs", action="store_true", help="flags for the linker")
+    choice.add_argument(
+        "--triton-backend", action="store_true", help="what Triton Inference Server's --backend-directory is given"
+    )
     asked = parser.parse_args()
     try:
         if asked.cmakedir:
             print((library_folder() / _CONFIG).parent)
         elif asked.includes:
             print(f"-I{include_folder()}")
+        elif asked.triton_backend:
+            print(triton_backend_folder())
         else:
             print(link_flags())
     except NoLibraryError as error:

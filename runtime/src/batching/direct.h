@@ -7,7 +7,8 @@
 
 namespace recblr {
 
-// `run` and `submit` take no memory from the heap that grows with traffic; a run that fails is not repeated.
+// `run` and `submit` take no memory from the heap that grows with traffic. A run that fails is repeated in halves, as a
+// batcher does: rows too many for the memory become two runs.
 class DirectExecutor : public Executor {
  public:
   // `state_size` is S of the rows' states.
@@ -16,7 +17,8 @@ class DirectExecutor : public Executor {
 
   void run(const Row* rows, int64_t n_rows, std::optional<double> timeout = std::nullopt) override;
   // Runs before it returns.
-  Ticket submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout = std::nullopt) override;
+  Ticket submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout = std::nullopt,
+                bool may_run_here = false) override;
   // False: what was submitted is done.
   bool cancel(Ticket ticket) override;
   std::string description() const override;
