@@ -22,7 +22,9 @@
 #include "server/model/models.h"
 #include "server/model/reloader.h"
 #include "server/observe/observation.h"
+#include "server/oip/routes.h"
 #include "server/signals.h"
+#include "server/v1/routes.h"
 #include "server/work/pool.h"
 
 namespace recblr::server {
@@ -126,6 +128,10 @@ class Service {
 
   void listen() {
     add_metrics_route(&router_, &observation_.metrics(), &pool_);
+    const V1Options v1{options_.limits, options_.http.limits.max_body_bytes};
+    add_v1_routes(&router_, &models_, &pool_, v1);
+    add_page_routes(&router_, &models_, v1);
+    add_oip_routes(&router_, &models_, &pool_, &oip_statistics_, {options_.limits, std::nullopt});
     HttpOptions http = options_.http;
     http.warn = [this](const std::string& message) { log().write(LogLevel::kWarning, "http", message); };
     http_ = std::make_unique<HttpServer>(http, router_, &observation_);
@@ -185,6 +191,7 @@ class Service {
   Models models_;
   Observation observation_;
   std::optional<EndGuard> guard_;  // until all below is gone
+  OipStatistics oip_statistics_;
   Pool pool_;
   Router router_;
   std::unique_ptr<HttpServer> http_;

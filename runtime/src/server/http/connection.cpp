@@ -55,11 +55,12 @@ std::string clipped(const std::string& text) {
 
 }  // namespace
 
-Connection::Connection(std::shared_ptr<Loop> loop, Stream stream, std::string peer, bool too_many)
+Connection::Connection(std::shared_ptr<Loop> loop, Stream::Socket socket, boost::asio::ssl::context* tls,
+                       std::string peer, bool too_many)
     : loop_(std::move(loop)),
       state_(loop_->state()),
       limits_(state_.options.limits),
-      stream_(std::move(stream)),
+      stream_(std::move(socket), tls),
       peer_(std::move(peer)),
       too_many_(too_many),
       reader_(limits_.max_header_bytes, limits_.max_body_bytes) {}
@@ -249,7 +250,7 @@ void Connection::watch_for_reset() {
   stream_.socket().async_wait(Stream::Socket::wait_error, [self = shared_from_this()](const ErrorCode& ec) {
     if (!ec && self->phase_ == Phase::kAnswering) self->close();
   });
-  if (peer_ == kUnixPeer || reader_.is_http_1_0()) return;
+  if (peer_ == kUnixPeer || reader_.is_http_1_0() || std::exchange(probed_, true)) return;
   ::send(stream_.fd(), kContinue.data(), kContinue.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
@@ -427,7 +428,7 @@ void Connection::reply_written() {
   output_.body = std::string();
   if (last_reply_) return begin_close();
   reader_.next();
-  input_.shrink(2 * kRoom);
+  if (!reading_) input_.shrink(2 * kRoom);
   wait_for_request();
 }
 

@@ -24,8 +24,9 @@ inline constexpr const char* kUnixPeer = "unix";
 // All but answer() runs in the loop's thread.
 class Connection final : public ReplySink, public std::enable_shared_from_this<Connection> {
  public:
-  // With `too_many` its first request is answered 503.
-  Connection(std::shared_ptr<Loop> loop, Stream stream, std::string peer, bool too_many);
+  // Without TLS where `tls` is nullptr. With `too_many` its first request is answered 503.
+  Connection(std::shared_ptr<Loop> loop, Stream::Socket socket, boost::asio::ssl::context* tls, std::string peer,
+             bool too_many);
 
   void start();
   // When expire() is to be called.
@@ -99,6 +100,7 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
   int64_t discarded_ = 0;
   bool reading_ = false;  // a read is under way
   bool ended_ = false;    // the client sends no more
+  bool probed_ = false;   // whether it is there
   bool run_posted_ = false;
   bool began_ = false;       // a byte of the request has come
   bool unread_ = false;      // the request is not read to its end

@@ -12,23 +12,21 @@ class InputBuffer {
  public:
   std::string_view content() const { return {bytes_.get() + begin_, end_ - begin_}; }
   bool empty() const { return begin_ == end_; }
-  void take(size_t n) {
-    begin_ += n;
-    if (begin_ == end_) begin_ = end_ = 0;
-  }
-  // At least `n` bytes to write to; `*size` is how many there are. Then say how many came with added().
+  void take(size_t n) { begin_ += n; }
+  // At least `n` bytes to write to; `*size` is how many there are. They stay where they are, whatever is taken, until
+  // added() says how many came.
   char* room(size_t n, size_t* size) {
+    if (empty()) begin_ = end_ = 0;
     if (capacity_ - end_ < n) make_room(n);
     *size = capacity_ - end_;
     return bytes_.get() + end_;
   }
   void added(size_t n) { end_ += n; }
-  // Keeps no more than `capacity` bytes where it is empty.
+  // Keeps no more than `capacity` bytes where it is empty. Not between room() and added().
   void shrink(size_t capacity) {
-    if (empty() && capacity_ > capacity) {
-      bytes_.reset();
-      capacity_ = 0;
-    }
+    if (!empty() || capacity_ <= capacity) return;
+    bytes_.reset();
+    begin_ = end_ = capacity_ = 0;
   }
 
  private:

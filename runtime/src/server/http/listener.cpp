@@ -104,7 +104,7 @@ void Listener::take(int fd, const std::string& peer) {
   const int family = socket_->is_unix() ? AF_UNIX : AF_INET;  // only for what Asio does with it, which is nothing
   Stream::Socket socket(loop->io(), boost::asio::generic::stream_protocol(family, 0), fd);
   boost::asio::ssl::context* const tls = socket_->is_unix() ? nullptr : state_.tls.get();
-  loop->add(std::make_shared<Connection>(loop, Stream(std::move(socket), tls), peer, open > most));
+  loop->add(std::make_shared<Connection>(loop, std::move(socket), tls, peer, open > most));
 }
 
 // No file descriptors, or no memory: tries again soon, and makes room meanwhile.

@@ -17,6 +17,8 @@ class Stream {
   Stream(Socket socket, boost::asio::ssl::context* tls) : socket_(std::move(socket)) {
     if (tls != nullptr) tls_.emplace(socket_, *tls);
   }
+  Stream(const Stream&) = delete;  // tls_ refers to socket_
+  Stream& operator=(const Stream&) = delete;
 
   bool has_tls() const { return tls_.has_value(); }
   Socket& socket() { return socket_; }

@@ -47,11 +47,12 @@ std::unique_ptr<ssl::context> make_tls(const TlsFiles& files) {
   SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
   // Without it OpenSSL would ask a terminal for the password of a key that has one.
   SSL_CTX_set_default_passwd_cb(context, [](char*, int, int, void*) { return 0; });
-  check(SSL_CTX_use_certificate_chain_file(context, files.certificate.c_str()) == 1,
-        "the certificate file '" + files.certificate + "' cannot be read: give one in PEM form, its chain behind it");
+  // The key first: behind the certificate, one that does not fit would be an error of its file.
   check(SSL_CTX_use_PrivateKey_file(context, files.key.c_str(), SSL_FILETYPE_PEM) == 1,
         "the key file '" + files.key + "' cannot be read: give one in PEM form, without a password, of '" +
             files.certificate + "'");
+  check(SSL_CTX_use_certificate_chain_file(context, files.certificate.c_str()) == 1,
+        "the certificate file '" + files.certificate + "' cannot be read: give one in PEM form, its chain behind it");
   check(SSL_CTX_check_private_key(context) == 1,
         "the key in '" + files.key + "' is not that of the certificate in '" + files.certificate + "'");
   if (files.client_ca.empty()) return tls;

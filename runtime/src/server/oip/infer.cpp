@@ -1,0 +1,85 @@
+#include "server/oip/infer.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "server/oip/infer_request.h"
+#include "server/oip/infer_response.h"
+#include "server/v1/answer.h"
+#include "server/v1/replies.h"
+
+namespace recblr::server {
+namespace {
+
+constexpr size_t kLargeBody = 64 * 1024;
+constexpr int64_t kLargeAnswer = 4096;  // results
+
+std::optional<std::string_view> json_size(const Request& request) {
+  const std::string_view size = request.header("Inference-Header-Content-Length");
+  return size.empty() ? std::nullopt : std::optional(size);
+}
+
+}  // namespace
+
+struct Infer::Job {
+  ExchangePtr exchange;
+  ServedModelPtr model;
+  std::unique_ptr<serving::Question> question;
+  WantedAnswer wanted{};
+  OipStatistics::Time asked{}, answered{};
+};
+
+void Infer::answer(const ExchangePtr& exchange, const ServedModelPtr& model) {
+  const auto job = std::make_shared<Job>(Job{exchange, model, questions_.take()});
+  if (exchange->request().body.size() <= kLargeBody) return ask(job);
+  run_in_pool(pool_, exchange, [self = shared_from_this(), job] { self->ask(job); });
+}
+
+void Infer::ask(const std::shared_ptr<Job>& job) {
+  const ServedModelPtr model = job->model;
+  const ExchangePtr exchange = job->exchange;
+  serving::Question& question = *job->question;
+  const Request& request = exchange->request();
+  const auto read = read_infer_request(request.body, json_size(request), model->bundle, &question, &job->wanted);
+  if (!read) return fail(*job, read.error());
+  exchange->record().rows = question.n_users();
+  exchange->record().items = question.n_ids();
+  const auto checked = serving::check_limits(question, options_.limits, model->bundle.n_items());
+  if (!checked) return fail(*job, checked.error());
+  if (options_.timeout) question.timeout = std::min(question.timeout.value_or(*options_.timeout), *options_.timeout);
+  job->asked = std::chrono::steady_clock::now();
+  const auto submitted =
+      serving::submit(model->bundle, model->engine, &question, [self = shared_from_this(), job](Expected<void> done) {
+        guarded(job->exchange, [&] { self->finish(job, done); });
+      });
+  if (!submitted) return fail(*job, submitted.error());
+  // It may be answered already: then there is nobody to tell of the client, and nothing to cancel.
+  exchange->on_client_gone([model, ticket = *submitted] { model->engine.cancel(ticket); });
+}
+
+void Infer::finish(const std::shared_ptr<Job>& job, const Expected<void>& done) {
+  if (!done) return fail(*job, done.error());
+  job->answered = std::chrono::steady_clock::now();
+  if (n_results(job->question->result) > kLargeAnswer) {
+    const bool is_taken =
+        pool_->post([self = shared_from_this(), job] { guarded(job->exchange, [&] { self->write(job.get()); }); });
+    if (is_taken) return;
+  }
+  write(job.get());
+}
+
+void Infer::write(Job* job) {
+  Reply reply = infer_reply(*job->model, *job->question, job->wanted);
+  questions_.give_back(std::move(job->question));
+  const RequestRecord& record = job->exchange->record();
+  statistics_->add_success(*job->model, record.rows, record.began, job->asked, job->answered);
+  job->exchange->reply(std::move(reply));
+}
+
+void Infer::fail(const Job& job, const Failure& failure) {
+  statistics_->add_failure(*job.model, job.exchange->record().began);
+  reply_failure(job.exchange, failure);
+}
+
+}  // namespace recblr::server

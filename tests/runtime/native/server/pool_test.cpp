@@ -1,0 +1,51 @@
+#include "server/work/pool.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <memory>
+
+namespace recblr::server {
+namespace {
+
+TEST(Pool, RunsWhatWaitsBeforeItEnds) {
+  std::atomic<int> n{0};
+  {
+    Pool pool(3, 1000);
+    for (int j = 0; j < 1000; ++j) EXPECT_TRUE(pool.post([&n] { ++n; }));
+  }
+  EXPECT_EQ(n, 1000);
+}
+
+TEST(Pool, RefusesWhereTooManyWait) {
+  std::promise<void> running, go_on;
+  std::atomic<int> n{0};
+  {
+    Pool pool(1, 2);
+    EXPECT_TRUE(pool.post([&] {
+      running.set_value();
+      go_on.get_future().wait();
+    }));
+    running.get_future().wait();
+    EXPECT_TRUE(pool.post([&n] { ++n; }));
+    EXPECT_TRUE(pool.post([&n] { ++n; }));
+    EXPECT_FALSE(pool.post([&n] { ++n; }));
+    go_on.set_value();
+  }
+  EXPECT_EQ(n, 2);
+}
+
+TEST(Pool, LetsGoOfTasksThatAreDone) {
+  Pool pool(1, 10);
+  auto held = std::make_shared<int>(0);
+  const std::weak_ptr<int> seen = held;
+  EXPECT_TRUE(pool.post([held = std::move(held)] {}));
+  std::promise<void> later;
+  EXPECT_TRUE(pool.post([&] { later.set_value(); }));
+  later.get_future().wait();
+  EXPECT_TRUE(seen.expired());
+}
+
+}  // namespace
+}  // namespace recblr::server
