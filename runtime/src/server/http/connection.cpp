@@ -291,13 +291,15 @@ std::optional<Reply> Connection::objection() {
   }
   record_.route = route->pattern;
   if (auto refusal = state_.tokens.refusal(route->access, request.header("Authorization"))) return refusal;
-  // Health is told of whatever the load.
-  if (route->access != Access::kPublic && state_.concurrent >= limits_.max_concurrent) {
-    return error_reply(503, std::to_string(limits_.max_concurrent) +
-                                " requests are being answered, as many as may be at once: try again later");
-  }
   route_ = route;
-  return std::nullopt;
+  return busy();
+}
+
+// The reply where as many requests are being answered as may be. Health is told of whatever the load.
+std::optional<Reply> Connection::busy() const {
+  if (route_->access == Access::kPublic || state_.concurrent < limits_.max_concurrent) return std::nullopt;
+  return error_reply(503, std::to_string(limits_.max_concurrent) +
+                              " requests are being answered, as many as may be at once: try again later");
 }
 
 void Connection::invite_body() {
@@ -317,6 +319,7 @@ void Connection::invite_body() {
 
 void Connection::answer_request() {
   record_.request_bytes = reader_.body_bytes();
+  if (!objection_) objection_ = busy();  // others may have begun while the body came
   if (objection_) return send(*std::exchange(objection_, std::nullopt), std::move(record_));
   call_handler();
 }
