@@ -84,7 +84,12 @@ def test_the_wheel_holds_the_four_rooms_and_no_sources_of_the_library(wheel):
     assert {*ROOMS, LIBRARY, "recblr/py.typed", *TEMPLATES} <= set(names)
     assert [name for name in names if name.endswith((".cpp", ".cu", ".in", "CMakeLists.txt"))] == []
     headers = [path.name for path in (ROOT / "runtime" / "include" / "recblr").iterdir()]
-    beside = {"librecblr.so.0", "cmake/recblr", *(f"include/recblr/{header}" for header in headers)}
+    beside = {
+        "librecblr.so.0",
+        "triton/recblr/libtriton_recblr.so",
+        "cmake/recblr",
+        *(f"include/recblr/{header}" for header in headers),
+    }
     assert {f"recblr/runtime/{name}" for name in beside} <= {*names, *(str(Path(name).parent) for name in names)}
     assert any(re.fullmatch(r"recblr/runtime/_core\.\S+\.so", name) for name in names)
     information = re.sub(r"-cp.*|-py.*", ".dist-info", wheel.name)
