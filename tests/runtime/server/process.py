@@ -154,7 +154,7 @@ class Server:
         self._remove_files()
         assert status == 0, f"it ended with status {status}{said}"
         unexpected = [line for line in errors.splitlines() if not self._is_expected(line)]
-        assert unexpected == []
+        assert unexpected == [], unexpected[:3]
 
     def kill(self) -> None:
         """End it at once, as kill -9 does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import socket
 import ssl
@@ -70,7 +71,8 @@ def exchange(server: Server, content: bytes, *, half_close: bool = True) -> byte
             connection.shutdown(socket.SHUT_WR)
         while chunk := connection.recv(65_536):
             received += chunk
-    return received
+    # It asks those that have closed their half so whether they are still there.
+    return received.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def status_of(answer: bytes) -> int:
@@ -99,7 +101,7 @@ def test_malformed_http(server: Server, name: str) -> None:
 def test_what_is_behind_a_malformed_request_is_no_request(server: Server) -> None:
     """Else a proxy in front of it and the server could take a body's bytes for two different requests."""
     both = POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + GET_LIVE
-    assert exchange(server, both).count(b"HTTP/1.1 ") == 1
+    assert len(re.findall(rb"HTTP/1\.1 \d\d\d ", exchange(server, both))) == 1
 
 
 def test_every_prefix_of_a_request(server: Server) -> None:
@@ -244,8 +246,7 @@ def test_connections_beyond_the_limit_are_told(start_server: Callable[..., Serve
         held[0].close()
         deadline = time.monotonic() + 30
         while True:
-            again = stack.enter_context(connect(server))
-            with contextlib.suppress(ConnectionError):
+            with connect(server) as again, contextlib.suppress(ConnectionError):
                 again.sendall(WHOLE)
                 if status_of(again.recv(65_536)) == 200:
                     break

@@ -22,11 +22,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
-    """The last line of an expected failure; those before are of the log."""
+    """The message of an expected failure: of the log's one line that is an error."""
     assert done.returncode == 1, done.stderr
-    *log, message = done.stderr.splitlines()
-    assert all(json.loads(line)["level"] == "info" for line in log)
-    assert message.startswith("Error: ")
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {line["level"] for line in lines} <= {"info", "error"}
+    (message,) = (line["message"] for line in lines if line["level"] == "error")
+    assert isinstance(message, str)
+    assert "\n" not in message
     return message
 
 
