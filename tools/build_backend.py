@@ -19,6 +19,7 @@ from typing import Any
 from get_native_dependencies import (
     DEFAULT_FOLDER,
     DEPENDENCIES,
+    SOURCES,
     MissingDependencyError,
     get_native_dependencies,
     system_folders,
@@ -69,7 +70,7 @@ def _prepare(config_settings: _Settings) -> None:
     """Have ready what CMake looks for."""
     if _has_host_compiler():
         try:
-            get_native_dependencies(DEFAULT_FOLDER, DEPENDENCIES, system_folders())
+            get_native_dependencies(DEFAULT_FOLDER, (*DEPENDENCIES, *SOURCES), system_folders())
         except MissingDependencyError as error:
             sys.exit(str(error))  # one line, where an exception would be shown with all frames
     _use_compiler_of_wheels(config_settings)

@@ -227,6 +227,9 @@ typedef struct recblr_request {
   const recblr_allow_list* const* only_lists; /* [n_only], or NULL */
   double timeout;                             /* seconds that it may wait; 0: the engine's */
   int32_t are_new_items;                      /* 1: `items` are called new_items in messages, not histories */
+  /* 1: recblr_submit may run it in its caller's thread, and call `done` before it returns, where a worker's place is
+   * free: sooner and cheaper than handing it over, for threads that may wait for as long as the run takes. */
+  int32_t may_run_here;
 } recblr_request;
 
 /* The memory of a request's answer, to be used again: then an answer takes no memory from the heap. */

@@ -89,6 +89,7 @@ struct Request : RankOptions {
   Span<const float> states;    // [B, S]; empty: all users are new
   Span<float> new_states;      // [B, S] written; empty: nobody wants them
   bool are_new_items = false;  // `items` are called new_items in messages, not histories
+  bool may_run_here = false;   // Engine::submit may run it in its caller's thread, where a worker's place is free
 };
 
 namespace detail {
@@ -121,6 +122,7 @@ class CRequest {
     request_.states = request.states.empty() ? nullptr : request.states.data();
     request_.new_states = request.new_states.empty() ? nullptr : request.new_states.data();
     request_.are_new_items = request.are_new_items;
+    request_.may_run_here = request.may_run_here;
   }
   CRequest(const CRequest&) = delete;
   CRequest& operator=(const CRequest&) = delete;

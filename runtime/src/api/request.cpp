@@ -83,6 +83,7 @@ void recblr::api::read_request(const recblr_request* request, const recblr::Bund
   recblr::Request& filled = read->request;
   filled.items = &read->items;
   filled.items_name = given.are_new_items != 0 ? "new_items" : "histories";
+  filled.may_run_here = given.may_run_here != 0;
   check_overlap(given, bundle);
   filled.states = given.states;
   filled.new_states = given.new_states;

@@ -100,7 +100,8 @@ void DirectExecutor::run(const Row* rows, int64_t n_rows, std::optional<double> 
   if (const std::exception_ptr error = parts_->run({rows, n_rows}, timeout)) std::rethrow_exception(error);
 }
 
-Ticket DirectExecutor::submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout) {
+Ticket DirectExecutor::submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout,
+                              bool /*may_run_here*/) {
   if (timeout) check_timeout(*timeout, Code::kInvalidArgument);
   std::exception_ptr error = parts_->run({rows, n_rows}, timeout);
   try {

@@ -16,7 +16,8 @@ class DirectExecutor : public Executor {
 
   void run(const Row* rows, int64_t n_rows, std::optional<double> timeout = std::nullopt) override;
   // Runs before it returns.
-  Ticket submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout = std::nullopt) override;
+  Ticket submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout = std::nullopt,
+                bool may_run_here = false) override;
   // False: what was submitted is done.
   bool cancel(Ticket ticket) override;
   std::string description() const override;

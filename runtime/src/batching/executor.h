@@ -30,8 +30,11 @@ class Executor {
   virtual void run(const Row* rows, int64_t n_rows, std::optional<double> timeout = std::nullopt) = 0;
 
   // The same without waiting. The rows, which are copied, point to memory that must stay until `done` was called.
-  // Throws Error(kOverloaded, kClosed, kFork, kInvalidArgument), and then `done` is not called.
-  virtual Ticket submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout = std::nullopt) = 0;
+  // Throws Error(kOverloaded, kClosed, kFork, kInvalidArgument), and then `done` is not called. With `may_run_here` the
+  // rows may be run, and `done` be called, before this returns, where that is soonest: for callers who may wait for
+  // that long.
+  virtual Ticket submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout = std::nullopt,
+                        bool may_run_here = false) = 0;
 
   // Withdraws a request whose `done` was not called yet; it is called with Error(kCancelled), before this returns or,
   // where a part of it runs just now and writes to its memory, once that has ended. False where it is done already.

@@ -70,7 +70,8 @@ Ticket Engine::submit(const Request& request, Work* work, Done done) {
     // Two pointers, which a std::function holds without memory of its own.
     return executor_->submit(
         work->rows.data(), work->n_rows,
-        [this, work](const std::exception_ptr& error) { finish_submitted(work, error); }, request.timeout);
+        [this, work](const std::exception_ptr& error) { finish_submitted(work, error); }, request.timeout,
+        request.may_run_here);
   } catch (...) {
     work->done = nullptr;
     throw;

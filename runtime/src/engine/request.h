@@ -34,6 +34,7 @@ struct Request {
   Only only;
   int64_t k = 0;                  // 0: kDefaultK, or all items of a smaller catalogue
   std::optional<double> timeout;  // seconds that it may wait
+  bool may_run_here = false;      // `submit` may run it in its caller's thread
 };
 
 constexpr int64_t kDefaultK = 10;  // results per row where none are asked for

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,7 +24,9 @@
 #include "server/model/reloader.h"
 #include "server/observe/observation.h"
 #include "server/oip/routes.h"
+#include "server/oip/statistics.h"
 #include "server/signals.h"
+#include "server/v1/routes.h"
 #include "server/work/pool.h"
 
 namespace recblr::server {
@@ -34,6 +37,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kPoolThreads = 16;
 constexpr int64_t kPoolQueue = 4096;
+constexpr double kFlush = 3;  // seconds, at most, for the last traces and lines
 
 double seconds_since(Clock::time_point then) { return std::chrono::duration<double>(Clock::now() - then).count(); }
 
@@ -116,9 +120,11 @@ class Service {
     drain(began);
     const bool is_idle = load.has_ended() && (!reloader_ || reloader_->stop());
     log().write(LogLevel::kInfo, "stop", "", {{"seconds", seconds_since(began)}});
-    observation_.flush(std::max(0.0, std::min(1.0, options_.drain_timeout - seconds_since(began))));
+    const double left = std::max(0.0, options_.drain_timeout - seconds_since(began));
+    const bool is_told = observation_.flush(std::min(kFlush, left));
     const int status = is_loaded || !load.failure() ? 0 : 1;
-    if (!is_idle) std::_Exit(status);  // nobody waits for the model that is being loaded
+    // Nobody waits for a model that is being loaded, nor for a collector that does not answer.
+    if (!is_idle || !is_told) std::_Exit(status);
     return status;
   }
 
@@ -127,6 +133,9 @@ class Service {
 
   void listen() {
     add_metrics_route(&router_, &observation_.metrics(), &pool_);
+    const V1Options v1{options_.limits, options_.http.limits.max_body_bytes};
+    add_v1_routes(&router_, &models_, &pool_, v1);
+    add_page_routes(&router_, &models_, v1);
     add_oip_routes(&router_, &models_, &pool_, &oip_statistics_, {options_.limits, std::nullopt});
     HttpOptions http = options_.http;
     http.warn = [this](const std::string& message) { log().write(LogLevel::kWarning, "http", message); };
@@ -198,7 +207,12 @@ class Service {
 
 int serve(const Options& options) {
   open_standard_files();
-  return Service(options).run();
+  try {
+    return Service(options).run();
+  } catch (const std::exception& error) {  // before there is a log, or of threads that the system does not give
+    std::fprintf(stderr, "Error: %s\n", error.what());
+    return 1;
+  }
 }
 
 }  // namespace recblr::server

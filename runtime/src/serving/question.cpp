@@ -14,6 +14,7 @@ Request request_of(const Bundle& bundle, Question* question) {
   if (question->exclude) request.exclude = question->exclude->view();
   if (question->only) request.only_ids = question->only->view();
   request.timeout = question->timeout;
+  request.may_run_here = question->may_run_here;
   request.states = question->states;
   request.are_new_items = !question->states.empty();
   question->new_states.resize(question->wants_states ? static_cast<size_t>(question->n_users() * bundle.state_size())
@@ -44,6 +45,7 @@ void Question::clear() {
   states.clear();
   wants_states = false;
   new_states.clear();
+  may_run_here = false;
 }
 
 int64_t Question::n_ids() const {

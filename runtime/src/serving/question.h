@@ -22,6 +22,7 @@ struct Question {
   std::vector<float> states;      // [B, S], or empty: all users are new
   bool wants_states = false;      // new_states is filled
   std::vector<float> new_states;  // [B, S]
+  bool may_run_here = false;      // `submit` may answer it in its caller's thread
   Result result;
 
   void clear();

@@ -2,12 +2,18 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <string>
 #include <utility>
+
+#include "server/observe/trace_target.h"
 
 namespace recblr::server {
 
 namespace {
+
+constexpr double kLeast = 0.1;  // seconds for the log, whatever traces took
 
 void log_of_library(void* context, int32_t level, const char* message) {
   static_cast<Log*>(context)->write(level >= RECBLR_LOG_WARNING ? LogLevel::kWarning : LogLevel::kInfo, "engine",
@@ -16,7 +22,7 @@ void log_of_library(void* context, int32_t level, const char* message) {
 
 }  // namespace
 
-Observation::Observation(const LogOptions& log, const TraceOptions&, Models* models)
+Observation::Observation(const LogOptions& log, const TraceOptions& trace, Models* models)
     : models_(models),
       logs_requests_(log.requests),
       log_(log.format == "text" ? LogFormat::kText : LogFormat::kJson, log_level(log.level).value_or(LogLevel::kInfo),
@@ -24,6 +30,13 @@ Observation::Observation(const LogOptions& log, const TraceOptions&, Models* mod
       metrics_(*models) {
   metrics_.add_counter("recblr_log_lines_dropped_total", "Lines of the log that were left out.",
                        [this] { return static_cast<double>(log_.dropped()); });
+  if (auto target = trace_target(trace)) {
+    traces_.emplace(*std::move(target), &log_);
+    metrics_.add_counter("recblr_spans_sent_total", "Spans that the collector of traces took.",
+                         [this] { return static_cast<double>(traces_->sent()); });
+    metrics_.add_counter("recblr_spans_dropped_total", "Spans that were left out.",
+                         [this] { return static_cast<double>(traces_->dropped()); });
+  }
   recblr_set_logger(log_of_library, &log_);
   models_->on_event([this](const ModelEvent& event) { tell(event); });
 }
@@ -35,6 +48,10 @@ Observation::~Observation() {
 
 void Observation::finished(const RequestRecord& record) {
   metrics_.add(record);
+  if (traces_) {
+    const ServedModelPtr model = models_->current();
+    traces_->add(record, model == nullptr ? "" : model->bundle.fingerprint());
+  }
   if (record.status == 500) {
     write(LogLevel::kError, record);
   } else if (logs_requests_ && log_.writes(LogLevel::kInfo)) {
@@ -75,7 +92,13 @@ void Observation::tell(const ModelEvent& event) {
   }
 }
 
-void Observation::flush(double timeout) { log_.flush(timeout); }
+bool Observation::flush(double timeout) {
+  const auto began = std::chrono::steady_clock::now();
+  const bool is_sent = !traces_ || traces_->stop(timeout);
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - began;
+  log_.flush(std::max(kLeast, timeout - passed.count()));
+  return is_sent;
+}
 
 void add_metrics_route(Router* router, const Metrics* metrics, Pool* pool) {
   router->add(Method::kGet, "/metrics", Access::kPublic, [metrics, pool](const ExchangePtr& exchange) {

@@ -1,11 +1,14 @@
 // Metrics, log and traces of one server.
 #pragma once
 
+#include <optional>
+
 #include "server/http/router.h"
 #include "server/model/models.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
 #include "server/observe/observer.h"
+#include "server/observe/traces.h"
 #include "server/options/options.h"
 #include "server/work/pool.h"
 
@@ -14,7 +17,8 @@ namespace recblr::server {
 // Where everything that is told of the server goes. While it lives, the library's own log goes there, too.
 class Observation : public Observer {
  public:
-  // `models`, of which it asks for all events, must outlive it.
+  // `models`, of which it asks for all events, must outlive it. Throws recblr::Error (kBadConfig) where traces cannot
+  // be sent to what is named.
   Observation(const LogOptions& log, const TraceOptions& trace, Models* models);
   ~Observation() override;
   Observation(const Observation&) = delete;
@@ -23,8 +27,9 @@ class Observation : public Observer {
   void finished(const RequestRecord& record) override;
   Log& log() { return log_; }
   Metrics& metrics() { return metrics_; }
-  // Waits until all that was told has gone where it goes, or `timeout` seconds.
-  void flush(double timeout);
+  // Waits until all that was told has gone where it goes; whether that ended within `timeout` seconds. Nothing more is
+  // to be told then but by the log.
+  bool flush(double timeout);
 
  private:
   void tell(const ModelEvent& event);
@@ -34,6 +39,7 @@ class Observation : public Observer {
   const bool logs_requests_;
   Log log_;
   Metrics metrics_;
+  std::optional<Traces> traces_;
 };
 
 // GET /metrics, which needs no token: what is in it tells of no user. Written in the pool.

@@ -42,7 +42,7 @@ std::string config_text(const std::vector<Option>& list) {
       text += (group.empty() ? "# " : "\n# ") + option.group + "\n";
       group = option.group;
     }
-    const bool shown = !option.secret && !option.show().empty();
+    const bool shown = !option.show().empty() && option.shown_value() == option.show();
     std::string line =
         shown ? option.name + " = " + toml_value(option) : "# " + option.name + " = " + option.shown_value();
     if (line.size() < kColumn) line.append(kColumn - line.size(), ' ');

@@ -50,7 +50,6 @@ void Recommend::ask(const ExchangePtr& exchange) {
   if (const auto checked = serving::check_limits(question, options_.limits, model->bundle.n_items()); !checked) {
     return reply_failure(exchange, checked.error());
   }
-  question.timeout = options_.timeout;
   const auto submitted =
       serving::submit(model->bundle, model->engine, &question, [self = shared_from_this(), job](Expected<void> done) {
         guarded(job->exchange, [&] { self->finish(job, done); });

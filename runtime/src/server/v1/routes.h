@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 #include "server/http/router.h"
 #include "server/model/models.h"
@@ -13,7 +12,6 @@ namespace recblr::server {
 
 struct V1Options {
   serving::QuestionLimits limits;
-  std::optional<double> timeout;              // seconds that a request may wait for its answer; none: the engine's
   int64_t max_body_bytes = 32 * 1024 * 1024;  // HttpLimits', for the API's description
 };
 
@@ -21,6 +19,6 @@ struct V1Options {
 void add_v1_routes(Router* router, Models* models, Pool* pool, const V1Options& options);
 
 // The status page at /, the API's description at /docs, /openapi.json and /v1/openapi.json.
-void add_page_routes(Router* router, Models* models, const V1Options& options);
+void add_page_routes(Router* router, const Models* models, const V1Options& options);
 
 }  // namespace recblr::server

@@ -71,26 +71,26 @@ void Users::add_events(const ExchangePtr& exchange) const {
 }
 
 void Users::recommend(const ExchangePtr& exchange) const {
-  run(exchange, [exchange, models = models_, options = options_](const Recommender& users) -> Expected<std::string> {
-    Expected<UserQuery> query = read_user_query(exchange->request(), true);
-    if (!query) return query.error();
-    serving::Question& asked = query->ranking;
-    exchange->record().items = asked.n_ids();
-    const int64_t n_items = models->current()->bundle.n_items();
-    if (const auto checked = serving::check_limits(asked, options.limits, n_items); !checked) return checked.error();
-    if (asked.k == 0) {
-      return Failure{Status::kInvalidArgument, "k is 0: give a whole number from 1 to " + std::to_string(n_items)};
-    }
-    RankOptions ranking;
-    ranking.k = asked.k.value_or(0);
-    ranking.exclude_seen = asked.exclude_seen;
-    if (asked.exclude) ranking.exclude = asked.exclude->view();
-    if (asked.only) ranking.only_ids = asked.only->view();
-    ranking.timeout = options.timeout;
-    const Expected<void> done = users.try_recommend(query->user.view(), &asked.result, ranking);
-    if (!done) return done.error();
-    return user_ranking_text(asked.result);
-  });
+  run(exchange,
+      [exchange, models = models_, limits = options_.limits](const Recommender& users) -> Expected<std::string> {
+        Expected<UserQuery> query = read_user_query(exchange->request(), true);
+        if (!query) return query.error();
+        serving::Question& asked = query->ranking;
+        exchange->record().items = asked.n_ids();
+        const int64_t n_items = models->current()->bundle.n_items();
+        if (const auto checked = serving::check_limits(asked, limits, n_items); !checked) return checked.error();
+        if (asked.k == 0) {
+          return Failure{Status::kInvalidArgument, "k is 0: give a whole number from 1 to " + std::to_string(n_items)};
+        }
+        RankOptions ranking;
+        ranking.k = asked.k.value_or(0);
+        ranking.exclude_seen = asked.exclude_seen;
+        if (asked.exclude) ranking.exclude = asked.exclude->view();
+        if (asked.only) ranking.only_ids = asked.only->view();
+        const Expected<void> done = users.try_recommend(query->user.view(), &asked.result, ranking);
+        if (!done) return done.error();
+        return user_ranking_text(asked.result);
+      });
 }
 
 void Users::history(const ExchangePtr& exchange) const {

@@ -304,6 +304,40 @@ TEST_F(BatcherTest, AThreadThatFindsNothingWaitingComputesItself) {
   EXPECT_EQ(error_of([&] { batcher->run(small.rows(), 0); }).second, Code::kInvalidArgument);
 }
 
+TEST_F(BatcherTest, ARequestThatMayRunHereRunsInItsCallersThreadWhereAPlaceIsFree) {
+  make();
+  Asked first(Lists{{1, 2}}), bad(Lists{{kPoison}}), history(Lists{range(1, 20)});
+  int answered = 0;
+  batcher->submit(first.rows(), 1, [&](const std::exception_ptr& error) { answered += error == nullptr; }, {}, true);
+  EXPECT_EQ(answered, 1);
+  EXPECT_EQ(first.scores(), first.expected());
+  std::exception_ptr failed;
+  batcher->submit(bad.rows(), 1, [&](const std::exception_ptr& error) { failed = error; }, {}, true);
+  EXPECT_EQ(error_of([&] { std::rethrow_exception(failed); }).second, Code::kBackend);
+  for (const std::thread::id thread : backend->threads()) EXPECT_EQ(thread, std::this_thread::get_id());
+  // More than a run takes is the workers'.
+  batcher->submit(history.rows(), 1, history.done(), {}, true);
+  EXPECT_EQ(history.wait(), "");
+  EXPECT_NE(backend->threads().back(), std::this_thread::get_id());
+  const BatcherMetrics metrics = batcher->metrics();
+  EXPECT_EQ(metrics.accepted, 3);
+  EXPECT_EQ(metrics.answered, 2);
+  EXPECT_EQ(metrics.failed, 1);
+}
+
+TEST_F(BatcherTest, ARequestThatMayRunHereWaitsBehindOthers) {
+  make();
+  block();
+  Asked before(Lists{{4}}), asked(Lists{{5}});
+  submit(&before);
+  batcher->submit(asked.rows(), 1, asked.done(), {}, true);
+  EXPECT_EQ(batcher->metrics().queued_rows, 2);
+  backend->open();
+  EXPECT_EQ(asked.wait(), "");
+  EXPECT_EQ(asked.scores(), asked.expected());
+  EXPECT_NE(backend->threads().back(), std::this_thread::get_id());
+}
+
 TEST_F(BatcherTest, AThreadThatFindsAllPlacesTakenWaits) {
   make();
   block();

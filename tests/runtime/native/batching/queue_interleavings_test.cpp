@@ -144,7 +144,7 @@ class Interleaving {
     const auto outcome = static_cast<Outcome>(random_() % 3);
     answered_alone_ += outcome == Outcome::kAnswered;
     failed_alone_ += outcome == Outcome::kFailed;
-    queue_.leave({entered_.back()->rows(), entered_.back()->n_rows()}, outcome);
+    queue_.leave({entered_.back()->rows(), entered_.back()->n_rows()}, outcome, 0);
     entered_.pop_back();
   }
 

@@ -29,7 +29,7 @@ inline std::vector<int64_t> lengths(const Batch& batch) {
 
 inline void compute(Batch* batch) {
   for (const Row& row : batch->rows) FakeBackend::answer(row);
-  batch->runs.emplace_back(static_cast<int64_t>(batch->rows.size()), 0);
+  batch->runs.push_back({static_cast<int64_t>(batch->rows.size()), 0, 0});
 }
 
 // A worker that the test moves from step to step.

@@ -73,7 +73,7 @@ TEST(BatchQueue, ADelayHoldsUpThoseThatWouldTakeAWorkersPlace) {
   const Asked step(Lists{{1}}), full(Lists{range(1, 8)});
   EXPECT_FALSE(queue.enter({step.rows(), 1}));
   EXPECT_TRUE(queue.enter({full.rows(), 1}));  // a batch already
-  queue.leave({full.rows(), 1}, Outcome::kAnswered);
+  queue.leave({full.rows(), 1}, Outcome::kAnswered, 0);
 }
 
 TEST(BatchQueue, AJumpOfTheClockExpiresWhatItMustAndStartsTheRest) {
@@ -147,7 +147,7 @@ TEST(BatchQueue, CallersThatRunTheirOwnBatchTakeAWorkersPlace) {
   put(&queue, &step);
   auto taken = std::async(std::launch::async, [&] { return worker.take(); });
   EXPECT_EQ(taken.wait_for(std::chrono::milliseconds(30)), std::future_status::timeout);
-  queue.leave(rows, Outcome::kAnswered);
+  queue.leave(rows, Outcome::kAnswered, 0);
   ASSERT_EQ(taken.wait_for(kWait), std::future_status::ready);
   EXPECT_EQ(taken.get(), (std::vector<int64_t>{1}));
   worker.finish();
@@ -155,7 +155,7 @@ TEST(BatchQueue, CallersThatRunTheirOwnBatchTakeAWorkersPlace) {
   EXPECT_EQ(error_of([&] { queue.enter(rows); }).second, Code::kClosed);
   queue.worker_ended(&worker.batch);
   EXPECT_FALSE(queue.wait_until_idle(0.01));
-  queue.leave(rows, Outcome::kFailed);
+  queue.leave(rows, Outcome::kFailed, 0);
   EXPECT_TRUE(queue.wait_until_idle(0.0));
   const BatcherMetrics metrics = queue.metrics();
   EXPECT_EQ(metrics.accepted, 3);
@@ -179,7 +179,7 @@ TEST(BatchQueue, ARequestThatWaitsForAPlaceExpiresInTime) {
   EXPECT_EQ(late.wait().substr(0, 18), "the request waited");  // told by the worker, which has no place
   queue.close();
   EXPECT_EQ(taken.get(), (std::vector<int64_t>{-1}));
-  queue.leave(rows, Outcome::kAnswered);
+  queue.leave(rows, Outcome::kAnswered, 0);
 }
 
 // Puts rows of so many items, and returns the batches in which they are taken.
@@ -232,7 +232,7 @@ TEST(BatchQueue, LongRowsLeaveTimeForShortOnesWhileTheseCome) {
     if (alone) {
       const Asked step(Lists{{1}});
       ASSERT_TRUE(queue.enter({step.rows(), 1}));
-      queue.leave({step.rows(), 1}, Outcome::kAnswered);
+      queue.leave({step.rows(), 1}, Outcome::kAnswered, 0);
     } else {
       batches(&queue, &worker, {1});
     }

@@ -49,6 +49,7 @@ class V1Test : public ::testing::Test {
     pool_ = std::make_unique<Pool>(threads, max_queued);
     router_ = Router();
     add_v1_routes(&router_, models_.get(), pool_.get(), options);
+    add_page_routes(&router_, models_.get(), options);
   }
 
   // Hands a request to its handler; `target` is a path with its query.

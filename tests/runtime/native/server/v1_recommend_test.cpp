@@ -248,9 +248,8 @@ TEST_F(RecommendTest, RequestsEndAtTheirDeadline) {
   engine.batching = Batching{};
   engine.batching->workers = 1;
   engine.backend = backend;
-  V1Options options;
-  options.timeout = 0.05;
-  serve({}, options, true, engine);
+  engine.batching->timeout = 0.05;
+  serve({}, {}, true, engine);
   const int before = backend->set_open(false);
   const std::string body = R"({"histories": [[10]], "k": 2})";
   std::future<std::shared_ptr<FakeExchange>> first =
