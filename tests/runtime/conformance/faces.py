@@ -14,7 +14,8 @@ import numpy as np
 
 from .questions import Answer, ItemId, Question, hex_of, ranking_of
 
-_NO_BIG_INTEGERS = "an integer beyond 64 bits has no form but that of text"
+_NO_BIG_INTEGERS = "an integer beyond 64 bits is text here"
+_LARGE = 1e30  # of a state
 _OUTPUTS = ("items", "scores", "counts", "unknown", "popular")
 
 
@@ -102,6 +103,8 @@ class V1(Face):
         self._client = client
 
     def cannot_express(self, question: Question) -> str | None:
+        if _has_big_integers(question):
+            return _NO_BIG_INTEGERS
         return "/v1/recommend takes histories and no states" if question.is_step else None
 
     def answers(self, questions: Mapping[str, Question]) -> dict[str, Answer]:
@@ -135,7 +138,11 @@ class OpenInference(Face):
     """The Open Inference Protocol; how requests travel is the subclasses'."""
 
     def cannot_express(self, question: Question) -> str | None:
-        return _NO_BIG_INTEGERS if _has_big_integers(question) else None
+        if _has_big_integers(question):
+            return _NO_BIG_INTEGERS
+        if question.exclude is not None and len(question.exclude) != len(question.rows):
+            return "the message names the tensors, of which one has a length for each user"
+        return None
 
     def answers(self, questions: Mapping[str, Question]) -> dict[str, Answer]:
         found = {}
@@ -203,6 +210,11 @@ class OverHttpJson(OpenInference):
     def __init__(self, client: httpx.Client, model: str = "recblr") -> None:
         self._client = client
         self._path = f"/v2/models/{model}/infer"
+
+    def cannot_express(self, question: Question) -> str | None:
+        if question.states is not None and not (np.abs(question.states) < _LARGE).all():
+            return "JSON has no infinite numbers, which such states, or their scores, are"
+        return super().cannot_express(question)
 
     def infer(
         self, inputs: Mapping[str, np.ndarray], parameters: Mapping[str, Any], outputs: tuple[str, ...]
