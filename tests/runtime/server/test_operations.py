@@ -127,7 +127,7 @@ def test_what_is_in_the_accept_queue_is_answered(start_server: Start, golden_bun
         server.process.send_signal(signal.SIGCONT)
         for client in clients:
             assert received(client).startswith(b"HTTP/1.1 200 OK\r\n")
-    server.stop()
+    server.stop()  # a second signal, after all is answered
 
 
 def test_while_it_drains_it_is_not_ready_and_answers(start_server: Start, golden_bundles: Path) -> None:
