@@ -19,6 +19,7 @@ from ..golden.models import MODELS
 from ..server.process import Server
 from ..triton.process import Triton, add_model, parameter
 from .faces import V1, Face, OverGrpc, OverHttpBinary, OverHttpJson, Program
+from .faces import Triton as OverTriton
 from .questions import Answer, Question, answers_of
 
 FACES = ["c", "cpp", "v1", "oip-json", "oip-binary", "oip-grpc", "triton"]
@@ -79,8 +80,12 @@ def face(request: pytest.FixtureRequest, model: str, golden_bundles: Path) -> It
         yield Program(request.getfixturevalue("programs") / f"face_{kind}", golden_bundles / model)
         return
     if kind == "triton":
-        with contextlib.closing(OverGrpc(request.getfixturevalue("triton").addresses["grpc"], model)) as over_grpc:
-            yield over_grpc
+        address, id_type = (
+            request.getfixturevalue("triton").addresses["grpc"],
+            request.getfixturevalue("engine").id_type,
+        )
+        with contextlib.closing(OverTriton(address, model, id_type)) as over_triton:
+            yield over_triton
         return
     server: Server = request.getfixturevalue("server")
     if kind == "oip-grpc":
