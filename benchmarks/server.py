@@ -1,7 +1,7 @@
 """recblr-serve under load from another process: against other ways to put recblr.runtime behind HTTP, an earlier
 recblr-serve and Triton; users; the Open Inference Protocol; many connections; CPU time beside the engine.
 
-    python benchmarks/server.py [--before CHECKOUT] [--triton HTTP_PORT,GRPC_PORT]
+    python benchmarks/server.py [--before CHECKOUT] [--triton]
 
 wrk and h2load make the load: apt-get install wrk nghttp2-client. The alternatives come from PyPI into an environment of
 their own. Servers take turns, and those that have none stand still; rates and percentiles are medians over the rounds,
@@ -15,10 +15,11 @@ import json
 import re
 import socket
 import statistics
+import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from recblr.config import RecBLRConfig
 from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.vocabulary import ItemVocabulary
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the Triton of the tests
 
 CATALOGUES = (1_682, 100_000)  # the first is MovieLens-100k's
 ITEMS = (1, 50)
@@ -289,26 +292,36 @@ def show(result: dict[str, Any]) -> None:
     click.echo("CPU us per request: " + ", ".join(f"{name} {us:.1f}" for name, us in result["cpu_us"].items()))
 
 
-def _ports(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    http, _, grpc = text.partition(",")
-    return int(http), int(grpc)
+@contextmanager
+def triton_ports(bundle: Path, folder: Path) -> Iterator[tuple[int, int]]:
+    """Of HTTP and gRPC, of a Triton with recblr's backend that serves the bundle, as the tests start it."""
+    from tests.runtime.triton.process import Triton, add_model
+
+    add_model(folder / "models", "recblr", bundle)
+    triton = Triton(folder / "models")
+    try:
+        if (error := triton.load("recblr")) is not None:
+            raise click.ClickException(f"Triton does not load the bundle: {error}")
+        http, grpc = (int(triton.addresses[name].rpartition(":")[2]) for name in ("http", "grpc"))
+        yield http, grpc
+    finally:
+        triton.kill()
 
 
 @click.command()
 @click.option("--before", type=click.Path(path_type=Path, exists=True), help="A checkout of an earlier recblr.")
-@click.option("--triton", callback=_ports, metavar="HTTP,GRPC", help="Ports of a Triton that serves the model recblr.")
+@click.option("--triton", is_flag=True, help="Compare with Triton, too, which the tests download.")
 @click.option("--rounds", default=5, show_default=True, help="Rounds of each comparison.")
 @click.option("--seconds", default=4.0, show_default=True, help="Of each measurement.")
-def main(before: Path | None, triton: tuple[int, int] | None, rounds: int, seconds: float) -> None:
+def main(before: Path | None, triton: bool, rounds: int, seconds: float) -> None:
     """Measure and write benchmarks/results/server.json."""
     with tempfile.TemporaryDirectory() as folder:
         benchmark = Benchmark(Path(folder), rounds, seconds)
         against = [row for n_items in CATALOGUES for row in benchmark.alternatives(n_items, before)]
         n_items = CATALOGUES[0]
         bundle = Path(folder) / f"bundle-{n_items}"
-        with running(OURS, benchmark.serve, bundle) as side:
+        others = triton_ports(bundle, Path(folder)) if triton else contextlib.nullcontext()
+        with running(OURS, benchmark.serve, bundle) as side, others as ports:
             result = {
                 "machine": machine_info(("recblr", "numpy")),
                 "k": K,
@@ -317,7 +330,7 @@ def main(before: Path | None, triton: tuple[int, int] | None, rounds: int, secon
                 "connections_of_a_load": CONNECTIONS,
                 "recommend": against,
                 "users": benchmark.users(side, n_items),
-                "protocols": benchmark.protocols(side, n_items, triton),
+                "protocols": benchmark.protocols(side, n_items, ports),
                 "connections": benchmark.connections(side, n_items),
                 "cpu_us": benchmark.cpu(side, bundle, n_items),
             }

@@ -1,11 +1,10 @@
 """recblr.runtime behind LitServe: litserve_app.py PORT."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 
 import litserve
+from fastapi import Request
 
 
 class Recommendations(litserve.LitAPI):  # type: ignore[misc]
@@ -17,11 +16,12 @@ class Recommendations(litserve.LitAPI):  # type: ignore[misc]
 
         self._answers = answers
 
-    def decode_request(self, request: dict[str, Any]) -> tuple[list[list[int]], int | None]:
-        """The body's fields."""
-        return request["histories"], request.get("k")
+    def decode_request(self, request: Request) -> Any:
+        """The fields of the body, which arrives as what its JSON says; LitServe reads the annotation."""
+        body: Any = request
+        return body["histories"], body.get("k")
 
-    def predict(self, asked: tuple[list[list[int]], int | None]) -> Any:
+    def predict(self, asked: Any) -> Any:
         """The rankings."""
         return self._answers.ENGINE.recommend(*asked)
 
