@@ -2,16 +2,12 @@
 
 #include <string>
 
+#include "serving/text.h"
+
 namespace recblr::server {
 namespace {
 
-std::string clipped(const std::string& text) {
-  constexpr size_t kLongest = 100;
-  if (text.size() <= kLongest) return text;
-  size_t end = kLongest;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return text.substr(0, end) + "...";
-}
+constexpr size_t kLongestMethod = 20;  // of those that are shown
 
 }  // namespace
 
@@ -21,9 +17,9 @@ Admission admit(const ServerState& state, RequestReader& reader) {
   Admission admission;
   admission.route = state.router.find(request.method, reader.raw_path(), &request.parameters, &allowed);
   if (admission.route == nullptr) {
-    admission.objection =
-        error_reply(allowed.empty() ? 404 : 405, "nothing answers " + clipped(reader.method_name()) + " '" +
-                                                     clipped(request.path) + "': the page /docs lists what does");
+    admission.objection = error_reply(allowed.empty() ? 404 : 405,
+                                      "nothing answers " + reader.method_name().substr(0, kLongestMethod) + " " +
+                                          serving::shown(request.path) + ": the page /docs lists what does");
     if (!allowed.empty()) admission.objection->headers.emplace_back("Allow", allowed);
     return admission;
   }
