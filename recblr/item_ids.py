@@ -87,6 +87,8 @@ def as_list(item_ids: Iterable[object]) -> list[Any] | tuple[Any, ...]:
         return item_ids
     if isinstance(item_ids, np.ndarray) and item_ids.dtype.kind in "mM":
         return list(item_ids)  # `tolist` makes integers of dates
-    tolist = getattr(item_ids, "tolist", None) or getattr(item_ids, "to_pylist", None)  # Arrow's chunked arrays
-    listed: list[Any] = list(item_ids) if tolist is None else tolist()
-    return listed
+    for name in ("tolist", "to_pylist", "as_py"):  # the latter of Arrow's chunked arrays, and of a list in one of lists
+        if convert := getattr(item_ids, name, None):
+            listed: list[Any] = convert()
+            return listed
+    return list(item_ids)

@@ -10,9 +10,10 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 from recblr.array_types import StatesArray
-from recblr.errors import ConfigError, ForkError
+from recblr.errors import ConfigError, ForkError, shown
 from recblr.item_ids import IdType, is_sequence
 from recblr.runtime import _core
+from recblr.runtime.arguments import check_flag, check_seconds
 from recblr.runtime.backends.base import Backend
 from recblr.runtime.backends.threads import check_threads
 from recblr.runtime.batching.metrics import BatcherMetrics
@@ -63,13 +64,17 @@ class Engine:
             BundleError: the library's kernels are asked for, and the bundle does not hold what they need.
             ConfigError: `threads` or `batching` has a value that it cannot have.
         """
+        if not isinstance(bundle, Bundle):
+            raise ConfigError(f"bundle is {shown(bundle)}: give what open_bundle returns")
+        if batching is not None and not isinstance(batching, Batching):
+            raise ConfigError(f"batching is {shown(batching)}: give a Batching, or None")
         self.bundle = bundle
         self.backend = backend
         threads = 0 if threads is None else check_threads(threads)
         options = None if batching is None else batching.options(workers, full_batches=full_batches)
         self._batches = options is not None
         self._core = _core.Engine(bundle.core, threads, options, backend)
-        self._finalizer = weakref.finalize(self, _close_at_exit, self._core)
+        self._finalizer = weakref.finalize(self, _close_at_exit, self._core.closer())
 
     def __repr__(self) -> str:
         return f"<Engine of {self.n_items:,} items, {self.fingerprint}, {self.description}>"
@@ -164,7 +169,9 @@ class Engine:
             BackendError: what runs the model failed on this request.
             ForkError: this process was forked after the engine was made.
         """
-        return self._core.recommend(histories, check_k(k, self.n_items), exclude_seen, exclude, only)
+        return self._core.recommend(
+            histories, check_k(k, self.n_items), check_flag(exclude_seen, "exclude_seen"), exclude, only
+        )
 
     async def arecommend(
         self,
@@ -179,7 +186,7 @@ class Engine:
         Where the engine batches, no thread waits, and cancelling the task withdraws what has not run; otherwise a
         thread computes.
         """
-        arguments = histories, check_k(k, self.n_items), exclude_seen, exclude, only
+        arguments = histories, check_k(k, self.n_items), check_flag(exclude_seen, "exclude_seen"), exclude, only
         if not self._batches:
             return await asyncio.to_thread(self._core.recommend, *arguments)
         rankings: list[Ranking] = await mailbox().ask(self._core, *arguments)
@@ -263,8 +270,15 @@ class Engine:
 
         Args:
             drain: run what waits; otherwise it fails with a ClosedError, except what runs just now.
-            timeout: seconds after which the rest fails, too, and a run that does not end is left behind.
+            timeout: seconds after which the rest fails, too, and a run that does not end is left behind; None to
+                wait for it.
+
+        Raises:
+            ConfigError: an argument is of another form.
         """
+        drain = check_flag(drain, "drain", ConfigError)
+        if timeout is not None:
+            timeout = check_seconds(timeout, "timeout", "seconds from 0, or None for no bound", zero=True)
         self._finalizer.detach()
         self._core.close(drain, timeout)
 
@@ -276,6 +290,6 @@ class Engine:
         return backend
 
 
-def _close_at_exit(core: _core.Engine) -> None:
+def _close_at_exit(core: _core.EngineCloser) -> None:
     with contextlib.suppress(ForkError):  # its workers are the parent's
         core.close(True, _EXIT_SECONDS)

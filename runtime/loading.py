@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
-from recblr.errors import BundleError, ConfigError, MissingExtraError, RecblrError
+from recblr.errors import BundleError, ConfigError, MissingExtraError, RecblrError, shown
+from recblr.runtime.arguments import check_flag
 from recblr.runtime.backends.base import BACKENDS, BackendName
 from recblr.runtime.backends.threads import check_threads
 from recblr.runtime.batching.settings import Batching
@@ -32,7 +33,7 @@ _TENSORRT_WORKERS = 2  # one prepares its batch while the other's runs
 
 
 def load(
-    path: str | Path,
+    path: str | PathLike[str],
     threads: int | None = None,
     device: Device = "cpu",
     native_ops: bool | None = None,
@@ -62,7 +63,9 @@ def load(
         MissingExtraError: ONNX Runtime, or the TensorRT asked for, is not installed.
     """
     if backend not in BACKENDS:
-        raise ConfigError(f"backend is {backend!r}: give one of {', '.join(BACKENDS)}")
+        raise ConfigError(f"backend is {shown(backend)}: give one of {', '.join(BACKENDS)}")
+    if native_ops is not None:
+        check_flag(native_ops, "native_ops", ConfigError)
     bundle = open_bundle(path)
     tensorrt = _tensorrt_backend(bundle, backend)
     if tensorrt is not None:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from recblr.errors import ConfigError, shown
 from recblr.runtime import _core
-
-_MOST = 1024  # as the core has it
+from recblr.runtime.arguments import check_whole
 
 
 def check_threads(threads: int | None) -> int:
     """Threads of one run; None is one per CPU that this process may use.
 
     Raises:
-        ConfigError: no whole number of at least 1, or more than 1,024.
+        ConfigError: no whole number of at least 1, or more than the library takes.
     """
     if threads is None:
         return _core.usable_cpus()
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ConfigError(f"threads is {threads!r}: give a whole number of at least 1")
-    if threads > _MOST:
-        raise ConfigError(f"threads is {shown(threads)}: give a whole number of at most {_MOST}")
-    return threads
+    return check_whole(threads, "threads", "a whole number of at least 1", least=1, most=_core.MAX_THREADS)
 
 
 def on_cpu(threads: int) -> str:

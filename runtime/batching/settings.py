@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from recblr.errors import ConfigError, shown
+from recblr.runtime.arguments import check_seconds, check_whole
 
 _MOST = 2**31 - 1
 
@@ -51,22 +51,19 @@ class Batching:
             value: Any = getattr(self, name)
             if value is None and name == "workers":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} is {value!r}: give a whole number of at least 1")
-            if value > _MOST:
-                raise ConfigError(f"{name} is {shown(value)}: give at most {_MOST:,}")
-        if not 0 <= self.max_delay_ms < float("inf"):
-            raise ConfigError(f"max_delay_ms is {self.max_delay_ms!r}: give milliseconds, 0 for none")
-        if self.timeout is not None and not 0 < self.timeout < float("inf"):
-            raise ConfigError(f"timeout is {self.timeout!r}: give seconds above 0, or None")
+            check_whole(value, name, "a whole number of at least 1", least=1, most=_MOST)
+        max_delay_ms = check_seconds(self.max_delay_ms, "max_delay_ms", "milliseconds, 0 for none", zero=True)
+        timeout = 0.0
+        if self.timeout is not None:
+            timeout = check_seconds(self.timeout, "timeout", "seconds above 0, or None")
         return {
             "max_batch_rows": self.max_batch_rows,
             "max_batch_tokens": self.max_batch_tokens,
             "enough_rows": self.max_batch_rows if full_batches else 0,
             "enough_tokens": self.max_batch_tokens if full_batches else 0,
-            "max_delay": self.max_delay_ms / 1e3,
+            "max_delay": max_delay_ms / 1e3,
             "max_queued_rows": self.max_queue,
             "max_queued_tokens": 0,
-            "timeout": self.timeout or 0.0,
+            "timeout": timeout,
             "workers": workers if self.workers is None else self.workers,
         }

@@ -15,11 +15,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from recblr.array_types import ItemId, ItemsArray, StateArray
+from recblr.errors import ConfigError, RequestError, shown
 from recblr.item_ids import IdType
 from recblr.runtime import _core
+from recblr.runtime.arguments import check_whole
 from recblr.runtime.bundle.manifest import FORMAT, MANIFEST_FILE, MODEL_FILE, Manifest, check_plan
 from recblr.runtime.bundle.plan_section import PlanSection
 
@@ -75,8 +78,13 @@ class Bundle:
         return found
 
     def item(self, index: int) -> ItemId:
-        """The item id of one of the model's indices, 1..V."""
-        return self.core.item(index)
+        """The item id of one of the model's indices, 1..V.
+
+        Raises:
+            RequestError: `index` is none of these.
+        """
+        advice = f"a whole number from 1 to {self.n_items}"
+        return self.core.item(check_whole(index, "index", advice, least=1, most=self.n_items, error=RequestError))
 
     def item_ids(self) -> list[ItemId]:
         """[V] all item ids, in order of the model's indices; made anew at each call."""
@@ -92,7 +100,7 @@ def is_bundle(path: Path) -> bool:
     return isinstance(manifest, dict) and manifest.get("format") == FORMAT
 
 
-def open_bundle(path: str | Path) -> Bundle:
+def open_bundle(path: str | PathLike[str]) -> Bundle:
     """Verify and read a bundle.
 
     The manifest's checksum and the size and hash of every file are checked before anything else is used.
@@ -103,7 +111,10 @@ def open_bundle(path: str | Path) -> Bundle:
     Raises:
         BundleError: no bundle, or one of another format version, incomplete or altered; the message says
             what does not match.
+        ConfigError: `path` is no path.
     """
+    if not isinstance(path, str | PathLike):
+        raise ConfigError(f"path is {shown(path)}: give the folder of a bundle")
     core = _core.Bundle(path)
     folder, manifest = Path(core.path), Manifest.from_json(json.loads(core.manifest))
     check_plan(manifest, folder / MANIFEST_FILE)

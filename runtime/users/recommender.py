@@ -13,6 +13,7 @@ from recblr.errors import ConfigError, RequestError, shown
 from recblr.item_ids import is_sequence
 from recblr.runtime import _core
 from recblr.runtime.allow_list import AllowList
+from recblr.runtime.arguments import check_flag, check_whole
 from recblr.runtime.batching.settings import Batching
 from recblr.runtime.engine import Engine
 from recblr.runtime.inputs import Allowed, Exclude, ItemIds, Only, check_k
@@ -23,6 +24,7 @@ from recblr.runtime.users.stores import EventId, Store, UserId, open_store
 from recblr.runtime.users.stores.base import NewEvent, check_id, parts_of
 from recblr.runtime.users.stores.opening import core_store
 
+_MOST_USERS = 2**63 - 1
 _DEFAULT_CACHE_BYTES = 256 * 1024**2
 
 CacheDevice: TypeAlias = Literal["host", "gpu"]
@@ -79,8 +81,7 @@ class Recommender:
         """
         if cache_device not in _CACHE_DEVICES:
             raise ConfigError(f"cache_device is {cache_device!r}: give one of {', '.join(_CACHE_DEVICES)}")
-        if isinstance(cache_bytes, bool) or not isinstance(cache_bytes, int) or cache_bytes < 0:
-            raise ConfigError(f"cache_bytes is {cache_bytes!r}: give a whole number of bytes, 0 for no cache")
+        cache_bytes = check_whole(cache_bytes, "cache_bytes", "a whole number of bytes, 0 for no cache")
         self._engine = _loaded(model)
         self._owns_store = store is None or isinstance(store, str | PathLike)
         self._store: Store = (
@@ -109,8 +110,14 @@ class Recommender:
         return self._engine
 
     def recent_users(self, n: int) -> list[UserId]:
-        """At most `n` users who have a state in the cache, the latest used first."""
-        return self._users.recent_users(n)
+        """At most `n` users who have a state in the cache, the latest used first.
+
+        Raises:
+            RequestError: `n` is no whole number, or below 0.
+        """
+        return self._users.recent_users(
+            min(check_whole(n, "n", "a whole number, 0 or more", error=RequestError), _MOST_USERS)
+        )
 
     def add_events(self, user: UserId, items: ItemIds, event_id: EventId | None = None) -> bool:
         """Add items to a user's history, as one event; it is as durable as its store once this returns.
@@ -127,6 +134,7 @@ class Recommender:
         Raises:
             RequestError: an id of another type, or too long.
             StoreError: the store failed; the message says whether the event is stored.
+            KeyboardInterrupt: Ctrl-C, while the main thread waits for the store; the event may be stored all the same.
         """
         return self._users.add_event(user, items, event_id)
 
@@ -139,6 +147,8 @@ class Recommender:
         Raises:
             RequestError, StoreError: see `add_events`.
         """
+        if not isinstance(events, Iterable):
+            raise RequestError(f"events is {shown(events)}: give a sequence of events")
         return self._users.add_events([parts_of(event) for event in events])
 
     def history(self, user: UserId) -> list[ItemId]:
@@ -221,6 +231,7 @@ class Recommender:
         """
         engine = self._engine  # held, so that a swap does not end it before this call
         k = check_k(k, engine.n_items)
+        exclude_seen = check_flag(exclude_seen, "exclude_seen")
         if not isinstance(users, Collection) or isinstance(users, str):
             raise RequestError(f"users is {users!r:.60}: give a sequence of user ids")
         users = list(users)
@@ -251,6 +262,8 @@ class Recommender:
             ConfigError: the models' ids are of two types.
             StoreError: the store failed while states were rebuilt.
         """
+        rebuild = min(check_whole(rebuild, "rebuild", "a whole number of users, 0 for none"), _MOST_USERS)
+        allow_id_type_change = check_flag(allow_id_type_change, "allow_id_type_change", ConfigError)
         with self._swapping:
             engine = _loaded(model)
             try:
@@ -272,7 +285,11 @@ class Recommender:
 
 
 def _loaded(model: Engine | str | PathLike[str]) -> Engine:
-    return load(str(model), batching=Batching()) if isinstance(model, str | PathLike) else model
+    if isinstance(model, str | PathLike):
+        return load(model, batching=Batching())
+    if not isinstance(model, Engine):
+        raise ConfigError(f"model is {shown(model)}: give an Engine, or the path of a bundle")
+    return model
 
 
 def _rows(rows: Any, n_users: int, name: str) -> list[Any]:

@@ -236,12 +236,16 @@ def test_errors_of_ours_stay_as_they_are(
 @pytest.mark.parametrize(
     ("result", "reason"),
     [
-        (lambda items, scores, states: (items[:1], scores, states), "gave 1 rows for 2: its graph is another"),
-        (lambda items, scores, states: (items, scores[:, :1], states), "as scores where .2, 3. are needed"),
-        (lambda items, scores, states: (items, scores, states[:, :2]), "as states where .2, 5. are needed"),
+        (lambda items, scores, states: (items[:0], scores, states), "gave 0 rows for 1: its graph is another"),
+        (lambda items, scores, states: (items[:, ::-1], scores[:, ::-1], states), "ranked a score of .* after .*"),
+        (lambda items, scores, states: (items, scores * np.nan, states), "gave a score of nan: its graph is another"),
+        (lambda items, scores, states: (items, scores, states * np.nan), "gave a state that holds nan: its graph"),
+        (lambda items, scores, states: (items[:, [0, 0, 2]], scores, states), "ranked item . twice: its graph"),
+        (lambda items, scores, states: (items, scores[:, :1], states), "as scores where .1, 3. are needed"),
+        (lambda items, scores, states: (items, scores, states[:, :2]), "as states where .1, 5. are needed"),
         (lambda items, scores, states: (items + 100, scores, states), "gave item 1.. of 9: its graph is another"),
-        (lambda items, scores, states: (items, scores), "tuple index out of range|not enough values|IndexError"),
-        (lambda items, scores, states: None, "TypeError"),
+        (lambda items, scores, states: (items, scores), "gave .*: give top_items, top_scores and states"),
+        (lambda items, scores, states: None, "gave None: give top_items, top_scores and states"),
     ],
 )
 def test_results_of_another_form_are_refused(engine: Engine, backend: Faulty, result: Any, reason: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recblr.errors import RequestError
-from recblr.runtime import Bundle, open_bundle
+from recblr.runtime import Bundle, Engine, open_bundle
 from recblr.vocabulary import ItemVocabulary
 
 
@@ -168,31 +168,81 @@ def test_arrays_of_other_libraries(numbers: Encode, words: Encode) -> None:
         numbers(torch.tensor([True]))
 
 
-class Column:
-    """What has pandas' names, where pandas itself is not there."""
+def pandas_column(values: list[Any], dtype: str) -> Any:
+    import pandas as pd
 
-    def __init__(self, values: list[Any], array: np.ndarray) -> None:
-        self.values, self.array, self.ndim = values, array, 1
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __iter__(self) -> Any:
-        return iter(self.values)
-
-    def to_numpy(self) -> np.ndarray:
-        return self.array
-
-    def tolist(self) -> list[Any]:
-        return self.values
+    return pd.Index(values) if dtype == "index" else pd.Series(values, dtype=None if dtype == "" else dtype)
 
 
-def test_columns_of_data_frames(numbers: Encode) -> None:
-    assert numbers(Column([20, 99, 1], np.array([20, 99, 1]))) == ([2, 1], 1)
-    assert numbers(Column([20, None], np.array([20, None], object))) == ([2], 1)
-    assert numbers(Column(["20"], np.array(["20"], object))) == ([2], 0)
-    with pytest.raises(RequestError, match=rf"item id 181\.0 is of type float.*{FLOATS}"):
-        numbers(Column([181.0, float("nan")], np.array([181, np.nan])))
+def polars_column(values: list[Any], dtype: str) -> Any:
+    import polars as pl
+
+    if dtype == "chunks":
+        return pl.concat([pl.Series(values[:1]), pl.Series(values[1:])], rechunk=False)
+    return pl.Series(values, dtype=getattr(pl, dtype) if dtype else None)
+
+
+INTEGER_COLUMNS = [
+    *((pandas_column, dtype) for dtype in ("", "int8", "uint64", "Int64", "int64[pyarrow]", "object", "category")),
+    *((pandas_column, dtype) for dtype in ("index", "Sparse[int]")),
+    *((polars_column, dtype) for dtype in ("", "UInt8", "chunks", "Object")),
+]
+TEXT_COLUMNS = [
+    *((pandas_column, dtype) for dtype in ("", "object", "string", "string[python]", "string[pyarrow]", "category")),
+    *((pandas_column, dtype) for dtype in ("index", "large_string[pyarrow]")),
+    *((polars_column, dtype) for dtype in ("", "chunks", "Categorical", "Object")),
+]
+
+
+@pytest.mark.parametrize(("column", "dtype"), INTEGER_COLUMNS)
+def test_columns_of_integers(numbers: Encode, words: Encode, column: Callable[..., Any], dtype: str) -> None:
+    assert numbers(column([20, 99, 1], dtype)) == ([2, 1], 1)
+    assert words(column([99, 1], dtype)) == ([2], 1)
+
+
+@pytest.mark.parametrize(("column", "dtype"), TEXT_COLUMNS)
+def test_columns_of_text(numbers: Encode, words: Encode, column: Callable[..., Any], dtype: str) -> None:
+    assert numbers(column(["20", "x", "1"], dtype)) == ([2, 1], 1)
+    assert words(column(["x", "1"], dtype)) == ([2], 1)
+
+
+@pytest.mark.parametrize(
+    ("column", "dtype"),
+    [
+        *((pandas_column, dtype) for dtype in ("Int64", "int64[pyarrow]", "object")),
+        *((polars_column, dtype) for dtype in ("", "Int64", "Object")),
+    ],
+)
+def test_what_is_missing_in_a_column_is_no_id(numbers: Encode, column: Callable[..., Any], dtype: str) -> None:
+    assert numbers(column([20, None, 1], dtype)) == ([2, 1], 1)
+    assert numbers(column([None, 20], dtype)) == ([2], 1)
+
+
+@pytest.mark.parametrize("column", [pandas_column, polars_column])
+def test_columns_of_floats_are_refused(numbers: Encode, column: Callable[..., Any]) -> None:
+    for values in ([181.0, float("nan")], [20.0]):
+        with pytest.raises(RequestError, match=rf"item id {values[0]} is of type float.*{FLOATS}"):
+            numbers(column(values, ""))
+    with pytest.raises(RequestError, match=rf"item id 20.0 is of type float.*{FLOATS}"):
+        numbers(pandas_column([20, None], ""))  # integers, but for what is missing
+
+
+def test_columns_of_rows(engine: Engine) -> None:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+    rows = [[10, 20], [30]]
+    expected = [ranking.items for ranking in engine.recommend(rows, k=2)]
+    frame = {"user": ["u", "u", "v"], "item": [10, 20, 30]}
+    for columns in (
+        pd.DataFrame(frame).groupby("user").item.apply(list),
+        pd.DataFrame(frame).groupby("user").item.apply(np.array),
+        pl.DataFrame(frame).group_by("user", maintain_order=True).agg("item")["item"],
+        pa.array(rows),
+        pa.chunked_array([rows[:1], rows[1:]]),
+    ):
+        assert [ranking.items for ranking in engine.recommend(columns, k=2)] == expected
 
 
 @pytest.mark.parametrize("repeats", [1, 20])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recblr.errors import RequestError
+from recblr.errors import BackendError, RequestError
 from recblr.runtime import Backend, Engine, Limits
 
 
@@ -120,9 +120,13 @@ def test_scores_that_are_not_numbers(engine: Engine) -> None:
         description, max_k, limits = "broken", 3, Limits()
 
         def run(self, items: Any, offsets: Any, state_in: Any, exclude: Any, k: int) -> tuple[Any, Any, Any]:
-            scores = np.array([[3, 2, 1], [2, np.nan, np.nan]], np.float32)
-            return np.array([[1, 2, 3]] * 2, np.int32)[:, :k], scores[:, :k], state_in + np.float32(1)
+            rows = len(state_in)
+            scores = np.array([[3, 2, 1], [2, np.nan, np.nan]], np.float32)[-rows:]
+            return np.array([[1, 2, 3]] * rows, np.int32)[:, :k], scores[:, :k], state_in + np.float32(1)
 
     broken = Engine(engine.bundle, Broken())
+    states = np.ones((2, engine.state_size), np.float32)
     with pytest.raises(RequestError, match="row 1: the scores are not numbers; was its state made by model sha256:toy"):
-        broken.step(None, [[10], [10]], k=2)
+        broken.step(states, [[10], [10]], k=2)
+    with pytest.raises(BackendError, match="the backend gave a score of nan: its graph is another"):
+        broken.step(None, [[10], [10]], k=2)  # no state of the caller's is to blame

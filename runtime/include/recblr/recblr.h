@@ -162,8 +162,11 @@ typedef struct recblr_backend_run {
   float* top_scores;      /* [B, k]; -inf where there are no more items */
 } recblr_backend_run;
 
-/* Runs a bundle's model in the caller's code. `run` is called from any thread, from several at once; where it fails it
- * calls recblr_set_error and returns that status. No exception may leave it. */
+/* Runs a bundle's model in the caller's code. What it gives is checked: items that the catalogue does not have or that
+ * are excluded, scores that rise or are no numbers are RECBLR_BACKEND_FAILED. A run of several rows that fails is
+ * repeated in halves, unless it gives RECBLR_CANCELLED, RECBLR_CLOSED or RECBLR_FORKED. `run` is called from any
+ * thread, from several at once; where it fails it calls recblr_set_error and returns that status. No exception may
+ * leave it. */
 typedef struct recblr_backend {
   size_t struct_size;
   void* context;
@@ -178,6 +181,8 @@ typedef struct recblr_backend {
 
 /* Sets what recblr_last_error of this thread says, for a callback that returns `status`. Returns it. */
 RECBLR_API recblr_status recblr_set_error(recblr_status status, const char* message);
+
+#define RECBLR_MAX_THREADS 1024 /* of one run on the CPU */
 
 typedef struct recblr_engine_options {
   size_t struct_size;
@@ -374,8 +379,9 @@ RECBLR_API recblr_status recblr_events_add(recblr_events* events, int64_t user, 
 RECBLR_API recblr_status recblr_store_read(recblr_store* store, const recblr_id* users, const int64_t* since, int64_t n,
                                            recblr_events* events);
 
-/* A store of the caller's, whose functions do what those above do, from any thread. Where one fails it calls
- * recblr_set_error and returns that status. */
+/* A store of the caller's, whose functions do what those above do, from any thread. Events that it gives in another
+ * order, with gaps, or before those asked for are RECBLR_STORE_FAILED. Where one fails it calls recblr_set_error and
+ * returns that status. */
 typedef struct recblr_store_callbacks {
   size_t struct_size;
   void* context;

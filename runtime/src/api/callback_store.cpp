@@ -1,4 +1,5 @@
 // A store in the caller's hands, as the core sees one.
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -11,6 +12,26 @@
 namespace recblr::api {
 
 namespace {
+
+// Refuses what cannot be a user's events from the number `since` on: they are numbered from 1, without gaps.
+void check_numbers(const std::vector<recblr_events::Event>& events, std::string_view user, int64_t since) {
+  const auto refuse_event = [&](const recblr_events::Event& event, const std::string& what) {
+    refuse(Code::kStore,
+           "the store gave event " + std::to_string(event.seq) + " of user " + shown(id_of_key(user)) + what);
+  };
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / 2;
+  for (size_t j = 0; j < events.size(); ++j) {
+    const recblr_events::Event& event = events[j];
+    if (event.seq < 1 || event.seq > kMost) refuse_event(event, ": number events from 1 on");
+    if (event.seq < since) {
+      refuse_event(event, " when asked for those from " + std::to_string(since) + " on: give only these");
+    }
+    if (j > 0 && event.seq != events[j - 1].seq + 1) {
+      refuse_event(event, " after event " + std::to_string(events[j - 1].seq) + ": give them in order, without gaps");
+    }
+    if (event.stamp < 0) refuse_event(event, " with stamp " + std::to_string(event.stamp) + ": draw one from 0 on");
+  }
+}
 
 class CallbackStore : public Store {
  public:
@@ -106,6 +127,7 @@ class CallbackStore : public Store {
     std::vector<Id> items;
     for (size_t j = 0; j < rows.size(); ++j) {
       Log& log = logs[rows[j]];
+      check_numbers(events.users[j], users[rows[j]], since[j]);
       const bool continues = log.continues;
       log.clear();
       log.continues = continues;

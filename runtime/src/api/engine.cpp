@@ -10,6 +10,7 @@
 #include "api/handles.h"
 #include "backends/callback.h"
 #include "backends/native.h"
+#include "backends/thread_team.h"
 #include "base/cpus.h"
 #include "engine/threads.h"
 
@@ -19,6 +20,8 @@ using recblr::api::not_null;
 using recblr::api::read_struct;
 
 namespace {
+
+static_assert(recblr::kMostThreads == RECBLR_MAX_THREADS);
 
 // The caller's backend, which is released with the last engine of it.
 class CallerBackend {

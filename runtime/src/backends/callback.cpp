@@ -1,23 +1,51 @@
 #include "backends/callback.h"
 
 #include <algorithm>
+#include <cmath>
 #include <exception>
 #include <limits>
 #include <utility>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace recblr {
 namespace {
 
-void check_items(const int32_t* items, const float* scores, int64_t k, int64_t n_items) {
+[[noreturn]] void refuse_answer(const std::string& what) {
+  refuse(Code::kBackend, "the backend " + what + ": its graph is another");
+}
+
+// Refuses what cannot be a row's ranking. NaN is left to who knows what the row's state came from.
+void check_ranking(const Row& row, const int32_t* items, const float* scores, int64_t n_items) {
   constexpr float kNone = -std::numeric_limits<float>::infinity();
-  for (int64_t j = 0; j < k; ++j) {
-    const bool is_item = items[j] >= 1 && items[j] <= n_items;
-    if (is_item || (items[j] == 0 && !(scores[j] > kNone))) continue;
-    refuse(Code::kBackend, "what runs the model ranked item " + std::to_string(items[j]) + " of " +
-                               std::to_string(n_items) + ": it does not fit the bundle");
+  for (int64_t j = 0; j < row.k; ++j) {
+    if (j > 0 && scores[j] > scores[j - 1]) {
+      refuse_answer("ranked a score of " + written(scores[j]) + " after " + written(scores[j - 1]));
+    }
+    if (scores[j] == kNone) continue;  // there are no more items
+    if (items[j] < 1 || items[j] > n_items) {
+      refuse_answer("gave item " + std::to_string(items[j]) + " of " + std::to_string(n_items));
+    }
+    if (j > 0 && items[j] == items[j - 1]) {
+      refuse_answer("ranked item " + std::to_string(items[j]) + " twice");
+    }
+    if (std::binary_search(row.exclude.items, row.exclude.items + row.exclude.count, items[j])) {
+      refuse_answer("ranked item " + std::to_string(items[j]) + ", which was excluded");
+    }
   }
+}
+
+bool is_nan(float number) { return std::isnan(number); }
+
+// Refuses, for a row that began with the bundle's own state, what are no numbers: there is nobody else to blame.
+void check_numbers(const Row& row, const std::vector<float>& initial_state, const float* state, const float* scores) {
+  if (!std::equal(initial_state.begin(), initial_state.end(), row.state_in)) return;
+  if (std::any_of(scores, scores + row.k, is_nan)) refuse_answer("gave a score of nan");
+  const auto is_number = [](float value) { return std::isfinite(value); };
+  const float* end = state + initial_state.size();
+  const float* found = std::find_if_not(state, end, is_number);
+  if (found != end) refuse_answer("gave a state that holds " + written(*found));
 }
 
 }  // namespace
@@ -111,8 +139,11 @@ void CallbackBackend::run(const Row* rows, int64_t n_rows) const {
     refuse(Code::kBackend, std::string("what runs the model failed: ") + error.what());
   }
   for (int64_t b = 0; b < n_rows; ++b) {
-    if (!is_ranked_by_callback(rows[b])) continue;
-    check_items(arrays->top_items.data() + b * k, arrays->top_scores.data() + b * k, rows[b].k, bundle_->n_items());
+    Row row = rows[b];
+    if (!is_ranked_by_callback(row)) row.k = 0;
+    const float* scores = arrays->top_scores.data() + b * k;
+    check_ranking(row, arrays->top_items.data() + b * k, scores, bundle_->n_items());
+    check_numbers(row, bundle_->initial_state(), arrays->state_out.data() + static_cast<size_t>(b) * size, scores);
   }
   for (int64_t b = 0; b < n_rows; ++b) {
     const Row& row = rows[b];

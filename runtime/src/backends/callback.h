@@ -43,7 +43,8 @@ class CallbackBackend : public Backend {
   CallbackBackend(std::shared_ptr<const Bundle> bundle, Callback callback, int ranking_threads);
   ~CallbackBackend() override;
 
-  // Throws what the callback throws, and Error(kBackend) where it gives an item that the catalogue does not have.
+  // Throws what the callback throws, and Error(kBackend) where what it gives cannot be an answer: items that the
+  // catalogue does not have or that are excluded, scores that rise or are no numbers.
   void run(const Row* rows, int64_t n_rows) const override;
   Limits limits() const override { return callback_.limits; }
   std::string description() const override { return callback_.description; }

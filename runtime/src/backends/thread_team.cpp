@@ -13,10 +13,9 @@
 namespace recblr {
 
 int checked_threads(int threads) {
-  constexpr int kMost = 1024;
-  if (threads >= 1 && threads <= kMost) return threads;
+  if (threads >= 1 && threads <= kMostThreads) return threads;
   refuse(Code::kConfig, "threads is " + std::to_string(threads) + ": give a whole number " +
-                            (threads < 1 ? "of at least 1" : "of at most " + std::to_string(kMost)));
+                            (threads < 1 ? "of at least 1" : "of at most " + std::to_string(kMostThreads)));
 }
 
 struct ThreadTeam::Parts {

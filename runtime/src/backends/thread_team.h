@@ -8,7 +8,9 @@
 
 namespace recblr {
 
-// The number of threads of one run, as it is; throws Error(kConfig) below 1.
+constexpr int kMostThreads = 1024;  // of one run
+
+// The number of threads of one run, as it is; throws Error(kConfig) below 1 or above kMostThreads.
 int checked_threads(int threads);
 
 // Sleeps while there is no work. Handing it work takes no memory from the heap. Threads may share it: while it works

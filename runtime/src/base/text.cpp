@@ -1,5 +1,9 @@
 #include "base/text.h"
 
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+
 namespace recblr {
 
 namespace {
@@ -86,6 +90,19 @@ std::string grouped(int64_t number) {
     digits.insert(static_cast<size_t>(at), 1, ',');
   }
   return digits;
+}
+
+std::string written(double number) {
+  if (std::isnan(number)) return "nan";
+  if (std::isinf(number)) return number < 0 ? "-inf" : "inf";
+  char text[40];
+  for (int digits = 1; digits <= 17; ++digits) {
+    std::snprintf(text, sizeof text, "%.*g", digits, number);
+    if (std::strtod(text, nullptr) == number) break;
+  }
+  std::string result = text;
+  if (result.find_first_of(".e") == std::string::npos) result += ".0";
+  return result;
 }
 
 }  // namespace recblr

@@ -1,10 +1,9 @@
 #include "batching/batch.h"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
-#include "batching/failure.h"
+#include "batching/halves.h"
 
 namespace recblr {
 
@@ -16,32 +15,32 @@ int64_t tokens_of(const Row* rows, int64_t n_rows) {
   return tokens;
 }
 
-// Runs the rows from `begin` to `end`; `part` is that of the first.
-void run_rows(const Backend& backend, Batch* batch, int64_t begin, int64_t end, size_t part) noexcept {
+// Notes what becomes of a batch's parts.
+class Parts {
+ public:
+  explicit Parts(Batch* batch) : batch_(*batch) {}
+
   // Rows of a part that has failed already are not run again.
-  for (;; ++part) {
-    while (batch->parts[part].end <= begin) ++part;
-    if (batch->parts[part].error == nullptr) break;
-    begin = std::min(end, batch->parts[part].end);
-    if (begin == end) return;
-  }
-  const auto started = std::chrono::steady_clock::now();
-  try {
-    backend.run(batch->rows.data() + begin, end - begin);
-  } catch (...) {
-    ++batch->raised;
-    if (end - begin == 1) {
-      batch->parts[part].error = explained(std::current_exception());
-      return;
+  int64_t first_wanted(int64_t begin, int64_t end) noexcept {
+    for (; begin < end; begin = std::min(end, batch_.parts[part_].end)) {
+      while (batch_.parts[part_].end <= begin) ++part_;
+      if (batch_.parts[part_].error == nullptr) break;
     }
-    const int64_t middle = begin + (end - begin) / 2;
-    run_rows(backend, batch, begin, middle, part);
-    run_rows(backend, batch, middle, end, part);
-    return;
+    return begin;
   }
-  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - started;
-  batch->runs.push_back({end - begin, tokens_of(batch->rows.data() + begin, end - begin), passed.count()});
-}
+  void ran(int64_t begin, int64_t end, double seconds) noexcept {
+    batch_.runs.push_back({end - begin, tokens_of(batch_.rows.data() + begin, end - begin), seconds});
+  }
+  bool raised(const std::exception_ptr&) noexcept {
+    ++batch_.raised;
+    return true;
+  }
+  void failed(int64_t, std::exception_ptr error) noexcept { batch_.parts[part_].error = std::move(error); }
+
+ private:
+  Batch& batch_;
+  size_t part_ = 0;  // of the row asked for last
+};
 
 }  // namespace
 
@@ -63,7 +62,8 @@ void Batch::add(Job* job, const Part& part, const Limits& limits, int64_t state_
 }
 
 void run_batch(const Backend& backend, Batch* batch) noexcept {
-  run_rows(backend, batch, 0, static_cast<int64_t>(batch->rows.size()), 0);
+  Parts parts(batch);
+  run_in_halves(backend, batch->rows.data(), 0, static_cast<int64_t>(batch->rows.size()), &parts);
 }
 
 }  // namespace recblr

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/fork_guard.h"
+#include "base/text.h"
 #include "batching/failure.h"
 #include "batching/worker.h"
 
@@ -41,7 +42,7 @@ bool ran_here(SharedWork* shared, const Splitter& request, std::exception_ptr* e
   if (!request.fits(shared->limits) || !shared->queue.enter(request)) return false;
   double seconds = 0;
   *error = failure_of_run(*shared, request, &seconds);
-  const bool again = *error != nullptr && request.n_rows() > 1;
+  const bool again = *error != nullptr && request.n_rows() > 1 && is_about_rows(*error);
   const Outcome failed = again ? Outcome::kAgain : Outcome::kFailed;
   shared->queue.leave(request, *error == nullptr ? Outcome::kAnswered : failed, seconds);
   return !again;
@@ -146,12 +147,12 @@ void Batcher::close(bool drain, std::optional<double> timeout) {
   if (parts_->process.forked()) return;
   BatchQueue& queue = parts_->shared->queue;
   queue.close();
-  if (!drain) queue.fail_open("the batcher was closed before the request ran", false);
+  if (!drain) queue.fail_open("the engine was closed before the request ran", false);
   if (parts_->inside()) return;
   if (queue.wait_until_idle(timeout)) {
     parts_->join();
   } else {
-    const std::string reason = "the batcher was closed, and had not answered within " + written(*timeout) + " s";
+    const std::string reason = "the engine was closed, and had not answered within " + written(*timeout) + " s";
     queue.fail_open(reason.c_str(), true);
   }
 }

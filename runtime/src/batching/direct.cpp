@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "batching/failure.h"
+#include "batching/halves.h"
 #include "batching/scratch.h"
 #include "batching/splitter.h"
 
@@ -20,6 +21,19 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point then) { return std::chrono::duration<double>(Clock::now() - then).count(); }
+
+// The first failure of a request ends it.
+class FirstFailure {
+ public:
+  int64_t first_wanted(int64_t begin, int64_t end) const noexcept { return error_ == nullptr ? begin : end; }
+  void ran(int64_t, int64_t, double) noexcept {}
+  bool raised(const std::exception_ptr& error) noexcept { return is_about_rows(error); }
+  void failed(int64_t, std::exception_ptr error) noexcept { error_ = std::move(error); }
+  const std::exception_ptr& error() const { return error_; }
+
+ private:
+  std::exception_ptr error_;
+};
 
 constexpr int64_t kNoBound = std::numeric_limits<int64_t>::max();
 constexpr Limits kUnlimited{kNoBound, kNoBound, kNoBound};
@@ -55,7 +69,9 @@ void DirectExecutor::Parts::run_parts(Splitter rows, float* block, const std::op
       write_rows(part, rows.rows(), limits, block, state_size, &piece);
       backend->run(&piece, 1);
     } else {
-      backend->run(rows.rows() + part.first, part.n_rows);
+      FirstFailure failure;
+      run_in_halves(*backend, rows.rows() + part.first, 0, part.n_rows, &failure);
+      if (failure.error() != nullptr) std::rethrow_exception(failure.error());
     }
   }
 }

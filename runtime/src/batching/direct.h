@@ -7,7 +7,8 @@
 
 namespace recblr {
 
-// `run` and `submit` take no memory from the heap that grows with traffic; a run that fails is not repeated.
+// `run` and `submit` take no memory from the heap that grows with traffic. A run that fails is repeated in halves, as a
+// batcher does: rows too many for the memory become two runs.
 class DirectExecutor : public Executor {
  public:
   // `state_size` is S of the rows' states.

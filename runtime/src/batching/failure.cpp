@@ -1,9 +1,9 @@
 #include "batching/failure.h"
 
-#include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <new>
+
+#include "base/text.h"
 
 namespace recblr {
 
@@ -53,6 +53,16 @@ std::exception_ptr late(double seconds) noexcept {
   return failure(Code::kDeadline, message);
 }
 
+bool is_about_rows(const std::exception_ptr& thrown) noexcept {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const Error& error) {
+    return error.code() != Code::kCancelled && error.code() != Code::kClosed && error.code() != Code::kFork;
+  } catch (...) {
+    return true;
+  }
+}
+
 std::string short_reason(const std::exception_ptr& thrown) {
   try {
     std::rethrow_exception(thrown);
@@ -81,21 +91,8 @@ std::exception_ptr explained(const std::exception_ptr& thrown) noexcept {
   }
 }
 
-std::string written(double number) {
-  if (std::isnan(number)) return "nan";
-  if (std::isinf(number)) return number < 0 ? "-inf" : "inf";
-  char text[40];
-  for (int digits = 1; digits <= 17; ++digits) {
-    std::snprintf(text, sizeof text, "%.*g", digits, number);
-    if (std::strtod(text, nullptr) == number) break;
-  }
-  std::string result = text;
-  if (result.find_first_of(".e") == std::string::npos) result += ".0";
-  return result;
-}
-
 void check_timeout(double seconds, Code code) {
-  if (!(seconds > 0)) refuse(code, "timeout is " + written(seconds) + ": give seconds above 0, or None");
+  if (!(seconds > 0)) refuse(code, "timeout is " + written(seconds) + ": give seconds above 0");
 }
 
 }  // namespace recblr

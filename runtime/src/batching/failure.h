@@ -18,6 +18,10 @@ std::exception_ptr no_memory() noexcept;
 // as Error(kBackend), "the backend failed on this request (...): ...".
 std::exception_ptr explained(const std::exception_ptr& thrown) noexcept;
 
+// Whether other rows, or fewer, may be answered where some were not: not where their caller was interrupted, or the
+// engine is closed or another process's.
+bool is_about_rows(const std::exception_ptr& thrown) noexcept;
+
 // Error(kDeadline) of a request that waited so many seconds.
 std::exception_ptr late(double seconds) noexcept;
 
@@ -26,8 +30,5 @@ std::string short_reason(const std::exception_ptr& thrown);
 
 // Throws an Error of this code for seconds that are no time to wait.
 void check_timeout(double seconds, Code code);
-
-// A number as Python writes it: 0.01, 1.0, 1e-05.
-std::string written(double number);
 
 }  // namespace recblr

@@ -12,7 +12,7 @@ namespace recblr {
 
 namespace {
 
-constexpr const char* kClosedMessage = "the batcher is closed: make a new one";
+constexpr const char* kClosedMessage = "the engine is closed: make a new one";
 
 // Rows of a larger request are given back to the system after it.
 constexpr size_t kMostKeptRows = 256;

@@ -5,6 +5,7 @@
 
 #include "base/cpus.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "batching/failure.h"
 #include "batching/splitter.h"
 
@@ -15,9 +16,9 @@ BatchingSettings checked(const BatchingSettings& settings, const Limits& backend
     const char* name;
     int64_t value, least;
   } const numbers[] = {
-      {"batch.rows", settings.batch.rows, 1},
-      {"batch.tokens", settings.batch.tokens, 1},
-      {"batch.exclusions", settings.batch.exclusions, 1},
+      {"max_batch_rows", settings.batch.rows, 1},
+      {"max_batch_tokens", settings.batch.tokens, 1},
+      {"max_exclusions", settings.batch.exclusions, 1},
       {"enough_rows", settings.enough_rows, 1},
       {"enough_tokens", settings.enough_tokens, 1},
       {"max_queued_rows", settings.max_queued_rows, 1},

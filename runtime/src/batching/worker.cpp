@@ -47,9 +47,9 @@ void name_thread(int worker) {
 void give_up(SharedWork* shared, const std::exception_ptr& error) noexcept {
   shared->queue.close();
   try {
-    shared->queue.fail_open(("the batcher's worker ended (" + short_reason(error) + ")").c_str(), true);
+    shared->queue.fail_open(("a worker of the engine ended (" + short_reason(error) + ")").c_str(), true);
   } catch (...) {
-    shared->queue.fail_open("the batcher's worker ended", true);
+    shared->queue.fail_open("a worker of the engine ended", true);
   }
 }
 

@@ -73,7 +73,10 @@ std::shared_ptr<const Bundle> Bundle::open(const std::string& given) {
   const std::string folder = is_file ? folder_of(path) : path;
   const std::string manifest_path = joined(folder, kManifestFile);
   const std::string advice = ": give the folder that recblr-export wrote";
-  if (!is_of_kind(folder, S_IFDIR)) refuse(Code::kBundle, path + " does not exist" + advice);
+  if (!is_of_kind(folder, S_IFDIR)) {
+    refuse(Code::kBundle,
+           path + (exists(path) ? " is neither a folder nor a file of a bundle" : " does not exist") + advice);
+  }
   if (!exists(manifest_path)) {
     refuse(Code::kBundle, is_file ? path + " is no bundle, nor a file of one" + advice
                                   : path + " is no bundle, it holds no " + kManifestFile + advice);

@@ -6,15 +6,27 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "python/backend.h"
 #include "python/bundle.h"
+#include "python/collected.h"
 #include "python/submission.h"
 #include "recblr/recblr.h"
 
 namespace recblr::python {
 
 namespace nb = nanobind;
+
+// Closes an engine, which it keeps from being freed, but none of Python's objects with it.
+class EngineCloser {
+ public:
+  explicit EngineCloser(std::shared_ptr<recblr_engine> engine) : engine_(std::move(engine)) {}
+  void close(bool drain, std::optional<double> timeout) const;
+
+ private:
+  std::shared_ptr<recblr_engine> engine_;
+};
 
 class Engine {
  public:
@@ -36,25 +48,29 @@ class Engine {
   // The exception for a request that failed: what the backend raised, where it is of Python.
   nb::object exception_of(recblr_status status, const std::string& message) const;
 
-  recblr_engine* handle() const { return handle_.get(); }
+  const std::shared_ptr<recblr_engine>& handle() const { return handle_; }
+  // Whether a request may have to wait for others.
+  bool is_busy() const;
   const Bundle& bundle() const { return bundle_; }
   nb::object metrics() const;
   const char* description() const { return recblr_engine_description(handle_.get()); }
+  // For its owner's finalizer; it holds nothing of Python's.
+  EngineCloser closer() const { return EngineCloser(handle_); }
   void close(bool drain, std::optional<double> timeout);
 
- private:
-  struct Closing {
-    void operator()(recblr_engine* engine) const;
-  };
+  int visit(const Visitor& visitor) const;
+  void clear();
 
-  // Answers in this thread, or waits for it; `states` and `new_states` are [B * S] or NULL.
-  nb::list answer_now(recblr_request* request, const float* states, float* new_states, int64_t n_numbers);
-  [[noreturn]] void raise(recblr_status status, const std::string& message) const;
+ private:
+  struct Asked;
+
+  // Answers in this thread, or waits for it.
+  nb::list answer_now(const std::shared_ptr<Asked>& asked);
 
   Bundle bundle_;
   std::shared_ptr<PythonBackend> backend_;
   bool is_batching_;
-  std::unique_ptr<recblr_engine, Closing> handle_;
+  std::shared_ptr<recblr_engine> handle_;
 };
 
 void bind_engine(nb::module_& module);

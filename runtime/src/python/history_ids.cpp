@@ -69,6 +69,21 @@ void NewEvents::add(nb::handle user, nb::handle items, nb::handle event_id) {
   places_.push_back({first, n_items, !event_id.is_none()});
 }
 
+void NewEvents::add_all(nb::handle events) {
+  if (!is_sequence(events)) {
+    raise(RECBLR_INVALID_ARGUMENT, "events is " + shown(events) + ": give a sequence of events");
+  }
+  nb::object list = as_list(events);
+  for (Py_ssize_t j = 0; j < PySequence_Size(list.ptr()); ++j) {
+    nb::object event = item_at(list, j);
+    if (!PyTuple_Check(event.ptr()) || PyTuple_Size(event.ptr()) != 3) {
+      raise(RECBLR_INVALID_ARGUMENT,
+            "events[" + std::to_string(j) + "] is " + shown(event) + ": give an Append of user, items and event_id");
+    }
+    add(item_at(event, 0), item_at(event, 1), item_at(event, 2));
+  }
+}
+
 const recblr_event* NewEvents::events() {
   const recblr_id* ids = ids_.ids();
   events_.clear();

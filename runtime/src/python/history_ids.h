@@ -37,6 +37,8 @@ class NewEvents {
  public:
   // Raises RequestError for ids and rows that are none.
   void add(nb::handle user, nb::handle items, nb::handle event_id);
+  // A sequence of (user, items, event_id) each.
+  void add_all(nb::handle events);
   int64_t size() const { return static_cast<int64_t>(places_.size()); }
   // Valid until one is added.
   const recblr_event* events();

@@ -17,7 +17,7 @@ constexpr size_t kMostDigits = 100;                // of an integer that is an i
 constexpr char kBeyond[] = "9223372036854775808";  // an integer that no model of integers knows
 
 struct Names {
-  nb::object is_sequence, as_list, array, generic, floating, from_dlpack;
+  nb::object is_sequence, as_list, array, generic, flag, floating, from_dlpack;
   std::array<PyObject*, 10> integers;  // NumPy's types of integers
 };
 
@@ -43,6 +43,7 @@ void init_ids() {
   found->as_list = item_ids.attr("as_list");
   found->array = numpy.attr("ndarray");
   found->generic = numpy.attr("generic");
+  found->flag = numpy.attr("bool_");
   found->floating = numpy.attr("floating");
   found->from_dlpack = numpy.attr("from_dlpack");
   const char* types[] = {"int8",  "int16",  "int32",  "int64",  "longlong",
@@ -62,6 +63,8 @@ bool is_row(nb::handle value) {
   nb::object n_dims = nb::getattr(value, "ndim", nb::int_(1));
   return n_dims.equal(nb::int_(1));
 }
+
+bool is_numpy_flag(nb::handle value) { return nb::isinstance(value, names->flag); }
 
 nb::object as_list(nb::handle sequence) {
   if (PyList_Check(sequence.ptr()) || PyTuple_Check(sequence.ptr())) return nb::borrow(sequence);

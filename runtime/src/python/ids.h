@@ -23,6 +23,9 @@ bool is_sequence(nb::handle value);
 // Whether `value` is a sequence with one dimension, such as a row of ids is.
 bool is_row(nb::handle value);
 
+// Whether `value` is one of NumPy's truth values.
+bool is_numpy_flag(nb::handle value);
+
 // The objects in a sequence, as a list or a tuple.
 nb::object as_list(nb::handle sequence);
 

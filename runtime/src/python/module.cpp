@@ -11,6 +11,7 @@
 #include "python/recommender.h"
 #include "python/released.h"
 #include "python/store.h"
+#include "python/waiting.h"
 #include "recblr/recblr.h"
 
 namespace nb = nanobind;
@@ -23,11 +24,13 @@ NB_MODULE(_core, module) {
   python::init_ids();
   python::init_answer();
   python::init_log();
+  python::init_waiting();
   python::bind_bundle(module);
   python::bind_allow_list(module);
   python::bind_engine(module);
   python::bind_store(module);
   python::bind_recommender(module);
+  module.attr("MAX_THREADS") = RECBLR_MAX_THREADS;
   module.def("version", &recblr_version);
   module.def("usable_cpus", &recblr_usable_cpus);
   module.def("wait_for_calls", &python::wait_for_released);

@@ -54,103 +54,117 @@ Recommender::Recommender(nb::object engine, nb::object store, int64_t cache_byte
   options.cache_bytes = cache_bytes;
   options.no_cache = cache_bytes == 0 ? 1 : 0;
   recblr_recommender* created = nullptr;
-  check(recblr_recommender_create(this->engine().handle(), this->store().handle(), &options, &created));
-  handle_.reset(created);
+  python::check(
+      recblr_recommender_create(this->engine().handle().get(), this->store().handle().get(), &options, &created));
+  handle_ = std::shared_ptr<recblr_recommender>(created, [](recblr_recommender* recommender) {
+    if (!nb::is_alive()) return;  // the process ends
+    nb::gil_scoped_release release;
+    recblr_recommender_free(recommender);
+  });
 }
 
-void Recommender::Closing::operator()(recblr_recommender* recommender) const {
-  if (!nb::is_alive()) return;  // the process ends
-  nb::gil_scoped_release release;
-  recblr_recommender_free(recommender);
+void Recommender::make(bool waits, std::function<recblr_status()> call) const {
+  const nb::object engine = engine_;  // another one may take its place meanwhile
+  check(waits ? interruptible(std::move(call)) : released(call), engine);
 }
 
-template <typename Call>
-void Recommender::checked(const Call& call) const {
-  recblr_status status;
-  std::string message;
-  {
-    Released released;
-    status = call();
-    if (status != RECBLR_OK) message = recblr_last_error();
-  }
-  if (status == RECBLR_OK) return;
+void Recommender::check(const Outcome& outcome, nb::handle engine) const {
+  if (outcome.status == RECBLR_OK) return;
   const Raised* by_store = store().raised();
-  raise(by_store != nullptr && by_store->knows(message) ? by_store->exception_of(status, message)
-                                                        : engine().exception_of(status, message));
+  const bool is_of_store = by_store != nullptr && by_store->knows(outcome.message);
+  raise(is_of_store ? by_store->exception_of(outcome.status, outcome.message)
+                    : nb::cast<const Engine&>(engine).exception_of(outcome.status, outcome.message));
+}
+
+struct Recommender::Adding {
+  NewEvents read;
+  std::vector<uint8_t> added;
+};
+
+std::vector<uint8_t> Recommender::add(const std::shared_ptr<Adding>& adding) {
+  adding->added.resize(static_cast<size_t>(adding->read.size()));
+  make(store().waits_to_write(), [handle = handle_, adding] {
+    NewEvents& read = adding->read;
+    return recblr_recommender_add_events(handle.get(), read.events(), read.size(), adding->added.data());
+  });
+  return std::move(adding->added);
 }
 
 bool Recommender::add_event(nb::handle user, nb::handle items, nb::handle event_id) {
-  NewEvents read;
-  read.add(user, items, event_id);
-  const recblr_event* event = read.events();
-  uint8_t added = 0;
-  checked([&] { return recblr_recommender_add_events(handle_.get(), event, 1, &added); });
-  return added != 0;
+  const auto adding = std::make_shared<Adding>();
+  adding->read.add(user, items, event_id);
+  return add(adding)[0] != 0;
 }
 
 nb::list Recommender::add_events(nb::handle events) {
-  NewEvents read;
-  for (nb::handle event : events) read.add(nb::object(event[0]), nb::object(event[1]), nb::object(event[2]));
-  const recblr_event* given = read.events();
-  std::vector<uint8_t> added(static_cast<size_t>(read.size()));
-  checked([&] { return recblr_recommender_add_events(handle_.get(), given, read.size(), added.data()); });
+  const auto adding = std::make_shared<Adding>();
+  adding->read.add_all(events);
   nb::list found;
-  for (const uint8_t is_new : added) found.append(nb::bool_(is_new != 0));
+  for (const uint8_t is_new : add(adding)) found.append(nb::bool_(is_new != 0));
   return found;
 }
 
 nb::list Recommender::history(nb::handle user) {
-  HistoryIds ids;
-  ids.add(user, "user");
-  const recblr_id* id = ids.ids();
-  const IdList items;
-  checked([&] { return recblr_recommender_history(handle_.get(), id, items.get()); });
-  return items.objects();
+  const auto ids = std::make_shared<HistoryIds>();
+  ids->add(user, "user");
+  const auto items = std::make_shared<IdList>();
+  make(store().waits_to_write(),
+       [handle = handle_, ids, items] { return recblr_recommender_history(handle.get(), ids->ids(), items->get()); });
+  return items->objects();
 }
 
 bool Recommender::forget(nb::handle user) {
-  HistoryIds ids;
-  ids.add(user, "user");
-  const recblr_id* id = ids.ids();
-  int32_t found = 0;
-  checked([&] { return recblr_recommender_forget(handle_.get(), id, &found); });
-  return found != 0;
+  const auto ids = std::make_shared<HistoryIds>();
+  ids->add(user, "user");
+  const auto found = std::make_shared<int32_t>(0);
+  make(store().waits_to_write(),
+       [handle = handle_, ids, found] { return recblr_recommender_forget(handle.get(), ids->ids(), found.get()); });
+  return *found != 0;
 }
 
 nb::list Recommender::recommend(nb::handle users, int64_t k, bool exclude_seen, nb::handle exclude, nb::handle only) {
-  HistoryIds ids;
+  const auto ids = std::make_shared<HistoryIds>();
   nb::object list = as_list(users);
-  for (Py_ssize_t b = 0; b < PySequence_Size(list.ptr()); ++b) ids.add(item_at(list, b), "users", b);
-  const recblr_id* given = ids.ids();
-  Request request(engine().bundle(), nb::list(), k, exclude_seen, exclude, only, false);
-  const Result result;
-  checked([&] { return recblr_recommender_recommend(handle_.get(), given, ids.size(), request.get(), result.get()); });
-  return rankings(result.get());
+  for (Py_ssize_t b = 0; b < PySequence_Size(list.ptr()); ++b) ids->add(item_at(list, b), "users", b);
+  const auto request = std::make_shared<Request>(engine().bundle(), nb::list(), k, exclude_seen, exclude, only, false);
+  const auto result = std::make_shared<Result>();
+  // What is written in Python hears signals by itself, and may hold locks of this thread.
+  const bool waits = store().raised() == nullptr && (store().waits_to_read() || engine().is_busy());
+  make(waits, [handle = handle_, ids, request, result] {
+    return recblr_recommender_recommend(handle.get(), ids->ids(), ids->size(), request->get(), result->get());
+  });
+  return rankings(result->get());
 }
 
 nb::list Recommender::recent_users(int64_t n) const {
   const IdList users;
-  checked([&] { return recblr_recommender_recent_users(handle_.get(), n, users.get()); });
+  make(false, [&] { return recblr_recommender_recent_users(handle_.get(), n, users.get()); });
   return users.objects();
 }
 
+// Not interrupted: its caller would not know which model is in place.
 void Recommender::swap(nb::object engine, int64_t rebuild, bool allow_id_type_change) {
-  recblr_engine* handle = nb::cast<const Engine&>(engine).handle();
-  checked([&] { return recblr_recommender_swap(handle_.get(), handle, rebuild, allow_id_type_change ? 1 : 0); });
+  const std::shared_ptr<recblr_engine> handle = nb::cast<const Engine&>(engine).handle();
+  const Outcome outcome = released(
+      [&] { return recblr_recommender_swap(handle_.get(), handle.get(), rebuild, allow_id_type_change ? 1 : 0); });
+  check(outcome, engine);
   engine_ = std::move(engine);
 }
 
 void Recommender::close() {
-  recblr_status status;
-  {
-    nb::gil_scoped_release release;  // at exit, too
-    status = recblr_recommender_close(handle_.get());
-  }
-  check(status);
+  const Outcome outcome = closing([handle = handle_] { return recblr_recommender_close(handle.get()); });
+  if (outcome.status != RECBLR_OK) raise(outcome.status, outcome.message);
 }
 
+int Recommender::visit(const Visitor& visitor) const {
+  if (const int stop = visitor(engine_)) return stop;
+  return visitor(store_);
+}
+
+void Recommender::clear() { const nb::object engine = std::move(engine_), store = std::move(store_); }
+
 void bind_recommender(nb::module_& module) {
-  nb::class_<Recommender>(module, "Recommender")
+  nb::class_<Recommender>(module, "Recommender", nb::type_slots(Collected<Recommender>::slots))
       .def(nb::init<nb::object, nb::object, int64_t>())
       .def("add_event", &Recommender::add_event, nb::arg().none(), nb::arg().none(), nb::arg().none())
       .def("add_events", &Recommender::add_events)

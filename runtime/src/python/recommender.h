@@ -4,11 +4,15 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "python/collected.h"
 #include "python/engine.h"
 #include "python/store.h"
+#include "python/waiting.h"
 #include "recblr/recblr.h"
 
 namespace recblr::python {
@@ -30,18 +34,21 @@ class Recommender {
   void swap(nb::object engine, int64_t rebuild, bool allow_id_type_change);
   void close();
 
- private:
-  struct Closing {
-    void operator()(recblr_recommender* recommender) const;
-  };
+  int visit(const Visitor& visitor) const;
+  void clear();
 
-  template <typename Call>
-  void checked(const Call& call) const;  // with the interpreter's lock given away
+ private:
+  struct Adding;
+
+  std::vector<uint8_t> add(const std::shared_ptr<Adding>& adding);
+  // Makes a call that holds all it uses; `waits` tells whether it may wait for others.
+  void make(bool waits, std::function<recblr_status()> call) const;
+  void check(const Outcome& outcome, nb::handle engine) const;  // which may have failed
   const Engine& engine() const { return nb::cast<const Engine&>(engine_); }
   const Store& store() const { return nb::cast<const Store&>(store_); }
 
   nb::object engine_, store_;
-  std::unique_ptr<recblr_recommender, Closing> handle_;
+  std::shared_ptr<recblr_recommender> handle_;
 };
 
 // Has Python's logging tell what the library's logger is told.

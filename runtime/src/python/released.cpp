@@ -30,6 +30,12 @@ Released::~Released() {
   --n_released;
 }
 
+bool Released::is_ending() { return ending; }
+
+Counted::Counted() { ++n_released; }
+
+Counted::~Counted() { --n_released; }
+
 void wait_for_released(double seconds) {
   ending = true;
   const auto until = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);

@@ -14,12 +14,24 @@ class Released {
   Released(const Released&) = delete;
   Released& operator=(const Released&) = delete;
 
+  // Whether a new one would raise ClosedError, as the interpreter ends.
+  static bool is_ending();
+
  private:
   PyThreadState* state_;
 };
 
-// For the end of the interpreter: waits until no thread is in a Released, at most so many seconds. From then on a new
-// one raises ClosedError.
+// The same for a thread that has no such lock, and may want it later.
+class Counted {
+ public:
+  Counted();
+  ~Counted();
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+};
+
+// For the end of the interpreter: waits until no thread is in a Released or a Counted, at most so many seconds. From
+// then on a new one raises ClosedError.
 void wait_for_released(double seconds);
 
 }  // namespace recblr::python

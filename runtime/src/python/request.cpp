@@ -31,6 +31,12 @@ Request::Request(const Bundle& bundle, nb::handle items, int64_t k, bool exclude
   }
 }
 
+bool Request::is_large() const {
+  constexpr int64_t kMany = 10'000, kOfRow = 10;  // items; a row is ranked in the time that feeding it so many takes
+  const int64_t n_rows = items_.n_rows();
+  return n_rows > 0 && request_.items.offsets[n_rows] + kOfRow * n_rows > kMany;
+}
+
 void Request::read_only(nb::handle only, int32_t id_type) {
   only_.emplace(id_type);
   if (nb::isinstance<AllowList>(only)) {

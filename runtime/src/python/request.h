@@ -27,6 +27,8 @@ class Request {
 
   int64_t n_rows() const { return items_.n_rows(); }
   recblr_request* get() { return &request_; }
+  // Whether computing it takes so long that someone may want to interrupt it.
+  bool is_large() const;
 
  private:
   void read_only(nb::handle only, int32_t id_type);

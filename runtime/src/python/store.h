@@ -7,12 +7,15 @@
 #include <memory>
 #include <string>
 
+#include "python/collected.h"
 #include "python/raised.h"
 #include "recblr/recblr.h"
 
 namespace recblr::python {
 
 namespace nb = nanobind;
+
+class PythonStore;
 
 class Store {
  public:
@@ -28,17 +31,21 @@ class Store {
   bool forget(nb::handle user);
   void close();
 
-  recblr_store* handle() const { return handle_.get(); }
+  const std::shared_ptr<recblr_store>& handle() const { return handle_; }
+  // Whether a call may wait for others, and nothing of Python's is called meanwhile: for those who write to the same
+  // file, or for a server. Not for those who write where it only reads a file.
+  bool waits_to_write() const { return waits_to_write_; }
+  bool waits_to_read() const { return waits_to_read_; }
   // What a store written in Python raised; nullptr for the library's own.
-  const Raised* raised() const { return raised_.get(); }
+  const Raised* raised() const;
+
+  int visit(const Visitor& visitor) const;
+  void clear();
 
  private:
-  struct Closing {
-    void operator()(recblr_store* store) const;
-  };
-
-  std::shared_ptr<Raised> raised_;
-  std::unique_ptr<recblr_store, Closing> handle_;
+  std::shared_ptr<PythonStore> python_store_;  // or none
+  bool waits_to_write_ = false, waits_to_read_ = false;
+  std::shared_ptr<recblr_store> handle_;
 };
 
 void bind_store(nb::module_& module);

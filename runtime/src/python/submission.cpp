@@ -3,17 +3,14 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <utility>
 
 #include "python/errors.h"
 #include "python/released.h"
+#include "python/waiting.h"
 
 namespace recblr::python {
 namespace {
-
-// How long a signal handler may have to wait.
-constexpr std::chrono::milliseconds kSlice(50);
 
 void done(void* context, recblr_status status) {
   const std::unique_ptr<std::shared_ptr<Submission>> held(static_cast<std::shared_ptr<Submission>*>(context));
@@ -43,21 +40,8 @@ void submit(recblr_engine* engine, recblr_request* request, const std::shared_pt
 }
 
 void wait(recblr_engine* engine, Submission* submission) {
-  for (;;) {
-    {
-      Released released;
-      std::unique_lock<std::mutex> lock(submission->mutex);
-      if (submission->changed.wait_for(lock, kSlice, [&] { return submission->is_done; })) return;
-    }
-    if (PyErr_CheckSignals() != 0) {
-      nb::python_error interrupt;
-      {
-        Released released;
-        recblr_cancel(engine, submission->ticket);
-      }
-      throw interrupt;
-    }
-  }
+  wait_for(&submission->mutex, &submission->changed, &submission->is_done,
+           [=] { recblr_cancel(engine, submission->ticket); });
 }
 
 Finished::Finished() : descriptor_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {

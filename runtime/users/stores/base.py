@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from recblr.array_types import ItemId
-from recblr.errors import ConfigError, RequestError, shown
+from recblr.errors import RequestError, shown
 from recblr.item_ids import ID_LIMIT, as_list, exact_id, is_sequence
+from recblr.runtime.arguments import check_whole
 from recblr.runtime.inputs import ItemIds
 
 UserId: TypeAlias = int | str
@@ -143,6 +144,6 @@ def check_max_history(max_history: int | None) -> int | None:
     """
     if max_history is None:
         return None
-    if isinstance(max_history, bool) or not isinstance(max_history, int) or max_history < 1:
-        raise ConfigError(f"max_history is {max_history!r}: give a whole number of at least 1, or None to keep all")
-    return max_history
+    return check_whole(
+        max_history, "max_history", "a whole number of at least 1, or None to keep all", least=1, most=2**63 - 1
+    )

@@ -6,7 +6,7 @@ import os
 from os import PathLike
 from typing import Literal
 
-from recblr.errors import ConfigError
+from recblr.errors import ConfigError, shown
 from recblr.runtime import _core
 from recblr.runtime.users.stores.base import Store, check_max_history
 from recblr.runtime.users.stores.core import CoreStore
@@ -37,13 +37,26 @@ def open_store(
     """
     checked = check_max_history(max_history)
     if where is not None and not isinstance(where, str | PathLike):
-        raise ConfigError(f"store is {where!r:.60}: give a folder, a redis:// address, or None")
+        raise ConfigError(f"store is {shown(where)}: give a folder, a redis:// address, or None")
+    for key, value in (("synchronous", synchronous), ("prefix", prefix)):
+        if not isinstance(value, str):
+            raise ConfigError(f"{key} is {shown(value)}: give a text")
     name = b"" if where is None else os.fsencode(os.fspath(where) or ".")
     return CoreStore(_core.Store(name, checked or 0, synchronous, prefix), checked)
 
 
 def core_store(store: Store) -> _core.Store:
-    """Any store as the C++ library takes it: its own, or one written in Python, which it then calls."""
+    """Any store as the C++ library takes it: its own, or one written in Python, which it then calls.
+
+    Raises:
+        ConfigError: it lacks something that a `Store` has.
+    """
     if isinstance(store, CoreStore):
         return store.core
+    for name in ("max_history", "append", "read", "forget", "close"):
+        if not hasattr(store, name):
+            raise ConfigError(
+                f"store is {shown(store)}, which has no {name}: give a folder, a redis:// address, None, or an object "
+                "with all that recblr.runtime.Store has"
+            )
     return _core.Store.of(store, check_max_history(store.max_history) or 0)

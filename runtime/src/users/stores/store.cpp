@@ -25,7 +25,7 @@ void Log::clear() {
 Store::Store(std::optional<int64_t> max_history) : max_history_(max_history), fork_guard_("store") {
   if (max_history && *max_history < 1) {
     refuse(Code::kConfig, "max_history is " + std::to_string(*max_history) +
-                              ": give a whole number of at least 1, or None to keep all");
+                              ": give a whole number of at least 1, or none to keep all");
   }
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -65,9 +66,16 @@ int64_t allocations_of(recblr_engine* engine, const recblr_request& request, rec
 
 recblr_status run_constant(void*, const recblr_backend_run* run) {
   std::copy(run->state_in, run->state_in + run->n_rows * 16, run->state_out);
-  for (int64_t j = 0; j < run->n_rows * run->k; ++j) {
-    run->top_items[j] = static_cast<int32_t>(j % run->k) + 1;
-    run->top_scores[j] = -static_cast<float>(j % run->k);
+  std::fill_n(run->top_scores, run->n_rows * run->k, -std::numeric_limits<float>::infinity());
+  for (int32_t b = 0; b < run->n_rows; ++b) {
+    int64_t place = b * run->k;
+    for (int32_t item = 1; item <= run->k; ++item) {
+      const auto is_this = [=](const int32_t (&pair)[2]) { return pair[0] == b && pair[1] == item; };
+      const auto* pairs = reinterpret_cast<const int32_t (*)[2]>(run->exclude);
+      if (std::any_of(pairs, pairs + run->n_exclude, is_this)) continue;
+      run->top_items[place] = item;
+      run->top_scores[place++] = -static_cast<float>(item);
+    }
   }
   return RECBLR_OK;
 }

@@ -220,6 +220,9 @@ TEST_F(UsersApiTest, AStoreOfTheCallersIsReadFromWhereTheStateEnds) {
   ASSERT_OK(recblr_recommender_recent_users(recommender_, 9, list_));
   EXPECT_EQ(recblr_id_list_size(list_), 0);
 
+  histories.users["1"] = {{1, 7, {10}}, {3, 8, {20}}};
+  expect_error(recblr_recommender_history(recommender_, &user, list_), RECBLR_STORE_FAILED,
+               "the store gave event 3 of user 1 after event 1: give them in order, without gaps");
   histories.fails = true;
   recblr_request request{};
   request.struct_size = sizeof request;

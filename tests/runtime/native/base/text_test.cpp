@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,6 +49,14 @@ TEST(Grouped, HasACommaEveryThreeDigits) {
   EXPECT_EQ(grouped(-123), "-123");
   EXPECT_EQ(grouped(-1234), "-1,234");
   EXPECT_EQ(grouped(INT64_MIN), "-9,223,372,036,854,775,808");
+}
+
+TEST(Written, NumbersAreAsPythonWritesThem) {
+  EXPECT_EQ(written(0.01), "0.01");
+  EXPECT_EQ(written(1), "1.0");
+  EXPECT_EQ(written(-1e-5), "-1e-05");
+  EXPECT_EQ(written(std::numeric_limits<double>::quiet_NaN()), "nan");
+  EXPECT_EQ(written(-std::numeric_limits<double>::infinity()), "-inf");
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ TEST_F(BatcherCloseTest, AnswersWhatWaits) {
   for (const auto& call : {std::function<void()>([&] { batcher->run(blocking.rows(), 1); }),
                            std::function<void()>([&] { submit(&blocking); })}) {
     const auto [message, code] = error_of(call);
-    EXPECT_EQ(message, "the batcher is closed: make a new one");
+    EXPECT_EQ(message, "the engine is closed: make a new one");
     EXPECT_EQ(code, Code::kClosed);
   }
   batcher->close(false, 0.0);
@@ -52,7 +52,7 @@ TEST_F(BatcherCloseTest, WithoutDrainingFailsWhatWaits) {
   submit(&history);
   std::thread closing([&] { batcher->close(false, std::nullopt); });
   for (Asked* asked : {&step, &history}) {
-    EXPECT_EQ(asked->wait(), "the batcher was closed before the request ran");
+    EXPECT_EQ(asked->wait(), "the engine was closed before the request ran");
     EXPECT_EQ(asked->code, Code::kClosed);
   }
   EXPECT_FALSE(blocking.is_told());
@@ -68,11 +68,11 @@ TEST_F(BatcherCloseTest, LeavesARunThatDoesNotEnd) {
   submit(&waiting);
   batcher->close(true, 0.01);
   ASSERT_TRUE(waiting.is_told());
-  EXPECT_EQ(waiting.wait(), "the batcher was closed, and had not answered within 0.01 s");
+  EXPECT_EQ(waiting.wait(), "the engine was closed, and had not answered within 0.01 s");
   EXPECT_FALSE(blocking.is_told());  // its memory is still written to
   EXPECT_EQ(batcher->metrics().open_requests, 0);
   backend->open();
-  EXPECT_EQ(blocking.wait(), "the batcher was closed, and had not answered within 0.01 s");
+  EXPECT_EQ(blocking.wait(), "the engine was closed, and had not answered within 0.01 s");
   EXPECT_EQ(blocking.code, Code::kClosed);
 }
 
@@ -97,7 +97,7 @@ TEST_F(BatcherCloseTest, OfAWaitingThreadTellsIt) {
   auto failed = std::async(std::launch::async, [&] { return error_of([&] { batcher->run(asked.rows(), 1); }); });
   while (batcher->metrics().queued_rows == 0) std::this_thread::yield();
   batcher->close(false, 0.0);
-  EXPECT_EQ(failed.get().first, "the batcher was closed before the request ran");
+  EXPECT_EQ(failed.get().first, "the engine was closed before the request ran");
   backend->open();
 }
 
@@ -150,11 +150,11 @@ TEST(Batcher, AWorkerThatDiesLeavesNoCallerWaiting) {
     broken = true;
     try {
       batcher.submit(second.rows(), 1, second.done());
-      EXPECT_EQ(second.wait(), "the batcher's worker ended (no clock)");
+      EXPECT_EQ(second.wait(), "a worker of the engine ended (no clock)");
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), Code::kClosed);
     }
-    EXPECT_EQ(first.wait(), "the batcher's worker ended (no clock)");
+    EXPECT_EQ(first.wait(), "a worker of the engine ended (no clock)");
     EXPECT_EQ(first.code, Code::kClosed);
     batcher.close(true, 60.0);
   }

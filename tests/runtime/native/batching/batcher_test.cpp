@@ -130,6 +130,14 @@ TEST_F(BatcherTest, ABatchTooLargeForTheMemoryIsHalved) {
   EXPECT_EQ(metrics.open_requests, 0);
 }
 
+TEST_F(BatcherTest, WhatHasNothingToDoWithTheRowsIsNotRepeated) {
+  make();
+  backend->fail_with([] { throw Error(Code::kCancelled, "interrupted"); });
+  const Asked asked(Lists{{1}, {2}});
+  EXPECT_EQ(error_of([&] { batcher->run(asked.rows(), 2); }).second, Code::kCancelled);
+  EXPECT_EQ(backend->runs().size(), 1U);
+}
+
 TEST_F(BatcherTest, AFailedPieceIsRepeatedFromTheSameState) {
   // A backend that writes wrong states before it fails, every second time.
   class Flaky : public FakeBackend {
@@ -255,7 +263,7 @@ TEST_F(BatcherTest, ExpiredRequestsDoNotRun) {
   backend->open();
   EXPECT_EQ(patient.wait() + third.wait(), "");
   EXPECT_EQ(batcher->metrics().expired, 1);
-  EXPECT_EQ(error_of([&] { submit(&late, 0.0); }).first, "timeout is 0.0: give seconds above 0, or None");
+  EXPECT_EQ(error_of([&] { submit(&late, 0.0); }).first, "timeout is 0.0: give seconds above 0");
 }
 
 TEST_F(BatcherTest, ADeadlineBoundsTheWholeRequest) {

@@ -16,6 +16,35 @@ TEST(DirectExecutor, SplitsWhatIsLargerThanTheBackendTakes) {
   EXPECT_EQ(backend->runs(), (std::vector<FakeBackend::Run>{{8}, {8}, {4}, {1, 0}, {1, 1, 1, 1}}));
 }
 
+TEST(DirectExecutor, RepeatsInHalvesWhatIsTooLargeForTheMemory) {
+  const auto backend = std::make_shared<FakeBackend>();
+  DirectExecutor executor(backend, kStateSize);
+  backend->max_rows = 2;
+  const Asked asked(Lists{{1}, {2, 3}, {}, {4}, {5}});
+  executor.run(asked.rows(), asked.n_rows());
+  EXPECT_EQ(asked.scores(), asked.expected());
+  EXPECT_EQ(backend->runs(), (std::vector<FakeBackend::Run>{{1, 2, 0, 1, 1}, {1, 2}, {0, 1, 1}, {0}, {1, 1}}));
+}
+
+TEST(DirectExecutor, TheFirstFailureEndsARequest) {
+  const auto backend = std::make_shared<FakeBackend>();
+  DirectExecutor executor(backend, kStateSize);
+  const Asked asked(Lists{{1}, {kPoison}, {2}, {3}});
+  EXPECT_EQ(error_of([&] { executor.run(asked.rows(), asked.n_rows()); }).second, Code::kBackend);
+  EXPECT_EQ(backend->runs(), (std::vector<FakeBackend::Run>{{1, 1, 1, 1}, {1, 1}, {1}, {1}}));
+}
+
+TEST(DirectExecutor, WhatHasNothingToDoWithTheRowsIsNotRepeated) {
+  for (const Code code : {Code::kCancelled, Code::kClosed, Code::kFork}) {
+    const auto backend = std::make_shared<FakeBackend>();
+    DirectExecutor executor(backend, kStateSize);
+    backend->fail_with([code] { throw Error(code, "no more"); });
+    const Asked asked(Lists{{1}, {2}});
+    EXPECT_EQ(error_of([&] { executor.run(asked.rows(), asked.n_rows()); }).second, code);
+    EXPECT_EQ(backend->runs().size(), 1u);
+  }
+}
+
 TEST(DirectExecutor, TellsBeforeSubmitReturns) {
   DirectExecutor executor(std::make_shared<FakeBackend>(), kStateSize);
   Asked good(Lists{{1}}), bad(Lists{{kPoison}});
@@ -45,8 +74,7 @@ TEST(DirectExecutor, TimeThatRunsOutStopsItBetweenParts) {
   opener.join();
   EXPECT_EQ(code, Code::kDeadline) << message;
   EXPECT_EQ(backend->runs().size(), 1u);
-  EXPECT_EQ(error_of([&] { executor.run(asked.rows(), 1, -1.0); }).first,
-            "timeout is -1.0: give seconds above 0, or None");
+  EXPECT_EQ(error_of([&] { executor.run(asked.rows(), 1, -1.0); }).first, "timeout is -1.0: give seconds above 0");
 }
 
 TEST(DirectExecutor, ClosingWaitsForWhatRuns) {

@@ -70,6 +70,7 @@ TEST(Bundle, NothingThere) {
   const std::string advice = ": give the folder that recblr-export wrote";
   const std::string nowhere = toy.path() + "/nowhere";
   EXPECT_EQ(error_of_opening(nowhere), nowhere + " does not exist" + advice);
+  EXPECT_EQ(error_of_opening("/dev/null"), "/dev/null is neither a folder nor a file of a bundle" + advice);
   fs::remove(toy.folder() / "manifest.json");
   EXPECT_EQ(error_of_opening(toy.path()), toy.path() + " is no bundle, it holds no manifest.json" + advice);
   EXPECT_EQ(error_of_opening(toy.path() + "/model.onnx"),

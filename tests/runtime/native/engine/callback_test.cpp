@@ -137,5 +137,49 @@ TEST_F(CallbackBackendTest, RefusesItemsThatTheCatalogueDoesNotHave) {
   }
 }
 
+TEST_F(CallbackBackendTest, RefusesWhatIsNoRanking) {
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  struct {
+    std::function<void(const ArrayRun&)> spoil;
+    const char* message;
+  } const cases[] = {
+      {[](const ArrayRun& run) { std::swap(run.top_scores[0], run.top_scores[2]); }, "the backend ranked a score of "},
+      {[](const ArrayRun& run) { run.top_items[0] = 7; }, "the backend gave item 7 of 6: its graph is another"},
+      {[](const ArrayRun& run) { run.top_items[1] = run.top_items[0] = 1; }, "the backend ranked item 1 twice: its"},
+      {[](const ArrayRun& run) { run.top_items[1] = 2; }, "the backend ranked item 2, which was excluded: its graph"},
+      {[](const ArrayRun& run) { run.top_scores[1] = kNaN; }, "the backend gave a score of nan: its graph is another"},
+      {[](const ArrayRun& run) { run.state_out[3] = kNaN; }, "the backend gave a state that holds nan: its graph is"},
+  };
+  for (const auto& each : cases) {
+    const CallbackBackend backend = this->backend([&](const ArrayRun& run) {
+      tests::run_toy(*bundle_, run);
+      each.spoil(run);
+    });
+    Out out;
+    Row given = row(items_, bundle_->initial_state(), 3, &out);
+    given.exclude = {excluded_.data(), 2};
+    try {
+      backend.run(&given, 1);
+      ADD_FAILURE() << "no error where there should be: " << each.message;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Code::kBackend);
+      EXPECT_EQ(std::string(error.what()).rfind(each.message, 0), 0U) << error.what();
+    }
+    EXPECT_EQ(out.items, std::vector<int32_t>(3, 7));
+  }
+}
+
+// There, the state may be to blame.
+TEST_F(CallbackBackendTest, LeavesNumbersFromAStateThatWasGivenToTheEngine) {
+  const CallbackBackend backend = this->backend([&](const ArrayRun& run) {
+    tests::run_toy(*bundle_, run);
+    run.top_scores[1] = std::numeric_limits<float>::quiet_NaN();
+  });
+  Out out;
+  const Row given = row(items_, first_, 3, &out);
+  backend.run(&given, 1);
+  EXPECT_TRUE(out.scores[1] != out.scores[1]);
+}
+
 }  // namespace
 }  // namespace recblr

@@ -242,6 +242,8 @@ TEST_F(EngineTest, RefusesScoresThatAreNoNumbers) {
       bundle_, std::make_shared<CallbackBackend>(bundle_, Callback{run, {256, 65536, 65536}, 3, ""}, 1), std::nullopt);
   Request request = this->request(IdRows(Integers{{20}, {20}}));
   request.k = 2;
+  const std::vector<float> states(2 * static_cast<size_t>(bundle_->state_size()), 0.25F);
+  request.states = states.data();
   EXPECT_EQ(error_of(request),
             "row 1: the scores are not numbers; was its state made by model " + bundle_->manifest().fingerprint + "?");
 }

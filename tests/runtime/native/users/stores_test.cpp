@@ -287,7 +287,7 @@ TEST_P(Stores, MaxHistoryOutOfRange) {
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), Code::kConfig);
       EXPECT_EQ(error.what(), "max_history is " + std::to_string(max_history) +
-                                  ": give a whole number of at least 1, or None to keep all");
+                                  ": give a whole number of at least 1, or none to keep all");
     }
   }
 }
