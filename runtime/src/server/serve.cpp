@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "server/end_guard.h"
+#include "server/grpc/grpc_server.h"
 #include "server/http/http_server.h"
 #include "server/http/router.h"
 #include "server/model/models.h"
@@ -142,10 +143,26 @@ class Service {
     http_ = std::make_unique<HttpServer>(http, router_, &observation_);
     observation_.metrics().add_gauge("recblr_http_connections", "Open connections over HTTP.",
                                      [this] { return static_cast<double>(http_->connections()); });
+    if (!options_.grpc_addresses.empty()) listen_for_grpc();
     http_->start();
   }
 
-  std::vector<std::string> urls() const { return http_->urls(); }
+  void listen_for_grpc() {
+    GrpcOptions grpc;
+    grpc.addresses = options_.grpc_addresses;
+    grpc.tls = options_.http.tls;
+    grpc.limits = options_.http.limits;
+    grpc.tokens = options_.http.tokens;
+    grpc.oip = {options_.limits, std::nullopt};
+    grpc.warn = [this](const std::string& message) { log().write(LogLevel::kWarning, "grpc", message); };
+    grpc_ = std::make_unique<GrpcServer>(grpc, &models_, &pool_, &oip_statistics_, &observation_);
+  }
+
+  std::vector<std::string> urls() const {
+    std::vector<std::string> urls = http_->urls();
+    if (grpc_ != nullptr) urls.insert(urls.end(), grpc_->urls().begin(), grpc_->urls().end());
+    return urls;
+  }
 
   // Until a signal to end, or until the first model cannot be loaded; whether there is a model.
   bool answer(FirstLoad* load) {
@@ -187,7 +204,11 @@ class Service {
     const double reserve = std::min(1.0, 0.1 * options_.drain_timeout);
     const auto left = [&](double kept) { return std::max(0.0, options_.drain_timeout - seconds_since(began) - kept); };
     models_.set_draining();
+    std::thread grpc([&] {
+      if (grpc_ != nullptr) grpc_->drain(left(reserve));
+    });
     http_->drain(left(reserve));
+    grpc.join();
     models_.close(left(reserve / 2));
   }
 
@@ -200,6 +221,7 @@ class Service {
   Pool pool_;
   Router router_;
   std::unique_ptr<HttpServer> http_;
+  std::unique_ptr<GrpcServer> grpc_;
   std::optional<Reloader> reloader_;
 };
 
