@@ -41,9 +41,9 @@ _PLAN_OPTIONS = (
     click.option("-o", "--output", type=_OUT, help="Folder to write; replaces a bundle."),
     click.option(
         "--target",
-        type=click.Choice(["onnx", *TARGETS]),
+        type=click.Choice(["onnx", "native", *TARGETS]),
         default="onnx",
-        help="tensorrt and tensorrt-rtx add an engine (plan) to the ONNX file.",
+        help="What will run it; tensorrt and tensorrt-rtx add an engine (plan), native only matters to Triton.",
     ),
     click.option("--max-k", type=int, default=100, help="The most results per user that it will give."),
     click.option(
@@ -135,6 +135,7 @@ def main(
         history_length=history_length,
         item_ids=item_ids,
         triton_repository=triton_repository,
+        native=target == "native",
         plan=plan,
         evaluation_data=evaluation_data,
         data_options=given,
@@ -156,7 +157,7 @@ def _verify(context: click.Context, bundle: Path) -> None:
 
 
 def _plan_settings(context: click.Context, target: str, given: dict[str, Any]) -> PlanSettings | None:
-    if target == "onnx":
+    if target not in TARGETS:
         for name in _PLAN_OPTIONS:
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 option = next(p.opts[0] for p in context.command.params if p.name == name)

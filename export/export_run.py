@@ -14,6 +14,7 @@ from recblr.errors import ConfigError
 from recblr.export.report import summary
 from recblr.export.tensorrt.plan_builder import PlanBuilder
 from recblr.export.tensorrt.settings import PlanSettings
+from recblr.export.triton.native import write_native_repository
 from recblr.export.triton.plan import triton_plan_builder, triton_profile
 from recblr.export.triton.repository import check_directory, write_repository
 from recblr.files import check_not_input
@@ -35,6 +36,7 @@ class ExportRun:
         history_length: of a model of the authors' implementation.
         item_ids: file of the ids of embedding rows 1, 2, ...; None where the model has them.
         triton_repository: model repository to write; None for none.
+        native: it is for recblr's own backend, and not for that of ONNX Runtime or TensorRT.
         plan: what the bundle's TensorRT plan is built for; None for a bundle without one.
         evaluation_data: files of interactions on which fp16 or bf16 is compared with fp32: paths, folders, globs or
             URIs.
@@ -55,13 +57,14 @@ class ExportRun:
         history_length: int | None = None,
         item_ids: Path | None = None,
         triton_repository: Path | None = None,
+        native: bool = False,
         plan: PlanSettings | None = None,
         evaluation_data: Sequence[str] = (),
         data_options: dict[str, Any] | None = None,
     ) -> None:
         self._checkpoint, self._output, self._max_k = checkpoint, output, max_k
         self._history_length, self._item_ids = history_length, item_ids
-        self._triton_repository = triton_repository
+        self._triton_repository, self._native = triton_repository, native
         self._evaluation_data, self._data_options = evaluation_data, data_options or {}
         if triton_repository is not None:
             _check_triton(plan, output, triton_repository)
@@ -103,13 +106,19 @@ class ExportRun:
         targets = self._targets(model) if self._evaluation_data else None
         manifest = export_bundle(model, self._output, self._max_k, self._plan_builder, targets)
         if self._triton_repository is not None:
-            build_plan = None if self._plan_builder is None else triton_plan_builder(self._plan_builder)
-            write_repository(self._output, self._triton_repository, build_plan)
+            self._write_repository(self._triton_repository)
             click.echo(f"{self._triton_repository}: model repository for Triton; its README.md says how to serve it")
         click.echo(summary(self._output, manifest, time.perf_counter() - start))
         if ids is None and "imported" in model.training:
             n_items = model.vocabulary.n_items
             click.echo(f"{self._checkpoint} has no item ids: its items are 1 to {n_items:,}; --item-ids names yours")
+
+    def _write_repository(self, directory: Path) -> None:
+        if self._native:
+            write_native_repository(self._output, directory)
+            return
+        build_plan = None if self._plan_builder is None else triton_plan_builder(self._plan_builder)
+        write_repository(self._output, directory, build_plan)
 
     def _targets(self, model: Checkpoint) -> Targets:
         """The test part of the evaluation data, in the model's indices."""
@@ -126,8 +135,8 @@ class ExportRun:
 def _check_triton(plan: PlanSettings | None, output: Path, triton_repository: Path) -> None:
     if plan is not None and plan.target == "tensorrt-rtx":
         raise ConfigError(
-            "--triton-repository is for --target onnx or tensorrt: Triton's TensorRT backend does not open engines of "
-            "TensorRT-RTX; choose one of those, or leave it out"
+            "--triton-repository is for --target native, onnx or tensorrt: Triton's TensorRT backend does not open "
+            "engines of TensorRT-RTX; choose one of those, or leave it out"
         )
     paths = output.resolve(), triton_repository.resolve()
     if paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0]):

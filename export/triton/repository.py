@@ -1,4 +1,4 @@
-"""A model repository for Triton Inference Server, from a bundle.
+"""A model repository for Triton Inference Server with ONNX Runtime or TensorRT, from a bundle.
 
 DIR/
   README.md                            how to serve and ask it
@@ -32,9 +32,9 @@ from recblr.runtime.bundle.opening import Bundle, open_bundle
 
 MODEL_NAME = "recblr"  # in templates/client.py, too
 PLAN_NAME = "model.plan"
-_KIND = "model repository of recblr-export"
+REPOSITORY_KIND = "model repository of recblr-export"
 
-_MARK = "# Written by recblr-export"  # how a repository of ours is known
+MARK = "# Written by recblr-export"  # how a repository of ours is known
 _MAX_ROWS = 64  # of a batch, for the ONNX Runtime backend; a plan brings its own number
 _MAX_QUEUE_DELAY = 500  # microseconds that a request may wait for others
 _WARMUP_ITEMS = 16
@@ -63,7 +63,7 @@ def write_repository(
     bundle = open_bundle(bundle_path)
     directory = Path(directory).resolve()
     check_not_input(directory, [bundle.path])
-    with replacing_directory(directory, is_repository, _KIND) as root:
+    with replacing_directory(directory, is_repository, REPOSITORY_KIND) as root:
         graph = triton_graph(read_graph(bundle.model_path))
         plan, max_rows = None, _MAX_ROWS
         if build_plan is not None:
@@ -92,34 +92,34 @@ def write_repository(
         (folder / "warmup" / "state_in").write_bytes(initial_state)
         (folder / "warmup" / "items").write_bytes(items.tobytes())
         values = _values(bundle, plan, max_rows, warmup_items)
-        write_text(folder / "config.pbtxt", _filled("config.pbtxt", values))
-        write_text(folder / "configs" / "implicit_state.pbtxt", _filled("implicit_state.pbtxt", values))
-        write_text(root / "README.md", _filled("README.md", values))
+        write_text(folder / "config.pbtxt", filled("config.pbtxt", values))
+        write_text(folder / "configs" / "implicit_state.pbtxt", filled("implicit_state.pbtxt", values))
+        write_text(root / "README.md", filled("README.md", values))
 
 
 def check_directory(directory: Path) -> None:
-    """Check before long work that `write_repository` may replace a folder.
+    """Check before long work that a repository may replace a folder.
 
     Raises:
         OutputError: it holds something else.
     """
-    check_replaceable(directory.resolve(), is_repository, _KIND)
+    check_replaceable(directory.resolve(), is_repository, REPOSITORY_KIND)
 
 
 def is_repository(path: Path) -> bool:
-    """Whether `path` is a folder with nothing but a repository that `write_repository` wrote."""
+    """Whether `path` is a folder with nothing but a repository that recblr-export wrote."""
     try:
         others = {entry.name for entry in path.iterdir()} - {"README.md", MODEL_NAME}
         config = (path / MODEL_NAME / "config.pbtxt").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
-    return not others and config.startswith(_MARK)
+    return not others and config.startswith(MARK)
 
 
 def _values(bundle: Bundle, plan: TritonPlan | None, max_rows: int, warmup_items: int) -> dict[str, object]:
     """The values of the templates' placeholders."""
     values: dict[str, object] = {
-        "mark": _MARK,
+        "mark": MARK,
         "name": MODEL_NAME,
         "fingerprint": bundle.manifest.fingerprint,
         "backend": "onnxruntime" if plan is None else "tensorrt",
@@ -135,14 +135,12 @@ def _values(bundle: Bundle, plan: TritonPlan | None, max_rows: int, warmup_items
         "idle_microseconds": _IDLE_SECONDS * 1_000_000,
     }
     batches = {"one_row": 1, "full_batch": max_rows}
-    samples = [
-        _filled("warmup.pbtxt", {**values, "sample": name, "batch_size": size}) for name, size in batches.items()
-    ]
+    samples = [filled("warmup.pbtxt", {**values, "sample": name, "batch_size": size}) for name, size in batches.items()]
     values["warmup"] = "".join(samples).rstrip()
-    values["common"] = _filled("common.pbtxt", values).rstrip()
-    values["client"] = _template("client.py").rstrip()
+    values["common"] = filled("common.pbtxt", values).rstrip()
+    values["client"] = template("client.py").rstrip()
     if plan is None:
-        notes = _filled("onnx_notes.md", values)
+        notes = filled("onnx_notes.md", values)
     else:
         limits = {
             "max_tokens": f"{plan.max_tokens:,}",
@@ -151,15 +149,16 @@ def _values(bundle: Bundle, plan: TritonPlan | None, max_rows: int, warmup_items
             "row_exclusions": max(1, plan.max_exclusions // max_rows),
             "tensorrt_version": plan.tensorrt_version,
         }
-        notes = _filled("plan_notes.md", {**values, **limits})
+        notes = filled("plan_notes.md", {**values, **limits})
     values["notes"] = notes.rstrip()
     return values
 
 
-def _filled(template: str, values: Mapping[str, object]) -> str:
-    return Template(_template(template)).substitute(values)
+def filled(name: str, values: Mapping[str, object]) -> str:
+    """The text of `template`, with these values in the places of its placeholders."""
+    return Template(template(name)).substitute(values)
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
     """The text of a file in the package's folder templates/."""
     return (files("recblr.export.triton") / "templates" / name).read_text(encoding="utf-8")

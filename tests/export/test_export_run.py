@@ -244,6 +244,17 @@ def test_the_command_writes_it(checkpoint: Checkpoint, tmp_path: Path) -> None:
     assert ids == checkpoint.vocabulary.ids
 
 
+def test_the_command_writes_it_for_recblrs_own_backend(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "model.pt")
+    outputs = ["-o", tmp_path / "bundle", "--triton-repository", tmp_path / "models"]
+    result = CliRunner().invoke(main, list(map(str, [tmp_path / "model.pt", *outputs, "--target", "native"])))
+    assert result.exit_code == 0, result.output
+    assert "models: model repository" in result.stdout
+    config = text_format.Parse((tmp_path / "models/recblr/config.pbtxt").read_text(), ModelConfig())
+    assert config.backend == "recblr"
+    assert open_bundle(tmp_path / "models/recblr/1").manifest == open_bundle(tmp_path / "bundle").manifest
+
+
 @pytest.fixture
 def inputs_in_outputs(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder. Inputs are in it, and in a bundle and a model repository, which an export would replace."""

@@ -67,10 +67,10 @@ def triton_backend() -> Path:
         pytest.skip(str(error))
 
 
-def add_model(repository: Path, name: str, bundle: Path, config: str = "", version: int = 1) -> Path:
-    """Put a model into a repository, or another version of it; its folder."""
+def add_model(repository: Path, name: str, bundle: Path, config: str = "") -> Path:
+    """Put a model into a repository; its folder."""
     folder = repository / name
-    shutil.copytree(bundle, folder / str(version))
+    shutil.copytree(bundle, folder / "1")
     (folder / "config.pbtxt").write_text(f'backend: "recblr"\n{config}')
     return folder
 

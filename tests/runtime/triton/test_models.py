@@ -162,6 +162,16 @@ def test_a_model_is_exchanged_while_it_is_asked(
     shutil.rmtree(folder)
 
 
+def test_a_version_can_be_a_link(triton: Triton, grpc: Client, repository: Path, golden_bundles: Path):
+    folder = add_model(repository, "linked", golden_bundles / "integer")
+    shutil.rmtree(folder / "1")
+    (folder / "1").symlink_to(golden_bundles / "integer")
+    assert triton.load("linked") is None
+    assert grpc.ask("linked", [[1], [2]])["counts"].tolist() == [10, 10]
+    triton.unload("linked")
+    shutil.rmtree(folder)
+
+
 def test_requests_are_answered_while_their_model_is_let_go(
     triton: Triton, engines: Mapping[str, Engine], grpc: Client, repository: Path, golden_bundles: Path
 ):

@@ -28,12 +28,8 @@ Loop::Loop(std::shared_ptr<ServerState> state) : state_(std::move(state)) {
 Loop::~Loop() = default;
 
 void Loop::start() {
-  // What is posted waits until thread_ is set, as is_this_thread() reads it.
-  const std::lock_guard lock(mutex_);
   thread_ = std::thread([this] {
-    {
-      const std::lock_guard started(mutex_);
-    }
+    id_ = std::this_thread::get_id();
     const auto work = boost::asio::make_work_guard(io_);
     for (;;) {
       try {

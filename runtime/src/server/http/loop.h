@@ -41,7 +41,7 @@ class Loop {
     const std::lock_guard lock(mutex_);
     if (!ended_) boost::asio::post(io_, std::move(task));
   }
-  bool is_this_thread() const { return std::this_thread::get_id() == thread_.get_id(); }
+  bool is_this_thread() const { return std::this_thread::get_id() == id_; }
   boost::asio::io_context& io() { return io_; }
   ServerState& state() { return *state_; }
   int64_t n_connections() const { return n_connections_; }
@@ -67,6 +67,7 @@ class Loop {
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections_;
   std::atomic<int64_t> n_connections_{0};
   std::thread thread_;
+  std::atomic<std::thread::id> id_{};  // thread_'s, which others may ask for while it ends
   std::mutex mutex_;
   bool ended_ = false;
 };

@@ -11,6 +11,8 @@
 namespace recblr::server {
 namespace {
 
+using namespace std::string_literals;
+
 constexpr int64_t kMaxHeader = 1024, kMaxBody = 10'000;
 
 // Gives `bytes` to `reader`, `step` more at a time, until it has a request or none can come. Returns what is left.
@@ -72,12 +74,12 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"Http09", "GET /\r\n", 400, "HTTP/1.1 only"},
         Refused{"Http2Preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "HTTP/1.1 only"},
         Refused{"Http12", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 400, "HTTP/1.1 only"},
-        Refused{"Tls", "\x16\x03\x01\x02", 400, "TLS"}, Refused{"Binary", std::string("\0\1", 2), 400, "method"},
+        Refused{"Tls", "\x16\x03\x01\x02", 400, "TLS"}, Refused{"Binary", "\0\1"s, 400, "method"},
         Refused{"BareLf", "GET / HTTP/1.1\nHost: a\n\n", 400, "LF alone"},
         Refused{"BareLfInFields", "GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", 400, "LF alone"},
         Refused{"BareCr", "GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", 400, "not valid"},
-        Refused{"Nul", std::string("GET / HTTP/1.1\r\nHost: a\r\nX: b\0c\r\n\r\n", 38), 400, "not valid"},
-        Refused{"NulInTarget", std::string("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", 28), 400, "not valid"},
+        Refused{"Nul", "GET / HTTP/1.1\r\nHost: a\r\nX: b\0c\r\n\r\n"s, 400, "not valid"},
+        Refused{"NulInTarget", "GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n"s, 400, "not valid"},
         Refused{"Folded", "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", 400, "begins with a space"},
         Refused{"SpaceBeforeFirstField", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400, "begins with a space"},
         Refused{"SpaceBeforeColon", "GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, "not valid"},

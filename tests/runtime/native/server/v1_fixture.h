@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "server/fake_exchange.h"
@@ -50,6 +52,15 @@ class V1Test : public ::testing::Test {
     router_ = Router();
     add_v1_routes(&router_, models_.get(), pool_.get(), options);
     add_page_routes(&router_, models_.get(), options);
+  }
+
+  // The pool gets nothing done, and takes nothing more, until the promise is kept.
+  std::promise<void> jam_pool(const V1Options& options = {}) {
+    add_routes(options, 1, 0);
+    std::promise<void> promise;
+    const auto task = [kept = promise.get_future().share()] { kept.wait(); };
+    while (!pool_->post(task)) std::this_thread::yield();  // until its thread has begun
+    return promise;
   }
 
   // Hands a request to its handler; `target` is a path with its query.

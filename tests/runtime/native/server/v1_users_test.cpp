@@ -126,8 +126,9 @@ TEST_F(UsersTest, WithoutAStoreThereAreNone) {
 }
 
 TEST_F(UsersTest, AFullPoolRefuses) {
-  add_routes({}, 1, 0);
+  std::promise<void> jam = jam_pool();
   EXPECT_EQ(refusal(503, Method::kGet, "/v1/users/ann"), "too many requests wait: try again later");
+  jam.set_value();
 }
 
 TEST_F(UsersTest, TheModelThatAnsweredIsNamed) {
