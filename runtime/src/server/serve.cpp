@@ -78,6 +78,7 @@ class Service {
     guard_.emplace(&signals_, &observation_, options_.drain_timeout);
     if (reloader_) reloader_->stop();
     drain(began);
+    guard_->answered(status);
     const bool is_idle = load.has_ended() && (!reloader_ || reloader_->stop());
     if (status == 0) log().write(LogLevel::kInfo, "stop", "", {{"seconds", seconds_since(began)}});
     const double left = std::max(0.0, options_.drain_timeout - seconds_since(began));
