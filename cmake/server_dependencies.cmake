@@ -51,15 +51,18 @@ recblr_import(recblr::protobuf google/protobuf/message.h protobuf)
 if(TARGET recblr::protobuf)
   target_link_libraries(recblr::protobuf INTERFACE Threads::Threads)
 endif()
-recblr_import(recblr::grpc grpcpp/grpcpp.h grpc++ grpc address_sorting upb re2 cares gpr)
-if(TARGET recblr::grpc AND TARGET recblr::protobuf AND TARGET recblr::ssl AND TARGET recblr::zlib)
+# gRPC's core is a target of its own: what it needs has to come behind it.
+recblr_import(recblr::grpc_core grpc/grpc.h grpc address_sorting upb re2 cares gpr)
+recblr_import(recblr::grpc grpcpp/grpcpp.h grpc++)
+if(TARGET recblr::grpc AND TARGET recblr::grpc_core AND TARGET recblr::protobuf AND TARGET recblr::ssl AND TARGET recblr::zlib)
   get_target_property(library recblr::grpc IMPORTED_LOCATION)
   get_filename_component(folder "${library}" DIRECTORY)
   get_filename_component(extension "${library}" LAST_EXT)
   file(GLOB abseil "${folder}/libabsl_*${extension}") # some eighty, which need each other
   list(JOIN abseil "," abseil)
-  target_link_libraries(recblr::grpc INTERFACE "$<LINK_GROUP:RESCAN,${abseil}>" recblr::protobuf recblr::ssl
-                                               recblr::crypto recblr::zlib ${CMAKE_DL_LIBS})
+  target_link_libraries(recblr::grpc_core INTERFACE "$<LINK_GROUP:RESCAN,${abseil}>" recblr::ssl recblr::crypto
+                                                    recblr::zlib ${CMAKE_DL_LIBS})
+  target_link_libraries(recblr::grpc INTERFACE recblr::grpc_core recblr::protobuf)
 endif()
 foreach(program protoc grpc_cpp_plugin)
   if(NOT TARGET recblr::${program})
@@ -73,8 +76,8 @@ foreach(program protoc grpc_cpp_plugin)
   endif()
 endforeach()
 if(RECBLR_WITH_SERVER)
-  recblr_optional(RECBLR_GRPC "gRPC in recblr-serve" RECBLR_WITH_GRPC recblr::grpc recblr::protobuf recblr::protoc
-                  recblr::grpc_cpp_plugin)
+  recblr_optional(RECBLR_GRPC "gRPC in recblr-serve" RECBLR_WITH_GRPC recblr::grpc recblr::grpc_core recblr::protobuf
+                  recblr::protoc recblr::grpc_cpp_plugin)
 else()
   set(RECBLR_WITH_GRPC OFF)
 endif()

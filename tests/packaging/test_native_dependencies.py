@@ -18,34 +18,62 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = Path(__file__).parent / "native_dependencies"
-HEADERS = {
+CORE = {
     "nlohmann-json3-dev": "nlohmann/json.hpp",
     "libssl-dev": "openssl/ssl.h",
     "libsqlite3-dev": "sqlite3.h",
     "libhiredis-dev": "hiredis/hiredis_ssl.h",
     "libgtest-dev": "gtest/gtest.h",
 }
+SERVER = {
+    "libboost1.81-dev": "boost/url.hpp",
+    "libcli11-dev": "CLI/CLI.hpp",
+    "libtomlplusplus-dev": "toml++/toml.h",
+    "zlib1g-dev": "zlib.h",
+    "libgrpc++-dev": "grpcpp/grpcpp.h",
+}
+HEADERS = CORE | SERVER
+PROGRAMS = ("protoc", "grpc_cpp_plugin")
+PROMETHEUS = "src/prometheus-cpp/core/include/prometheus/registry.h"
+GET = "run python3 tools/get_native_dependencies.py"
 NO_APT = "nlohmann-json is missing and cannot be fetched (there is no apt here)"
 
 # In place of apt-get: the release whose lists it has been given is part of a package's file name. Notes its calls.
 APT_GET = """#!/bin/sh
 echo "$@" >> "$CALLS"
 release=$SYSTEM_LISTS
-case "$*" in */own/lists*) release=own ;; */trixie/lists*) release=trixie ;; esac
-for package; do :; done
+case "$*" in */own/lists*) release=own ;; */trixie/lists*) release=trixie ;; */sources/lists*) release=sources ;; esac
 case "$*" in
+  *indextargets*COMPONENT*) echo "$MIRROR bookworm main"; echo "$MIRROR bookworm-updates main"; exit ;;
   *indextargets*) echo "$MIRROR"; exit ;;
   *update*) [ $release != own ] || exit ${UPDATE_STATUS:-0}; exit ;;
 esac
-case " $NOT_TO_BE_HAD " in *" $package "*) release=none ;; esac
-[ $release != none ] || { echo "E: Unable to locate package $package" >&2; exit 100; }
-touch $package-$release.deb
+while [ "$1" != download ] && [ "$1" != --download-only ]; do shift; done
+command=$1
+shift
+for package; do
+  case " $NOT_TO_BE_HAD " in *" $package "*) release=none ;; esac
+  [ $release != none ] || { echo "E: Unable to locate package $package" >&2; exit 100; }
+  if [ $command = download ]; then
+    touch $package-$release.deb
+  else
+    mkdir -p $package-1/core/include/prometheus
+    echo $package-$release > $package-1/core/include/prometheus/registry.h
+    tar -cf ${package}_1.orig.tar.gz $package-1
+  fi
+done
+"""
+APT_CACHE = """#!/bin/sh
+echo "$@" >> "$CALLS"
+for package; do :; done
+printf '%s\\n' $package '  Depends: libc6' '  Depends: libprotoc32' '  Depends: libgrpc29' '  Suggests: libproto'
 """
 # In place of dpkg-deb: packages of headers and libraries, static and shared. Only trixie's hiredis has TLS.
 DPKG_DEB = """#!/bin/sh
 include=$3/usr/include lib=$3/usr/lib/x86_64-linux-gnu
-mkdir -p $include $lib
+mkdir -p $include $lib $3/usr/bin
 add() { mkdir -p $(dirname $include/$1); echo $2 > $include/$1; }
+shared() { touch $lib/$1.0; ln -s $1.0 $lib/$1; }
 name=$(basename $2 .deb)
 case $name in
   nlohmann*) add nlohmann/json.hpp $name ;;
@@ -55,6 +83,15 @@ case $name in
   libhiredis-dev-trixie) add hiredis/hiredis.h $name; add hiredis/hiredis_ssl.h $name
            touch $lib/libhiredis.a $lib/libhiredis_ssl.a ;;
   libhiredis*) add hiredis/hiredis.h $name; touch $lib/libhiredis.a ;;
+  libboost*) add boost/url.hpp $name; add boost/asio/io.hpp $name; add boost/phoenix/phoenix.hpp $name ;;
+  libcli11*) add CLI/CLI.hpp $name ;;
+  libtomlplusplus*) add toml++/toml.h $name ;;
+  zlib1g*) add zlib.h $name; touch $lib/libz.a; ln -s libz.so.1 $lib/libz.so ;;
+  libgrpc++*) add grpcpp/grpcpp.h $name; touch $lib/libgrpc++.a ;;
+  libgrpc29*) shared libgrpc.so.29 ;;
+  libprotoc32*) shared libprotoc.so.32 ;;
+  protobuf-compiler-grpc*) touch $3/usr/bin/grpc_cpp_plugin $3/usr/bin/grpc_cpp_other ;;
+  protobuf-compiler*) touch $3/usr/bin/protoc ;;
   libgtest*) add gtest/gtest.h $name; touch $lib/libgtest.a $lib/libgtest_main.a ;;
 esac
 """
@@ -74,9 +111,9 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tool: ModuleType) -> 
     import debian_packages
 
     (tmp_path / "bin").mkdir()
-    for name in ("sh", "touch", "mkdir", "dirname", "basename", "ln"):
+    for name in ("sh", "touch", "mkdir", "dirname", "basename", "ln", "tar"):
         (tmp_path / "bin" / name).symlink_to(shutil.which(name) or name)
-    for name, content in (("apt-get", APT_GET), ("dpkg-deb", DPKG_DEB)):
+    for name, content in (("apt-get", APT_GET), ("apt-cache", APT_CACHE), ("dpkg-deb", DPKG_DEB)):
         (tmp_path / "bin" / name).write_text(content)
         (tmp_path / "bin" / name).chmod(0o755)
     variables = {"PATH": tmp_path / "bin", "CALLS": tmp_path / "calls", "MIRROR": "file:/mirror/debian"}
@@ -102,12 +139,16 @@ class TestTool:
     def test_all_of_it(self, tool: ModuleType, calls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         folder = tmp_path / "dependencies"
         assert self.run(tool, folder, "--all") == 0
-        more = {"openssl/sha.h", "openssl/configuration.h", "sqlite3ext.h", "hiredis/hiredis.h"}
-        libraries = ("crypto", "ssl", "sqlite3", "hiredis", "hiredis_ssl", "gtest", "gtest_main")
+        more = {"openssl/sha.h", "openssl/configuration.h", "sqlite3ext.h", "hiredis/hiredis.h", "boost/asio/io.hpp"}
+        libraries = ("crypto", "ssl", "sqlite3", "hiredis", "hiredis_ssl", "z", "grpc++", "gtest", "gtest_main")
         assert files(folder) == {
             *(f"include/{header}" for header in (*HEADERS.values(), *more)),
             *(f"lib/lib{name}.a" for name in libraries),
+            *(f"bin/{name}" for name in (*PROGRAMS, "libgrpc.so.29", "libprotoc.so.32")),
+            PROMETHEUS,
         }
+        assert not any(path.is_symlink() for path in folder.rglob("*"))
+        assert (folder / PROMETHEUS).read_text() == "prometheus-cpp-sources\n"
         origins = {package: (folder / "include" / header).read_text().strip() for package, header in HEADERS.items()}
         own = {package: f"{package}-system" for package in HEADERS}
         assert origins == own | {"libhiredis-dev": "libhiredis-dev-trixie"}
@@ -132,9 +173,34 @@ class TestTool:
             (tmp_path / "prefix/include" / header).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "prefix/include" / header).touch()
         monkeypatch.setenv("CMAKE_PREFIX_PATH", str(tmp_path / "prefix"))
+        for name in PROGRAMS:
+            (tmp_path / "bin" / name).touch(mode=0o755)
         assert self.run(tool, tmp_path / "dependencies") == 0
-        assert not (tmp_path / "dependencies").exists()
-        assert not calls.exists()
+        assert files(tmp_path / "dependencies") == {PROMETHEUS}  # of which the system has no static library
+        assert "download " not in calls.read_text()
+
+    def test_headers_without_the_programs_that_go_with_them(
+        self, tool: ModuleType, calls: Path, tmp_path: Path
+    ) -> None:
+        """gRPC's headers are of no use without its compiler."""
+        folder = tmp_path / "dependencies"
+        assert self.run(tool, folder, "--all") == 0
+        (folder / "bin" / "protoc").unlink()
+        calls.unlink()
+        assert self.run(tool, folder, "--all") == 0
+        assert (folder / "bin" / "protoc").is_file()
+        downloads = [line.partition("download ")[2] for line in calls.read_text().splitlines() if "download " in line]
+        assert len(downloads) == 1
+        assert "libgrpc++-dev" in downloads[0]
+        assert downloads[0].endswith("protobuf-compiler protobuf-compiler-grpc libprotoc32 libgrpc29")
+
+    def test_a_newer_release_has_another_boost(
+        self, tool: ModuleType, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("NOT_TO_BE_HAD", "libboost1.81-dev")
+        assert self.run(tool, tmp_path / "dependencies", "--all") == 0
+        boost = tmp_path / "dependencies/include/boost/url.hpp"
+        assert boost.read_text() == "libboost1.83-dev-own\n"
 
     @pytest.mark.parametrize(
         ("variables", "status", "message", "left_out"),
@@ -145,7 +211,7 @@ class TestTool:
                 "OpenSSL is missing and cannot be fetched (apt-get: E: Unable to locate package libssl-dev): install "
                 "its development files, on Debian and Ubuntu libssl-dev, or unpack them elsewhere and name that in "
                 "CMAKE_PREFIX_PATH",
-                {"libssl-dev", "libsqlite3-dev", "libhiredis-dev", "libgtest-dev"},  # it stops there
+                {*HEADERS} - {"nlohmann-json3-dev"},  # it stops there
             ),
             (
                 {"NOT_TO_BE_HAD": "libhiredis-dev"},
@@ -153,6 +219,24 @@ class TestTool:
                 "no hiredis (apt-get: E: Unable to locate package libhiredis-dev): the core is built without "
                 "histories in Redis",
                 {"libhiredis-dev"},
+            ),
+            (
+                {"NOT_TO_BE_HAD": "libboost1.81-dev libboost1.83-dev"},
+                0,
+                "no Boost (apt-get: E: Unable to locate package libboost1.83-dev): recblr-serve is not built",
+                {"libboost1.81-dev"},
+            ),
+            (
+                {"NOT_TO_BE_HAD": "libgrpc29"},
+                0,
+                "no gRPC (apt-get: E: Unable to locate package libgrpc29): recblr-serve is built without gRPC",
+                {"libgrpc++-dev"},
+            ),
+            (
+                {"NOT_TO_BE_HAD": "prometheus-cpp"},
+                0,
+                "no prometheus-cpp (apt-get: E: Unable to locate package prometheus-cpp): recblr-serve is not built",
+                set(),
             ),
             (
                 {"MIRROR": "file:/mirror/ubuntu"},
@@ -225,7 +309,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     places = (ROOT / "build/dependencies/include", Path("/usr/include"), Path("/usr/local/include"))
-    for header in HEADERS.values():
+    for header in CORE.values():
         if not any((place / header).is_file() for place in places):
             pytest.skip(f"{header} is missing here: run python tools/get_native_dependencies.py")
     build = tmp_path_factory.mktemp("library")
@@ -246,24 +330,42 @@ class TestFinder:
     """cmake/native_dependencies.cmake, where the system has nothing."""
 
     def find(self, build: Path, folder: Path, left_out: str, *options: str) -> subprocess.CompletedProcess[str]:
-        for name in ("nlohmann/json.hpp", "openssl/sha.h", "openssl/ssl.h", "sqlite3.h", "hiredis/hiredis_ssl.h"):
-            (folder / "include" / name).parent.mkdir(parents=True, exist_ok=True)
-            if left_out not in name:
-                (folder / "include" / name).touch()
-        (folder / "lib").mkdir()
-        for name in ("crypto", "ssl", "sqlite3", "hiredis", "hiredis_ssl"):
-            (folder / "lib" / f"lib{name}.a").touch()
+        headers = ("openssl/sha.h", "google/protobuf/message.h", *HEADERS.values())
+        libraries = ("crypto", "ssl", "sqlite3", "hiredis", "hiredis_ssl", "z", "protobuf", "grpc++", "grpc", "gpr")
+        libraries = (*libraries, "address_sorting", "upb", "re2", "cares", "absl_base")
+        paths = (
+            *(f"include/{header}" for header in headers),
+            *(f"lib/lib{name}.a" for name in libraries),
+            *(f"bin/{program}" for program in PROGRAMS),
+            PROMETHEUS,
+            "src/prometheus-cpp/core/src/registry.cc",
+        )
+        for name in (folder / path for path in paths if left_out not in path):
+            name.parent.mkdir(parents=True, exist_ok=True)
+            name.touch(mode=0o755)
         places = (f"RECBLR_DEPENDENCIES={folder}", f"CMAKE_PROJECT_INCLUDE={build / 'no_system.cmake'}")
-        return configure(build, *places, "RECBLR_SQLITE=AUTO", "RECBLR_REDIS=AUTO", *options)
+        names = ("SQLITE", "REDIS", "SERVER", "GRPC")
+        return configure(build, *places, *(f"RECBLR_{name}=AUTO" for name in names), *options)
 
     @pytest.mark.parametrize(
         ("left_out", "options", "lines"),
         [
-            ("-", [], ["SQLite: built", "Redis: built"]),
-            ("sqlite3.h", [], ["SQLite: not built; run python3 tools/get_native_dependencies.py", "Redis: built"]),
-            ("hiredis_ssl.h", [], ["SQLite: built", "Redis: not built; run python3 tools/get_native_dependencies.py"]),
-            ("-", ["RECBLR_SQLITE=OFF", "RECBLR_REDIS=OFF"], ["SQLite: not built, RECBLR_SQLITE is OFF"]),
-            ("-", ["RECBLR_SQLITE=OFF", "RECBLR_REDIS=OFF"], ["Redis: not built, RECBLR_REDIS is OFF"]),
+            ("?", [], ["histories in SQLite: built", "histories in Redis: built"]),
+            ("?", [], ["recblr-serve: built", "gRPC in recblr-serve: built"]),
+            ("sqlite3.h", [], [f"histories in SQLite: not built; {GET}", "histories in Redis: built"]),
+            ("hiredis_ssl.h", [], ["histories in SQLite: built", f"histories in Redis: not built; {GET}"]),
+            ("?", ["RECBLR_SQLITE=OFF"], ["histories in SQLite: not built, RECBLR_SQLITE is OFF"]),
+            ("?", ["RECBLR_REDIS=OFF"], ["histories in Redis: not built, RECBLR_REDIS is OFF"]),
+            ("?", ["RECBLR_SERVER=OFF"], ["recblr-serve: not built, RECBLR_SERVER is OFF"]),
+            ("?", ["RECBLR_GRPC=OFF"], ["recblr-serve: built", "gRPC in recblr-serve: not built, RECBLR_GRPC is OFF"]),
+            *(
+                (left_out, [], [f"recblr-serve: not built; {GET}", "histories in SQLite: built"])
+                for left_out in ("boost/url.hpp", "CLI.hpp", "toml.h", "libz.a", "registry.h", "openssl/ssl.h")
+            ),
+            *(
+                (left_out, [], ["recblr-serve: built", f"gRPC in recblr-serve: not built; {GET}"])
+                for left_out in ("grpcpp.h", "libgpr.a", "libprotobuf.a", "bin/protoc", "grpc_cpp_plugin")
+            ),
         ],
     )
     def test_optional_parts(
@@ -273,7 +375,7 @@ class TestFinder:
         assert done.returncode == 0, done.stderr
         assert f"recblr::crypto: {tmp_path}/include {tmp_path}/lib/libcrypto.a\n" in done.stdout
         for line in lines:
-            assert f"-- histories in {line}\n" in done.stdout
+            assert f"-- {line}\n" in done.stdout
 
     @pytest.mark.parametrize(
         ("left_out", "options", "message"),
@@ -281,6 +383,8 @@ class TestFinder:
             ("json.hpp", [], "nlohmann-json or OpenSSL is missing: run python3 tools/get_native_dependencies.py"),
             ("sha.h", [], "nlohmann-json or OpenSSL is missing: run python3 tools/get_native_dependencies.py"),
             ("hiredis_ssl.h", ["RECBLR_REDIS=ON"], "RECBLR_REDIS is ON, but the development files are missing: run"),
+            ("url.hpp", ["RECBLR_SERVER=ON"], "RECBLR_SERVER is ON, but the development files are missing: run"),
+            ("grpcpp.h", ["RECBLR_GRPC=ON"], "RECBLR_GRPC is ON, but the development files are missing: run"),
         ],
     )
     def test_what_is_missing_is_an_error(

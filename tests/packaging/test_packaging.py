@@ -93,7 +93,9 @@ def test_the_wheel_holds_the_four_rooms_and_no_sources_of_the_library(wheel):
     assert {f"recblr/runtime/{name}" for name in beside} <= {*names, *(str(Path(name).parent) for name in names)}
     assert any(re.fullmatch(r"recblr/runtime/_core\.\S+\.so", name) for name in names)
     information = re.sub(r"-cp.*|-py.*", ".dist-info", wheel.name)
-    assert {name.split("/")[0] for name in names} == {"recblr", information}
+    data = information.replace(".dist-info", ".data")
+    assert {name.split("/")[0] for name in names} == {"recblr", information, data}
+    assert [name for name in names if name.startswith(data)] == [f"{data}/scripts/recblr-serve"]
     assert {f"{information}/licenses/{name}" for name in ("LICENSE", "licenses/THIRD_PARTY.md")} <= set(names)
 
 
@@ -170,6 +172,18 @@ def test_a_wheel_install_serves_without_torch(installed, tmp_path):
     assert "pip install 'recblr[train]'" in trained.stderr
     shown = subprocess.run([bin_folder / "recblr-recommend", "--help"], capture_output=True, text=True, check=False)
     assert shown.returncode == 0
+
+
+def test_recblr_serve_is_one_file_that_needs_the_c_library_alone(installed, tmp_path):
+    program = installed.with_name("recblr-serve")
+    if program.read_bytes()[:2] == b"#!":
+        pytest.skip("what recblr-serve is built with is not here: run python tools/get_native_dependencies.py")
+    needed = subprocess.run(["readelf", "-d", program], capture_output=True, text=True, check=True).stdout
+    libraries = re.findall(r"\(NEEDED\).*\[(.*?)\]", needed)
+    assert {name.partition(".so")[0] for name in libraries if not name.startswith("ld-linux")} == {"libc", "libm"}
+    assert "PATH" not in needed  # it looks for libraries nowhere else
+    shown = subprocess.run([program, "--version"], capture_output=True, text=True, env={}, cwd=tmp_path, check=False)
+    assert (shown.returncode, shown.stdout) == (0, "recblr, version 0.1.0\n")
 
 
 def test_a_wheel_install_needs_no_compiler(installed, tmp_path):
@@ -273,6 +287,14 @@ def test_without_a_compiler_the_wheel_is_built_without_the_library(tmp_path):
     python = environment_python(tmp_path / "venv")
     pip("--python", python, "install", "--quiet", "--no-deps", wheel)
     assert run(python, "import recblr.plugins as p; print(p.find_library())", tmp_path) == "None"
+    served = subprocess.run(
+        [python.with_name("recblr-serve"), "--engine", "bundle"], capture_output=True, text=True, check=False
+    )
+    assert (served.returncode, served.stdout) == (1, "")
+    assert served.stderr == (
+        "Error: recblr was installed without recblr-serve, since there was no C++ compiler: install one, and install "
+        "recblr again, or install a wheel of it\n"
+    )
 
 
 def test_torch_is_pinned_for_the_set_up_and_a_range_for_users():

@@ -108,7 +108,7 @@ nb::list Recommender::history(nb::handle user) {
   const auto ids = std::make_shared<HistoryIds>();
   ids->add(user, "user");
   const auto items = std::make_shared<IdList>();
-  make(store().waits_to_write(),
+  make(store().waits_to_read(),
        [handle = handle_, ids, items] { return recblr_recommender_history(handle.get(), ids->ids(), items->get()); });
   return items->objects();
 }

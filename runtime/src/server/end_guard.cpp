@@ -32,12 +32,14 @@ void EndGuard::watch(double timeout) {
     const double left = std::max(0.0, timeout - passed.count());
     const int signal = signals_->wait(left);
     if (is_over_) return;
-    if (signal == SIGTERM || signal == SIGINT) {
+    const bool is_told = signal == SIGTERM || signal == SIGINT, is_late = signal == 0 && left == 0;
+    if (const int status = status_; (is_told || is_late) && status >= 0) std::_Exit(status);
+    if (is_told) {
       log.write(LogLevel::kWarning, "stop", "told to end again: requests under way are left");
       observation_->flush(kFlush);
       std::_Exit(kStatusOfSignal + signal);
     }
-    if (signal == 0 && left == 0) {
+    if (is_late) {
       log.write(LogLevel::kWarning, "stop", "the time to drain is over: requests under way are left",
                 {{"drain_timeout", timeout}});
       observation_->flush(kFlush);

@@ -14,6 +14,8 @@ class EndGuard {
  public:
   EndGuard(Signals* signals, Observation* observation, double timeout);
   ~EndGuard();
+  // All is answered: what ends the process from here on gives this status, and says nothing.
+  void answered(int status) { status_ = status; }
 
  private:
   void watch(double timeout);
@@ -21,6 +23,7 @@ class EndGuard {
   Signals* const signals_;
   Observation* const observation_;
   std::atomic<bool> is_over_{false};
+  std::atomic<int> status_{-1};  // none yet
   std::thread thread_;
 };
 

@@ -5,29 +5,21 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <memory>
 #include <optional>
 #include <string>
-#include <thread>
-#include <utility>
 #include <vector>
 
 #include "server/end_guard.h"
-#include "server/http/http_server.h"
-#include "server/http/router.h"
+#include "server/first_load.h"
+#include "server/fronts.h"
 #include "server/model/models.h"
 #include "server/model/reloader.h"
 #include "server/observe/observation.h"
-#include "server/oip/routes.h"
-#include "server/oip/statistics.h"
 #include "server/signals.h"
-#include "server/v1/routes.h"
-#include "server/work/pool.h"
 
 namespace recblr::server {
 
@@ -35,8 +27,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kPoolThreads = 16;
-constexpr int64_t kPoolQueue = 4096;
 constexpr double kFlush = 3;  // seconds, at most, for the last traces and lines
 
 double seconds_since(Clock::time_point then) { return std::chrono::duration<double>(Clock::now() - then).count(); }
@@ -62,67 +52,36 @@ std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
-// A line for people. Where nobody reads it, nobody misses it.
+// A line for people. Where it cannot be written, nobody misses it.
 void print(const std::string& line) {
   std::fputs((line + "\n").c_str(), stdout);
   std::fflush(stdout);
 }
 
-// Loads the first model in a thread of its own.
-class FirstLoad {
- public:
-  FirstLoad(Models* models, Signals* signals) : thread_([this, models, signals] { run(models, signals); }) {}
-  ~FirstLoad() { thread_.join(); }
-  bool has_ended() const { return has_ended_; }
-  const std::optional<Failure>& failure() const { return failure_; }  // once it has ended
-
- private:
-  void run(Models* models, Signals* signals) {
-    try {
-      models->load();
-    } catch (const Error& error) {
-      failure_ = {error.status(), error.what()};
-    } catch (const std::exception& error) {
-      failure_ = {Status::kInternal, error.what()};
-    }
-    has_ended_ = true;
-    signals->wake();
-  }
-
-  std::optional<Failure> failure_;
-  std::atomic<bool> has_ended_{false};
-  std::thread thread_;
-};
-
 class Service {
  public:
   explicit Service(const Options& options)
-      : options_(options),
-        models_(options.model),
-        observation_(options.log, options.trace, &models_),
-        pool_(kPoolThreads, kPoolQueue) {}
+      : options_(options), models_(options.model), observation_(options.log, options.trace, &models_) {}
 
   int run() {
-    LogFields fields{{"version", version()}, {"pid", int64_t{getpid()}}};
-    for (const Setting& setting : options_.settings) fields.push_back({setting.name, setting.value});
-    log().write(LogLevel::kInfo, "start", "", fields);
     try {
-      listen();
+      fronts_.emplace(options_, &models_, &observation_);
     } catch (const Error& error) {
       log().write(LogLevel::kError, "listen", error.what());
       return 1;
     }
-    print("Listening at " + joined(urls()) + ", loading " + options_.model.path);
+    print("Listening at " + joined(fronts_->urls()) + ", loading " + options_.model.path);
     FirstLoad load(&models_, &signals_);
-    const bool is_loaded = answer(&load);
+    const int status = answer(load);
     const Clock::time_point began = Clock::now();
     guard_.emplace(&signals_, &observation_, options_.drain_timeout);
+    if (reloader_) reloader_->stop();
     drain(began);
+    guard_->answered(status);
     const bool is_idle = load.has_ended() && (!reloader_ || reloader_->stop());
-    log().write(LogLevel::kInfo, "stop", "", {{"seconds", seconds_since(began)}});
+    if (status == 0) log().write(LogLevel::kInfo, "stop", "", {{"seconds", seconds_since(began)}});
     const double left = std::max(0.0, options_.drain_timeout - seconds_since(began));
     const bool is_told = observation_.flush(std::min(kFlush, left));
-    const int status = is_loaded || !load.failure() ? 0 : 1;
     // Nobody waits for a model that is being loaded, nor for a collector that does not answer.
     if (!is_idle || !is_told) std::_Exit(status);
     return status;
@@ -131,41 +90,26 @@ class Service {
  private:
   Log& log() { return observation_.log(); }
 
-  void listen() {
-    add_metrics_route(&router_, &observation_.metrics(), &pool_);
-    const V1Options v1{options_.limits, options_.http.limits.max_body_bytes};
-    add_v1_routes(&router_, &models_, &pool_, v1);
-    add_page_routes(&router_, &models_, v1);
-    add_oip_routes(&router_, &models_, &pool_, &oip_statistics_, {options_.limits, std::nullopt});
-    HttpOptions http = options_.http;
-    http.warn = [this](const std::string& message) { log().write(LogLevel::kWarning, "http", message); };
-    http_ = std::make_unique<HttpServer>(http, router_, &observation_);
-    observation_.metrics().add_gauge("recblr_http_connections", "Open connections over HTTP.",
-                                     [this] { return static_cast<double>(http_->connections()); });
-    http_->start();
-  }
-
-  std::vector<std::string> urls() const { return http_->urls(); }
-
-  // Until a signal to end, or until the first model cannot be loaded; whether there is a model.
-  bool answer(FirstLoad* load) {
+  // Until a signal to end, or until the first model cannot be loaded. The exit status.
+  int answer(const FirstLoad& load) {
+    const Clock::time_point began = Clock::now();
     bool is_loaded = false, reloads_then = false;
     while (true) {
       const int signal = signals_.wait(-1);
-      if (!is_loaded && load->has_ended()) {
-        if (load->failure()) {
-          log().write(LogLevel::kError, "load", load->failure()->message);
-          return false;
+      if (!is_loaded && load.has_ended()) {
+        if (load.failure()) {
+          log().write(LogLevel::kError, "load", load.failure()->message);
+          return 1;
         }
         is_loaded = true;
-        greet();
+        greet(seconds_since(began));
         reloader_.emplace(&models_, options_.model.path, options_.watch_interval);
         if (reloads_then) reloader_->request();
       }
       if (signal == SIGTERM || signal == SIGINT) {
         log().write(LogLevel::kInfo, "drain", "told to end",
                     {{"signal", signal == SIGTERM ? std::string_view("SIGTERM") : "SIGINT"}});
-        return is_loaded;
+        return 0;
       }
       if (signal == SIGHUP) {
         if (is_loaded) reloader_->request();
@@ -174,12 +118,18 @@ class Service {
     }
   }
 
-  void greet() {
+  void greet(double seconds) {
     const ServedModelPtr model = models_.current();
-    const std::string url = urls().front();
-    print("Serving " + grouped(model->bundle.n_items()) + " items at " + joined(urls()) + " (API page: " + url +
+    const std::vector<std::string> urls = fronts_->urls();
+    print("Serving " + grouped(model->bundle.n_items()) + " items at " + joined(urls) + " (API page: " + urls.front() +
           "/docs), " + std::string(model->engine.description()));
-    log().write(LogLevel::kInfo, "ready", "", {{"model", model->name}, {"fingerprint", model->bundle.fingerprint()}});
+    LogFields fields{{"version", version()},
+                     {"pid", int64_t{getpid()}},
+                     {"fingerprint", model->bundle.fingerprint()},
+                     {"path", model->resolved_path},
+                     {"seconds", seconds}};
+    for (const Setting& setting : options_.settings) fields.push_back({setting.name, setting.value});
+    log().write(LogLevel::kInfo, "ready", "", fields);
   }
 
   void drain(Clock::time_point began) {
@@ -187,7 +137,7 @@ class Service {
     const double reserve = std::min(1.0, 0.1 * options_.drain_timeout);
     const auto left = [&](double kept) { return std::max(0.0, options_.drain_timeout - seconds_since(began) - kept); };
     models_.set_draining();
-    http_->drain(left(reserve));
+    fronts_->drain(left(reserve));
     models_.close(left(reserve / 2));
   }
 
@@ -196,10 +146,7 @@ class Service {
   Models models_;
   Observation observation_;
   std::optional<EndGuard> guard_;  // until all below is gone
-  OipStatistics oip_statistics_;
-  Pool pool_;
-  Router router_;
-  std::unique_ptr<HttpServer> http_;
+  std::optional<Fronts> fronts_;
   std::optional<Reloader> reloader_;
 };
 

@@ -112,13 +112,13 @@ def test_ids_of_another_catalogue_are_refused(server: Server, large: bool) -> No
         ({"histories": [[10], [10, 1.5]]}, "histories[1][1] is 1.5: item ids are integers or strings"),
         ({"histories": [[None]]}, "histories[0][0] is null: item ids are integers or strings"),
         ({"histories": [10]}, "histories[0] is 10: "),
-        ({"histories": "10"}, 'histories is "10": '),
+        ({"histories": "10"}, "histories is '10': "),
         ({"histories": None}, "histories is null: "),
         ({}, "histories is missing"),
         ([], "give a JSON object with histories, k, exclude_seen, exclude, only"),
         ("x", "give a JSON object"),
         ({"histories": [[10]], "top": 3}, "top is no field of a request: use histories, k,"),
-        ({"histories": [[10]], "k": "3"}, 'k is "3": '),
+        ({"histories": [[10]], "k": "3"}, "k is '3': "),
         ({"histories": [[10]], "k": True}, "k is true: "),
         ({"histories": [[10]], "k": 3.5}, "k is 3.5: "),
         ({"histories": [[10]], "k": 0}, "k is 0: "),
@@ -130,7 +130,7 @@ def test_ids_of_another_catalogue_are_refused(server: Server, large: bool) -> No
         ({"histories": [[10]], "exclude": [1]}, "exclude[0] is 1: "),
         ({"histories": [[10]], "only": 10}, "only is 10: "),
         ({"histories": [[10]], "only": [10, 2.5]}, "only[1] is 2.5: item ids are integers or strings"),
-        ({"histories": [[10]], "exclude": [[{}]]}, "exclude[0][0] is {}: item ids are integers or strings"),
+        ({"histories": [[10]], "exclude": [[{}]]}, "exclude[0][0] is an object: item ids are integers or strings"),
     ],
 )
 def test_bad_requests_say_why(server: Server, body: Any, reason: str) -> None:
@@ -138,11 +138,12 @@ def test_bad_requests_say_why(server: Server, body: Any, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b'{"histories": [[1]]', b"\xff", b'{"histories": [["\\ud800"]]}', b"[" * 100_000]
+    "content",
+    [b"", b"{", b'{"histories": [[1]]', b"\xff", b'{"histories": [["\\ud800"]]}', b'{"histories": ' + b"[" * 100_000],
 )
 def test_malformed_json(server: Server, content: bytes) -> None:
     message = refusal(server, content=content)
-    assert "the body is no JSON" in message
+    assert "the body is no JSON" in message or (content.endswith(b"[") and "histories[0][0] is a list" in message)
     assert len(message) < 500
 
 
@@ -170,10 +171,12 @@ def test_what_clients_send_before_and_around_json(server: Server, engines: Mappi
 def test_limits_are_named(start_server: Callable[..., Server], golden_bundles: Path) -> None:
     server = start_server(golden_bundles / "integer", environment={"RECBLR_SERVE_MAX_IDS": "5"})
     assert server.post(PATH, json={"histories": [[]] * 1024, "k": 1}).status_code == 200
-    assert refusal(server, json={"histories": [[]] * 1025, "k": 1}).startswith("1,025 histories: send at most 1,024")
+    assert refusal(server, json={"histories": [[]] * 1025, "k": 1}) == (
+        "the request has 1,025 users, the limit is 1,024: send fewer at once"
+    )
     assert server.post(PATH, json={"histories": [[1, 2], [3]], "exclude": [[5], [6]], "k": 1}).status_code == 200
     message = refusal(server, json={"histories": [[1, 2], [3]], "exclude": [[5], [6, 7]], "k": 1})
-    assert message == "6 item ids: send at most 5 at once"
+    assert message == "the request has 6 item ids, the limit is 5: send fewer at once"
 
 
 def test_large_bodies_are_refused_before_they_are_parsed(
@@ -182,16 +185,16 @@ def test_large_bodies_are_refused_before_they_are_parsed(
     server = start_server(golden_bundles / "integer", "--max-body-bytes", 30)
     small = b'{"histories": [], "k": 1}'.ljust(30)
     assert server.post(PATH, content=small).status_code == 200
-    assert "larger than 30 bytes" in refusal(server, 413, content=b"x" * 31)
+    assert "longer than 30 bytes" in refusal(server, 413, content=b"x" * 31)
     chunks = (b"x" * 16 for _ in range(2))  # no content-length
-    assert "larger than 30 bytes" in refusal(server, 413, content=chunks)
+    assert "longer than 30 bytes" in refusal(server, 413, content=chunks)
     packed = gzip.compress(small + b" " * 10_000_000)
     assert len(packed) > 30
-    assert "larger than 30 bytes" in refusal(server, 413, content=packed, headers={"content-encoding": "gzip"})
+    assert "longer than 30 bytes" in refusal(server, 413, content=packed, headers={"content-encoding": "gzip"})
 
 
 def test_a_client_that_sends_too_much_can_read_why(server: Server) -> None:
-    assert "the body is larger than 33,554,432 bytes" in refusal(server, 413, content=b" " * (32 * 1024**2 + 1))
+    assert "the body is longer than 33" in refusal(server, 413, content=b" " * (32 * 1024**2 + 1))
 
 
 def test_unknown_addresses_and_methods(server: Server) -> None:

@@ -7,6 +7,7 @@
 #include <boost/asio/ssl/error.hpp>
 #include <exception>
 
+#include "server/http/admission.h"
 #include "server/http/request_id.h"
 
 namespace recblr::server {
@@ -45,12 +46,8 @@ std::string_view reason_of(int status) {
   }
 }
 
-std::string clipped(const std::string& text) {
-  constexpr size_t kLongest = 100;
-  if (text.size() <= kLongest) return text;
-  size_t end = kLongest;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return text.substr(0, end) + "...";
+Reply too_many_connections() {
+  return error_reply(503, "there are as many connections as may be at once: try again later");
 }
 
 }  // namespace
@@ -96,7 +93,7 @@ void Connection::expire() {
   if (is_idle() && !too_many_) return close();
   if (phase_ != Phase::kReading) return close();
   if (too_many_) {
-    refuse(error_reply(503, "there are as many connections as may be at once: try again later"), "overloaded");
+    refuse(too_many_connections(), "overloaded");
   } else {
     refuse(error_reply(408, "the request took too long to arrive: send it faster"), "deadline");
   }
@@ -264,7 +261,10 @@ void Connection::head_read() {
   record_.request_id = is_sane_request_id(id) ? std::string(id) : new_request_id();
   record_.traceparent = request.header("traceparent");
   set_deadline(limits_.body_timeout);
-  objection_ = objection();
+  const Admission admission = admit(state_, reader_);
+  route_ = admission.route;
+  if (route_ != nullptr) record_.route = route_->pattern;
+  objection_ = too_many_ ? too_many_connections() : admission.objection;
   if (!objection_) {
     reader_.keep_body();
     if (reader_.expects_continue() && input_.empty()) invite_body();
@@ -273,33 +273,6 @@ void Connection::head_read() {
   const int64_t length = reader_.content_length();
   if (!too_many_ && !reader_.expects_continue() && length >= 0 && length <= kDroppedBody) return reader_.drop_body();
   refuse(*std::move(objection_), record_.reason);
-}
-
-// The reply of a request whose body need not be read.
-std::optional<Reply> Connection::objection() {
-  Request& request = reader_.request();
-  route_ = nullptr;
-  if (too_many_) return error_reply(503, "there are as many connections as may be at once: try again later");
-  std::string allowed;
-  const Route* const route = state_.router.find(request.method, reader_.raw_path(), &request.parameters, &allowed);
-  if (route == nullptr) {
-    Reply reply =
-        error_reply(allowed.empty() ? 404 : 405, "nothing answers " + clipped(reader_.method_name()) + " '" +
-                                                     clipped(request.path) + "': the page /docs lists what does");
-    if (!allowed.empty()) reply.headers.emplace_back("Allow", allowed);
-    return reply;
-  }
-  record_.route = route->pattern;
-  if (auto refusal = state_.tokens.refusal(route->access, request.header("Authorization"))) return refusal;
-  route_ = route;
-  return busy();
-}
-
-// The reply where as many requests are being answered as may be. Health is told of whatever the load.
-std::optional<Reply> Connection::busy() const {
-  if (route_->access == Access::kPublic || state_.concurrent < limits_.max_concurrent) return std::nullopt;
-  return error_reply(503, std::to_string(limits_.max_concurrent) +
-                              " requests are being answered, as many as may be at once: try again later");
 }
 
 void Connection::invite_body() {
@@ -319,7 +292,7 @@ void Connection::invite_body() {
 
 void Connection::answer_request() {
   record_.request_bytes = reader_.body_bytes();
-  if (!objection_) objection_ = busy();  // others may have begun while the body came
+  if (!objection_) objection_ = busy(state_, *route_);  // others may have begun while the body came
   if (objection_) return send(*std::exchange(objection_, std::nullopt), std::move(record_));
   call_handler();
 }

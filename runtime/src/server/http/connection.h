@@ -65,8 +65,6 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
   void watch_for_reset();
 
   void head_read();
-  std::optional<Reply> objection();
-  std::optional<Reply> busy() const;
   void invite_body();
   void answer_request();
   void call_handler();

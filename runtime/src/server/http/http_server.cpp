@@ -25,6 +25,7 @@ class HttpServer::Impl {
  public:
   Impl(const HttpOptions& options, const Router& router, Observer* observer)
       : state_(std::make_shared<ServerState>(completed(options), router, observer)) {
+    raise_file_limit(options.limits);
     const TlsFiles& tls = options.tls;
     if (!tls.certificate.empty() || !tls.key.empty() || !tls.client_ca.empty()) state_->tls = make_tls(tls);
     for (int j = 0; j < state_->options.threads; ++j) loops_.push_back(std::make_shared<Loop>(state_));

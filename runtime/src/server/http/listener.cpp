@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "server/http/connection.h"
@@ -17,15 +18,24 @@ namespace {
 
 constexpr int kAtOnce = 64;  // before others' turn
 constexpr auto kPause = std::chrono::milliseconds(50);
-constexpr int64_t kTooManyAnswered = 64;  // connections beyond the limit that are told so
-constexpr int64_t kOtherFiles = 32;       // file descriptors that are not for connections
+constexpr int64_t kTooManyAnswered = 1024;  // connections beyond the limit that are told so
+// To still others, who may miss it, as what they have sent is not read.
+constexpr std::string_view kTooManyReply =
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
+constexpr int64_t kOtherFiles = 32;  // file descriptors that are not for connections
 
-// As many as the options say, or as there are file descriptors for.
-int64_t most_connections(const HttpLimits& limits) {
+// How many connections are served, and how many beyond those are told that they are too many.
+struct Room {
+  int64_t served, told;
+};
+
+Room room_for_connections(const HttpLimits& limits) {
   rlimit files;
-  if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) return limits.max_connections;
-  const auto for_connections = static_cast<int64_t>(files.rlim_cur) - kOtherFiles;
-  return std::min(limits.max_connections, std::max<int64_t>(for_connections, 8));
+  const bool is_limited = ::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY;
+  if (!is_limited) return {limits.max_connections, kTooManyAnswered};
+  const int64_t descriptors = std::max<int64_t>(static_cast<int64_t>(files.rlim_cur) - kOtherFiles, 8);
+  const int64_t told = std::min(kTooManyAnswered, descriptors / 4);
+  return {std::min(limits.max_connections, descriptors - told), told};
 }
 
 std::string name_of_peer(const sockaddr_storage& peer, socklen_t length) {
@@ -40,6 +50,14 @@ bool is_passing(int error) {  // what Linux gives of the connection, not of the 
 }
 
 }  // namespace
+
+void raise_file_limit(const HttpLimits& limits) {
+  rlimit files;
+  const auto wanted = static_cast<rlim_t>(limits.max_connections + kTooManyAnswered + kOtherFiles);
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= wanted) return;
+  files.rlim_cur = std::min(files.rlim_max, wanted);
+  ::setrlimit(RLIMIT_NOFILE, &files);
+}
 
 Listener::Listener(ListeningSocket socket, const std::vector<std::shared_ptr<Loop>>& loops)
     : socket_(std::move(socket)),
@@ -90,8 +108,10 @@ void Listener::take_all() {
 
 void Listener::take(int fd, const std::string& peer) {
   const int64_t open = ++state_.connections;
-  const int64_t most = most_connections(state_.options.limits);
-  if (open > most + kTooManyAnswered) {
+  const Room room = room_for_connections(state_.options.limits);
+  if (open > room.served + room.told) {
+    const bool has_tls = state_.tls != nullptr && !socket_->is_unix();
+    if (!has_tls) ::send(fd, kTooManyReply.data(), kTooManyReply.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     ::close(fd);
     return state_.connection_closed();
   }
@@ -104,7 +124,7 @@ void Listener::take(int fd, const std::string& peer) {
   const int family = socket_->is_unix() ? AF_UNIX : AF_INET;  // only for what Asio does with it, which is nothing
   Stream::Socket socket(loop->io(), boost::asio::generic::stream_protocol(family, 0), fd);
   boost::asio::ssl::context* const tls = socket_->is_unix() ? nullptr : state_.tls.get();
-  loop->add(std::make_shared<Connection>(loop, std::move(socket), tls, peer, open > most));
+  loop->add(std::make_shared<Connection>(loop, std::move(socket), tls, peer, open > room.served));
 }
 
 // No file descriptors, or no memory: tries again soon, and makes room meanwhile.

@@ -14,6 +14,9 @@
 
 namespace recblr::server {
 
+// Asks the system for as many file descriptors as there may be connections, as far as it lets the process.
+void raise_file_limit(const HttpLimits& limits);
+
 class Listener {
  public:
   // It runs in the first of `loops`.

@@ -118,6 +118,7 @@ void RequestReader::refuse(int status, std::string_view reason, std::string mess
   if (state_ == State::kRefused) return;
   state_ = State::kRefused;
   keep_alive_ = false;
+  request_.body = std::string();
   refusal_ = {status, reason, std::move(message)};
 }
 

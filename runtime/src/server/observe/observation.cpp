@@ -77,9 +77,10 @@ void Observation::write(LogLevel level, const RequestRecord& record) {
 void Observation::tell(const ModelEvent& event) {
   metrics_.add(event);
   using Kind = ModelEvent::Kind;
+  if (event.kind == Kind::kLoaded) return;  // whoever loads tells
   const bool is_failure = event.kind == Kind::kReloadFailed || event.kind == Kind::kRollbackFailed;
   const bool is_rollback = event.kind == Kind::kRolledBack || event.kind == Kind::kRollbackFailed;
-  const char* name = event.kind == Kind::kLoaded ? "load" : is_rollback ? "rollback" : "reload";
+  const char* name = is_rollback ? "rollback" : "reload";
   LogFields fields{{"model", event.model->name},
                    {"version", event.model->version},
                    {"fingerprint", event.model->bundle.fingerprint()},

@@ -1,5 +1,3 @@
-#include "server/oip/routes.h"
-
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
@@ -10,52 +8,14 @@
 #include <vector>
 
 #include "server/fake_exchange.h"
+#include "server/gate.h"
+#include "server/oip/routes.h"
 #include "tiny_bundle.h"
 
 namespace recblr::server {
 namespace {
 
 namespace json = boost::json;
-
-// Runs wait until it is opened.
-class Gate : public Backend {
- public:
-  Expected<void> run(const recblr_backend_run& run) override {
-    std::unique_lock<std::mutex> lock(mutex_);
-    ++waiting_;
-    changed_.notify_all();
-    changed_.wait(lock, [this] { return is_open_; });
-    std::memcpy(run.state_out, run.state_in, static_cast<size_t>(run.n_rows) * 16 * sizeof(float));
-    for (int64_t j = 0; j < run.n_rows * run.k; ++j) {
-      run.top_items[j] = static_cast<int32_t>(j % run.k) + 1;
-      run.top_scores[j] = -static_cast<float>(j % run.k);
-    }
-    return {};
-  }
-  std::string description() const override { return "a gate"; }
-  int64_t max_k() const override { return 6; }
-
-  void open() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    is_open_ = true;
-    changed_.notify_all();
-  }
-  void close() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    is_open_ = false;
-    waiting_ = 0;
-  }
-  void wait_for_a_run() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [this] { return waiting_ > 0; });
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool is_open_ = true;
-  int waiting_ = 0;
-};
 
 class OipRoutesTest : public testing::Test {
  protected:

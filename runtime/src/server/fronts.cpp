@@ -1,0 +1,76 @@
+#include "server/fronts.h"
+
+#include <thread>
+
+#include "server/oip/routes.h"
+#include "server/v1/routes.h"
+#ifdef RECBLR_WITH_GRPC
+#include "server/grpc/grpc_server.h"
+#endif
+
+namespace recblr::server {
+
+namespace {
+
+constexpr int kPoolThreads = 16;
+constexpr int64_t kPoolQueue = 4096;
+
+// Lines of a front for the log.
+std::function<void(const std::string&)> warnings(Observation* observation, const char* event) {
+  return [observation, event](const std::string& message) {
+    observation->log().write(LogLevel::kWarning, event, message);
+  };
+}
+
+}  // namespace
+
+Fronts::Fronts(const Options& options, Models* models, Observation* observation) : pool_(kPoolThreads, kPoolQueue) {
+  const V1Options v1{options.limits, options.http.limits.max_body_bytes};
+  const OipOptions oip{options.limits, std::nullopt};
+  add_v1_routes(&router_, models, &pool_, v1);
+  add_page_routes(&router_, models, v1);
+  add_oip_routes(&router_, models, &pool_, &statistics_, oip);
+  add_metrics_route(&router_, &observation->metrics(), &pool_);
+  HttpOptions http = options.http;
+  http.warn = warnings(observation, "http");
+  http_ = std::make_unique<HttpServer>(http, router_, observation);
+  observation->metrics().add_gauge("recblr_http_connections", "Open connections over HTTP.",
+                                   [this] { return static_cast<double>(http_->connections()); });
+#ifdef RECBLR_WITH_GRPC
+  if (!options.grpc_addresses.empty()) {
+    const GrpcOptions grpc{
+        options.grpc_addresses,       options.http.tls, options.http.limits, options.http.tokens, oip,
+        warnings(observation, "grpc")};
+    grpc_ = std::make_unique<GrpcServer>(grpc, models, &pool_, &statistics_, observation);
+  }
+#else
+  if (!options.grpc_addresses.empty()) {
+    throw Error({Status::kBadConfig, "this recblr-serve was built without gRPC: leave out --grpc-port"});
+  }
+#endif
+  http_->start();
+}
+
+Fronts::~Fronts() = default;
+
+std::vector<std::string> Fronts::urls() const {
+  std::vector<std::string> urls = http_->urls();
+#ifdef RECBLR_WITH_GRPC
+  if (grpc_) urls.insert(urls.end(), grpc_->urls().begin(), grpc_->urls().end());
+#endif
+  return urls;
+}
+
+void Fronts::drain(double timeout) {
+#ifdef RECBLR_WITH_GRPC
+  std::thread grpc([this, timeout] {
+    if (grpc_) grpc_->drain(timeout);
+  });
+  http_->drain(timeout);
+  grpc.join();
+#else
+  http_->drain(timeout);
+#endif
+}
+
+}  // namespace recblr::server

@@ -1,0 +1,126 @@
+#include "server/grpc/grpc_server.h"
+
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <iterator>
+#include <utility>
+
+#include "server/grpc/health.h"
+#include "server/grpc/library_log.h"
+#include "server/grpc/service.h"
+#include "serving/text.h"
+
+namespace recblr::server {
+namespace {
+
+using serving::shown;
+
+[[noreturn]] void fail(const std::string& message) { throw Error({Status::kBadConfig, message}); }
+
+std::string content_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string content{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (!file || content.empty()) fail("the file " + shown(path) + " cannot be read: give one in PEM form");
+  return content;
+}
+
+std::shared_ptr<grpc::ServerCredentials> credentials(const TlsFiles& files) {
+  if (files.certificate.empty()) return grpc::InsecureServerCredentials();
+  grpc::SslServerCredentialsOptions options;
+  if (!files.client_ca.empty()) {
+    options.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
+    options.pem_root_certs = content_of(files.client_ca);
+  }
+  options.pem_key_cert_pairs.push_back({content_of(files.key), content_of(files.certificate)});
+  return grpc::SslServerCredentials(options);
+}
+
+int whole(double number) { return static_cast<int>(std::min(number, 2e9)); }
+
+bool is_unix(const std::string& address) { return address.rfind("unix:", 0) == 0; }
+
+// Without its port.
+std::string host_of(const std::string& address) { return address.substr(0, address.rfind(':')); }
+
+}  // namespace
+
+class GrpcServer::Impl {
+ public:
+  Impl(const GrpcOptions& options, const Models* models, Pool* pool, OipStatistics* statistics, Observer* observer)
+      : log_(options.warn), service_(options, models, pool, statistics, observer), health_(models) {
+    grpc::ServerBuilder builder;
+    builder.RegisterService(&service_).RegisterService(&health_);
+    set_limits(options.limits, &builder);
+    const auto tls = credentials(options.tls);
+    std::vector<int> ports(options.addresses.size());
+    for (size_t j = 0; j < ports.size(); ++j) {
+      const std::string& address = options.addresses[j];
+      builder.AddListeningPort(address, is_unix(address) ? grpc::InsecureServerCredentials() : tls, &ports[j]);
+    }
+    log_.take_last();
+    server_ = builder.BuildAndStart();
+    for (size_t j = 0; j < ports.size(); ++j) {
+      const std::string& address = options.addresses[j];
+      if (server_ == nullptr || ports[j] == 0) refuse(address);
+      urls_.push_back(is_unix(address) ? address
+                                       : std::string(options.tls.certificate.empty() ? "grpc://" : "grpcs://") +
+                                             host_of(address) + ":" + std::to_string(ports[j]));
+    }
+  }
+  ~Impl() { drain(0); }
+
+  const std::vector<std::string>& urls() const { return urls_; }
+
+  void drain(double timeout) {
+    if (server_ == nullptr || is_drained_) return;
+    is_drained_ = true;
+    const auto left = std::chrono::microseconds(static_cast<int64_t>(std::min(timeout, 1e9) * 1e6));
+    server_->Shutdown(std::chrono::system_clock::now() + left);
+    server_->Wait();
+  }
+
+ private:
+  static void set_limits(const HttpLimits& limits, grpc::ServerBuilder* builder) {
+    builder->SetMaxReceiveMessageSize(whole(static_cast<double>(limits.max_body_bytes)));
+    builder->SetMaxSendMessageSize(-1);
+    builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, whole(static_cast<double>(limits.max_header_bytes)));
+    builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, whole(static_cast<double>(limits.max_concurrent)));
+    builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, whole(limits.header_timeout * 1e3));
+    builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, whole(limits.keep_alive * 1e3));
+    builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, whole(limits.header_timeout * 1e3));
+    // Clients may ask more often than gRPC lets them: many do, behind balancers that drop idle connections.
+    builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
+    // A second server on the port would take half of its connections, instead of saying that it is in use.
+    builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  }
+
+  [[noreturn]] void refuse(const std::string& address) {
+    const std::string why = log_.take_last();
+    fail("cannot listen at " + shown(address) + " for gRPC" + (why.empty() ? "" : " (" + why + ")") +
+         ": give an address of this machine, with a port that is free");
+  }
+
+  LibraryLog log_;
+  OipService service_;
+  HealthService health_;
+  std::unique_ptr<grpc::Server> server_;
+  std::vector<std::string> urls_;
+  bool is_drained_ = false;
+};
+
+GrpcServer::GrpcServer(const GrpcOptions& options, const Models* models, Pool* pool, OipStatistics* statistics,
+                       Observer* observer)
+    : impl_(std::make_unique<Impl>(options, models, pool, statistics, observer)) {}
+
+GrpcServer::~GrpcServer() = default;
+
+const std::vector<std::string>& GrpcServer::urls() const { return impl_->urls(); }
+
+void GrpcServer::drain(double timeout) { impl_->drain(timeout); }
+
+}  // namespace recblr::server

@@ -1,0 +1,136 @@
+#include "server/grpc/infer_call.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "server/grpc/infer_message.h"
+#include "server/v1/answer.h"
+#include "serving/limits.h"
+
+namespace recblr::server {
+namespace {
+
+constexpr int64_t kLargeMessage = 64 * 1024;  // bytes
+constexpr int64_t kLargeAnswer = 4096;        // results
+
+}  // namespace
+
+grpc::ServerUnaryReactor* InferCall::begin(grpc::CallbackServerContext* context,
+                                           const inference::ModelInferRequest* request,
+                                           inference::ModelInferResponse* response, ServedModelPtr model,
+                                           CallRecord record, InferShared* shared) {
+  const auto call =
+      std::make_shared<InferCall>(context, request, response, std::move(model), std::move(record), shared);
+  call->self_ = call;
+  call->guarded([&] { call->start(); });
+  return call.get();
+}
+
+InferCall::InferCall(grpc::CallbackServerContext* context, const inference::ModelInferRequest* request,
+                     inference::ModelInferResponse* response, ServedModelPtr model, CallRecord record,
+                     InferShared* shared)
+    : request_(request),
+      response_(response),
+      model_(std::move(model)),
+      record_(std::move(record)),
+      shared_(shared),
+      deadline_(context->deadline()) {}
+
+void InferCall::OnCancel() {
+  is_cancelled_ = true;
+  if (const uint64_t ticket = ticket_; ticket != 0) model_->engine.cancel(ticket);
+}
+
+void InferCall::OnDone() {
+  --shared_->calls;
+  const std::shared_ptr<InferCall> last = std::move(self_);
+}
+
+void InferCall::start() {
+  record_->request_bytes = static_cast<int64_t>(request_->ByteSizeLong());
+  if (record_->request_bytes <= kLargeMessage) return ask();
+  const bool is_taken = shared_->pool->post([self = shared_from_this()] { self->guarded([&] { self->ask(); }); });
+  if (!is_taken) fail({Status::kOverloaded, "too many requests wait: try again later"});
+}
+
+void InferCall::ask() {
+  if (is_cancelled_) return fail({Status::kCancelled, "the client left before it was answered"});
+  question_ = shared_->questions.take();
+  if (const Expected<void> submitted = submit(); !submitted) fail(submitted.error());
+}
+
+Expected<void> InferCall::submit() {
+  serving::Question& question = *question_;
+  if (auto read = read_infer_message(*request_, model_->bundle, &question, &outputs_); !read) return read;
+  record_->rows = question.n_users();
+  record_->items = question.n_ids();
+  if (auto checked = serving::check_limits(question, shared_->options.limits, model_->bundle.n_items()); !checked) {
+    return checked;
+  }
+  const auto shorten = [&question](double timeout) {
+    question.timeout = std::min(question.timeout.value_or(timeout), timeout);
+  };
+  if (shared_->options.timeout) shorten(*shared_->options.timeout);
+  if (deadline_ != std::chrono::system_clock::time_point::max()) {
+    const double left = std::chrono::duration<double>(deadline_ - std::chrono::system_clock::now()).count();
+    if (left <= 0) return Failure{Status::kDeadline, "the call's deadline is over: give it more time"};
+    shorten(left);
+  }
+  asked_ = std::chrono::steady_clock::now();
+  // It may be answered, and the call done, before this returns; `self` keeps the memory.
+  const auto self = shared_from_this();
+  const auto submitted = serving::submit(model_->bundle, model_->engine, &question,
+                                         [self](Expected<void> done) { self->guarded([&] { self->finish(done); }); });
+  if (!submitted) return submitted.error();
+  ticket_ = *submitted;
+  if (is_cancelled_) model_->engine.cancel(*submitted);
+  return {};
+}
+
+void InferCall::finish(const Expected<void>& done) {
+  if (!done) return fail(done.error());
+  answered_ = std::chrono::steady_clock::now();
+  if (n_results(question_->result) > kLargeAnswer) {
+    const auto write_later = [self = shared_from_this()] { self->guarded([&] { self->write(); }); };
+    if (shared_->pool->post(write_later)) return;
+  }
+  write();
+}
+
+void InferCall::write() {
+  write_infer_message(*model_, *question_, request_->id(), outputs_, response_);
+  shared_->questions.give_back(std::move(question_));
+  record_->response_bytes = static_cast<int64_t>(response_->ByteSizeLong());
+  shared_->statistics->add_success(*model_, record_->rows, record_->began, asked_, answered_);
+  end({});
+}
+
+void InferCall::fail(const Failure& failure) {
+  shared_->statistics->add_failure(*model_, record_->began);
+  CallEnd ended = call_end(failure);
+  // gRPC withdraws calls at their deadlines, too.
+  if (failure.status == Status::kCancelled && std::chrono::system_clock::now() >= deadline_) {
+    ended = call_end({Status::kDeadline, "the call's deadline is over: give it more time"});
+  }
+  if (ended.http_status == 500) record_->detail = failure.message;
+  end(ended);
+}
+
+void InferCall::end(const CallEnd& end) {
+  record_.end(end);
+  Finish(end.status);
+}
+
+template <typename Step>
+void InferCall::guarded(const Step& step) {
+  try {
+    step();
+  } catch (const Error& error) {
+    fail({error.status(), error.what()});
+  } catch (const std::exception& error) {
+    fail({Status::kInternal, error.what()});
+  }
+}
+
+}  // namespace recblr::server

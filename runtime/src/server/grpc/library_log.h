@@ -1,0 +1,21 @@
+// What libgrpc logs.
+#pragma once
+
+#include <functional>
+#include <string>
+
+namespace recblr::server {
+
+// While it lives, libgrpc's errors go to `warn`, or to stderr where there is none; the rest goes nowhere. One at a
+// time.
+class LibraryLog {
+ public:
+  explicit LibraryLog(std::function<void(const std::string&)> warn);
+  ~LibraryLog();
+  LibraryLog(const LibraryLog&) = delete;
+  LibraryLog& operator=(const LibraryLog&) = delete;
+  // The last error's line, which is forgotten.
+  std::string take_last();
+};
+
+}  // namespace recblr::server
