@@ -5,14 +5,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "server/end_guard.h"
@@ -54,15 +52,11 @@ std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
-// A line for people. Throws std::system_error where it cannot be written.
+// A line for people. Where it cannot be written, nobody misses it.
 void print(const std::string& line) {
-  if (std::fputs((line + "\n").c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    throw std::system_error(errno, std::generic_category(), "cannot write to stdout");
-  }
+  std::fputs((line + "\n").c_str(), stdout);
+  std::fflush(stdout);
 }
-
-// Why it does not serve: one line, as other tools write it.
-void refuse(const std::string& message) { std::fprintf(stderr, "Error: %s\n", message.c_str()); }
 
 class Service {
  public:
@@ -70,7 +64,12 @@ class Service {
       : options_(options), models_(options.model), observation_(options.log, options.trace, &models_) {}
 
   int run() {
-    fronts_.emplace(options_, &models_, &observation_);
+    try {
+      fronts_.emplace(options_, &models_, &observation_);
+    } catch (const Error& error) {
+      log().write(LogLevel::kError, "listen", error.what());
+      return 1;
+    }
     print("Listening at " + joined(fronts_->urls()) + ", loading " + options_.model.path);
     FirstLoad load(&models_, &signals_);
     const int status = answer(load);
@@ -99,7 +98,7 @@ class Service {
       const int signal = signals_.wait(-1);
       if (!is_loaded && load.has_ended()) {
         if (load.failure()) {
-          refuse(load.failure()->message);
+          log().write(LogLevel::kError, "load", load.failure()->message);
           return 1;
         }
         is_loaded = true;
@@ -157,8 +156,8 @@ int serve(const Options& options) {
   open_standard_files();
   try {
     return Service(options).run();
-  } catch (const std::exception& error) {  // it cannot listen, print, or have as many threads
-    refuse(error.what());
+  } catch (const std::exception& error) {  // before there is a log, or of threads that the system does not give
+    std::fprintf(stderr, "Error: %s\n", error.what());
     return 1;
   }
 }
