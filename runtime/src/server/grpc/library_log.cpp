@@ -1,5 +1,6 @@
 #include "server/grpc/library_log.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 
 #include <cstdio>
@@ -42,6 +43,7 @@ LibraryLog::LibraryLog(std::function<void(const std::string&)> warn) {
   }
   gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
   gpr_set_log_function(log);
+  google::protobuf::SetLogHandler(nullptr);
 }
 
 LibraryLog::~LibraryLog() {

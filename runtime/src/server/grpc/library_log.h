@@ -1,4 +1,4 @@
-// What libgrpc logs.
+// What libgrpc and libprotobuf log.
 #pragma once
 
 #include <functional>
