@@ -35,7 +35,8 @@ void log(gpr_log_func_args* args) {
 
 }  // namespace
 
-LibraryLog::LibraryLog(std::function<void(const std::string&)> warn) {
+LibraryLog::LibraryLog(std::function<void(const std::string&)> warn)
+    : silencer_(std::make_unique<google::protobuf::LogSilencer>()) {
   {
     const std::lock_guard<std::mutex> lock(sink().mutex);
     sink().warn = warn ? std::move(warn)
@@ -43,7 +44,6 @@ LibraryLog::LibraryLog(std::function<void(const std::string&)> warn) {
   }
   gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
   gpr_set_log_function(log);
-  google::protobuf::SetLogHandler(nullptr);
 }
 
 LibraryLog::~LibraryLog() {

@@ -5,10 +5,7 @@
 #include "server/grpc/infer_message.h"
 
 // libprotobuf's lines would be many.
-extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  google::protobuf::SetLogHandler(nullptr);
-  return 0;
-}
+static const google::protobuf::LogSilencer kSilence;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   inference::ModelInferRequest message;
