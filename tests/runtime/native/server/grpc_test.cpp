@@ -123,10 +123,16 @@ TEST_F(GrpcTest, TellsWhatItServes) {
   EXPECT_TRUE(call(&Stub::ModelMetadata, named, &metadata).ok());
   EXPECT_EQ(metadata.inputs(0).name(), "item_ids");
   EXPECT_EQ(metadata.outputs(5).shape(1), 16);
-  inference::ModelReadyRequest other;
-  other.set_name("other");
+  inference::ModelReadyRequest asked;
+  asked.set_name("recblr");
   inference::ModelReadyResponse model_ready;
-  expect(call(&Stub::ModelReady, other, &model_ready), grpc::NOT_FOUND,
+  EXPECT_TRUE(call(&Stub::ModelReady, asked, &model_ready).ok());
+  EXPECT_TRUE(model_ready.ready());
+  asked.set_name("other");
+  EXPECT_TRUE(call(&Stub::ModelReady, asked, &model_ready).ok());
+  EXPECT_FALSE(model_ready.ready());
+  named.set_name("other");
+  expect(call(&Stub::ModelMetadata, named, &metadata), grpc::NOT_FOUND,
          "model 'other' is not served here: use 'recblr'");
   const auto health = grpc::health::v1::Health::NewStub(channel_);
   const auto check = [&] {
