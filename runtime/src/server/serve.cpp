@@ -11,6 +11,7 @@
 #include <exception>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "server/end_guard.h"
@@ -74,13 +75,13 @@ class Service {
     FirstLoad load(&models_, &signals_);
     const int status = answer(load);
     const Clock::time_point began = Clock::now();
-    guard_.emplace(&signals_, &observation_, options_.drain_timeout);
+    guard_.emplace(&signals_, &observation_, options_.drain_delay + options_.drain_timeout);
     if (reloader_) reloader_->stop();
-    drain(began);
+    drain();
     guard_->answered(status);
     const bool is_idle = load.has_ended() && (!reloader_ || reloader_->stop());
     if (status == 0) log().write(LogLevel::kInfo, "stop", "", {{"seconds", seconds_since(began)}});
-    const double left = std::max(0.0, options_.drain_timeout - seconds_since(began));
+    const double left = std::max(0.0, options_.drain_delay + options_.drain_timeout - seconds_since(began));
     const bool is_told = observation_.flush(std::min(kFlush, left));
     // Nobody waits for a model that is being loaded, nor for a collector that does not answer.
     if (!is_idle || !is_told) std::_Exit(status);
@@ -132,11 +133,14 @@ class Service {
     log().write(LogLevel::kInfo, "ready", "", fields);
   }
 
-  void drain(Clock::time_point began) {
+  void drain() {
+    models_.set_draining();
+    // For balancers that look only now and then whether it is ready.
+    if (models_.current() != nullptr) std::this_thread::sleep_for(std::chrono::duration<double>(options_.drain_delay));
+    const Clock::time_point began = Clock::now();
     // What is left for engines and the log.
     const double reserve = std::min(1.0, 0.1 * options_.drain_timeout);
     const auto left = [&](double kept) { return std::max(0.0, options_.drain_timeout - seconds_since(began) - kept); };
-    models_.set_draining();
     fronts_->drain(left(reserve));
     models_.close(left(reserve / 2));
   }

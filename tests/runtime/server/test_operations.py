@@ -145,6 +145,17 @@ def test_while_it_drains_it_is_not_ready_and_answers(start_server: Start, golden
     server.stop(None)
 
 
+def test_while_balancers_have_not_noticed_its_end_it_takes_connections(
+    start_server: Start, golden_bundles: Path
+) -> None:
+    server = start_server(golden_bundles / "integer", "--drain-delay", 1)
+    server.process.send_signal(signal.SIGTERM)
+    until(lambda: server.get("/v2/health/ready").status_code == 503)
+    assert server.get("/v2/health/live").status_code == 200
+    assert server.post("/v1/recommend", content=BODY).status_code == 200
+    server.stop(None)
+
+
 @pytest.mark.parametrize("stalled", ["nothing", "half a head", "half a body", "unread answers"])
 def test_stalled_clients_do_not_keep_it(start_server: Start, golden_bundles: Path, stalled: str) -> None:
     server = start_server(golden_bundles / "integer", "--drain-timeout", 2)

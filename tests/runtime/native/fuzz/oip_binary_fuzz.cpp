@@ -1,4 +1,5 @@
-// Bodies of POST /v2/models/{name}/infer with tensors behind the JSON. The first line is the header that tells its size.
+// Bodies of POST /v2/models/{name}/infer with tensors behind the JSON. The first line is the header that tells its
+// size.
 #include <algorithm>
 
 #include "oip_answers.h"
@@ -10,8 +11,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view body = input.substr(std::min(line + 1, input.size()));
   recblr::serving::Question question;
   recblr::server::WantedAnswer wanted;
-  const auto read = recblr::server::read_infer_request(
-      body, input.substr(0, line), recblr::serving::fuzzed_model().bundle, &question, &wanted);
+  const auto read = recblr::server::read_infer_request(body, input.substr(0, line),
+                                                       recblr::serving::fuzzed_model().bundle, &question, &wanted);
   if (!read) {
     recblr::serving::check_message(read.error());
     return 0;

@@ -245,8 +245,11 @@ TEST_F(GrpcTest, TokensAreNeeded) {
 // A call in a thread of its own.
 class Calling {
  public:
-  Calling(inference::GRPCInferenceService::Stub* stub, const inference::ModelInferRequest& request)
-      : thread_([this, stub, request] { status_ = stub->ModelInfer(&context_, request, &response_); }) {}
+  Calling(inference::GRPCInferenceService::Stub* stub, const inference::ModelInferRequest& request,
+          std::chrono::milliseconds time = std::chrono::minutes(1)) {
+    context_.set_deadline(std::chrono::system_clock::now() + time);
+    thread_ = std::thread([this, stub, request] { status_ = stub->ModelInfer(&context_, request, &response_); });
+  }
   void cancel() { context_.TryCancel(); }
   grpc::Status wait() {
     thread_.join();
@@ -292,13 +295,17 @@ TEST_F(GrpcTest, DeadlinesAreKept) {
   gate->close();
   Calling first(stub_.get(), one_item());
   gate->wait_for_a_run();
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
-  EXPECT_EQ(stub_->ModelInfer(&context, one_item(), &response_).error_code(), grpc::DEADLINE_EXCEEDED);
+  const auto wait_for_queued = [&](int64_t rows) {
+    wait_until([&, rows] { return models_->current()->engine.metrics().queued_rows == rows; });
+  };
+  Calling second(stub_.get(), one_item(), std::chrono::seconds(1));
+  wait_for_queued(1);
+  EXPECT_EQ(second.wait().error_code(), grpc::DEADLINE_EXCEEDED);
+  wait_for_queued(0);
   inference::ModelInferRequest hasty = one_item();
   (*hasty.mutable_parameters())["timeout"].set_int64_param(1000);
   Calling third(stub_.get(), hasty);
-  wait_until([&] { return models_->current()->engine.metrics().accepted >= 3; });
+  wait_until([&] { return models_->current()->engine.metrics().queued_rows == 1 || records_.all().size() == 2; });
   std::this_thread::sleep_for(std::chrono::milliseconds(5));
   gate->open();
   EXPECT_TRUE(first.wait().ok());
