@@ -12,9 +12,12 @@ from typing import Any
 import httpx
 import numpy as np
 
+from recblr.item_ids import IdType
+
 from .questions import Answer, ItemId, Question, hex_of, ranking_of
 
-_NO_BIG_INTEGERS = "an integer beyond 64 bits has no form but that of text"
+_NO_BIG_INTEGERS = "an integer beyond 64 bits is text here"
+_LARGE = 1e30  # of a state
 _OUTPUTS = ("items", "scores", "counts", "unknown", "popular")
 
 
@@ -102,6 +105,8 @@ class V1(Face):
         self._client = client
 
     def cannot_express(self, question: Question) -> str | None:
+        if _has_big_integers(question):
+            return _NO_BIG_INTEGERS
         return "/v1/recommend takes histories and no states" if question.is_step else None
 
     def answers(self, questions: Mapping[str, Question]) -> dict[str, Answer]:
@@ -134,14 +139,20 @@ class V1(Face):
 class OpenInference(Face):
     """The Open Inference Protocol; how requests travel is the subclasses'."""
 
+    _only_text = False  # whether integers are sent as text, too
+
     def cannot_express(self, question: Question) -> str | None:
-        return _NO_BIG_INTEGERS if _has_big_integers(question) else None
+        if _has_big_integers(question):
+            return _NO_BIG_INTEGERS
+        if question.exclude is not None and len(question.exclude) != len(question.rows):
+            return "the message names the tensors, of which one has a length for each user"
+        return None
 
     def answers(self, questions: Mapping[str, Question]) -> dict[str, Answer]:
         found = {}
         for name, question in questions.items():
             outputs = (*_OUTPUTS, *(["state_out"] if question.is_step else []))
-            answered = self.infer(_inputs(question), _parameters(question), outputs)
+            answered = self.infer(_inputs(question, self._only_text), _parameters(question), outputs)
             found[name] = answered if "error" in answered else _answer_of(answered)
         return found
 
@@ -152,22 +163,21 @@ class OpenInference(Face):
         """Output tensors by name, those of BYTES with elements of `bytes`; or {"error": message}."""
 
 
-def _inputs(question: Question) -> dict[str, np.ndarray]:
-    inputs = {"item_ids": _ids([question.rows]), "lengths": _lengths(question.rows)}
+def _inputs(question: Question, only_text: bool) -> dict[str, np.ndarray]:
+    inputs = {"item_ids": _ids(question.rows, only_text), "lengths": _lengths(question.rows)}
     if question.states is not None:
         inputs["state_in"] = question.states
     if question.exclude is not None:
-        inputs["exclude_ids"] = _ids([question.exclude])
+        inputs["exclude_ids"] = _ids(question.exclude, only_text)
         inputs["exclude_lengths"] = _lengths(question.exclude)
     if question.only is not None:
-        inputs["only_ids"] = _ids([[question.only]])
+        inputs["only_ids"] = _ids([question.only], only_text)
     return inputs
 
 
-def _ids(groups: list[list[list[ItemId]]]) -> np.ndarray:
-    rows = [row for group in groups for row in group]
+def _ids(rows: list[list[ItemId]], only_text: bool) -> np.ndarray:
     flat = [item_id for row in rows for item_id in row]
-    if _are_integers(rows):
+    if _are_integers(rows) and not only_text:
         return np.array(flat, np.int64)
     array = np.empty(len(flat), object)
     array[:] = [str(item_id).encode() for item_id in flat]
@@ -203,6 +213,11 @@ class OverHttpJson(OpenInference):
     def __init__(self, client: httpx.Client, model: str = "recblr") -> None:
         self._client = client
         self._path = f"/v2/models/{model}/infer"
+
+    def cannot_express(self, question: Question) -> str | None:
+        if question.states is not None and not (np.abs(question.states) < _LARGE).all():
+            return "JSON has no infinite numbers, which such states, or their scores, are"
+        return super().cannot_express(question)
 
     def infer(
         self, inputs: Mapping[str, np.ndarray], parameters: Mapping[str, Any], outputs: tuple[str, ...]
@@ -293,7 +308,7 @@ def _from_bytes(content: bytes, tensor: Mapping[str, Any]) -> np.ndarray:
 
 
 class OverGrpc(OpenInference):
-    """ModelInfer by tritonclient, of recblr-serve or of Triton."""
+    """ModelInfer by tritonclient."""
 
     def __init__(self, address: str, model: str = "recblr") -> None:
         from tritonclient import grpc
@@ -321,3 +336,17 @@ class OverGrpc(OpenInference):
             invalid = error.status() == "StatusCode.INVALID_ARGUMENT"
             return {"error": error.message() if invalid else str(error)}
         return {name: answer.as_numpy(name) for name in outputs}
+
+
+class Triton(OverGrpc):
+    """Triton's, which checks tensors' types itself: ids are of the model's."""
+
+    def __init__(self, address: str, model: str, id_type: IdType) -> None:
+        super().__init__(address, model)
+        self._only_text = id_type == "string"
+
+    def cannot_express(self, question: Question) -> str | None:
+        rows = [*question.rows, *(question.exclude or ()), question.only or []]
+        if not self._only_text and not _are_integers(rows):
+            return "Triton itself refuses text for a tensor of integers"
+        return super().cannot_express(question)

@@ -6,6 +6,7 @@ golden tests pin. `questions` makes them plain, `faces` has the faces.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from recblr.runtime import Engine, load
 from ..c_api.conftest import Library, cmake, library  # noqa: F401
 from ..golden.models import MODELS
 from ..server.process import Server
+from ..triton.process import Triton, add_model, parameter
 from .faces import V1, Face, OverGrpc, OverHttpBinary, OverHttpJson, Program
+from .faces import Triton as OverTriton
 from .questions import Answer, Question, answers_of
 
-FACES = ["c", "cpp", "v1", "oip-json", "oip-binary", "oip-grpc"]
+FACES = ["c", "cpp", "v1", "oip-json", "oip-binary", "oip-grpc", "triton"]
+LONGEST = 1_000_000  # items of a history
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -48,9 +52,25 @@ def programs(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def server(model: str, golden_bundles: Path) -> Iterator[Server]:
-    server = Server(golden_bundles / model, "--grpc-port", "0")
+    server = Server(golden_bundles / model, "--grpc-port", 0, "--max-history", LONGEST)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def triton(golden_bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    """With all models, under their names."""
+    repository = tmp_path_factory.mktemp("triton") / "models"
+    for name in MODELS:
+        add_model(repository, name, golden_bundles / name, parameter("max_history", LONGEST))
+    triton = Triton(repository)
+    try:
+        for name in MODELS:
+            assert triton.load(name) is None
+        yield triton
+        triton.stop()
+    finally:
+        triton.kill()
 
 
 @pytest.fixture(params=FACES)
@@ -59,11 +79,18 @@ def face(request: pytest.FixtureRequest, model: str, golden_bundles: Path) -> It
     if kind in ("c", "cpp"):
         yield Program(request.getfixturevalue("programs") / f"face_{kind}", golden_bundles / model)
         return
+    if kind == "triton":
+        address, id_type = (
+            request.getfixturevalue("triton").addresses["grpc"],
+            request.getfixturevalue("engine").id_type,
+        )
+        with contextlib.closing(OverTriton(address, model, id_type)) as over_triton:
+            yield over_triton
+        return
     server: Server = request.getfixturevalue("server")
     if kind == "oip-grpc":
-        over_grpc = OverGrpc(server.grpc)
-        yield over_grpc
-        over_grpc.close()
+        with contextlib.closing(OverGrpc(server.grpc)) as over_grpc:
+            yield over_grpc
         return
     with server.client() as client:
         yield {"v1": V1, "oip-json": OverHttpJson, "oip-binary": OverHttpBinary}[kind](client)
