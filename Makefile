@@ -16,7 +16,7 @@ setup: $(SETUP) ## Make .venv with recblr and all it needs (editable)
 # --without-pip and `pip --python`: works where the system's Python lacks ensurepip.
 # -tools/...: what the build cannot do without is the build's to say, on a machine that has a compiler.
 # --no-compile: of ten thousand modules a fifth are ever imported, and compiled then.
-$(SETUP): pyproject.toml constraints.txt CMakeLists.txt plugins/CMakeLists.txt $(wildcard cmake/* plugins/cmake/* plugins/include/recblr/* plugins/src/* plugins/src/*/*) $(shell find runtime/src runtime/include -type f) runtime/CMakeLists.txt
+$(SETUP): pyproject.toml constraints.txt CMakeLists.txt plugins/CMakeLists.txt $(wildcard cmake/* plugins/cmake/* runtime/cmake/* plugins/include/recblr/* plugins/src/* plugins/src/*/*) $(shell find runtime/src runtime/include -type f) runtime/CMakeLists.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv --without-pip .venv
 	$(PYTHON) -m pip --python .venv/bin/python install --quiet --disable-pip-version-check pip

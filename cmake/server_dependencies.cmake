@@ -54,7 +54,8 @@ endif()
 # gRPC's core is a target of its own: what it needs has to come behind it.
 recblr_import(recblr::grpc_core grpc/grpc.h grpc address_sorting upb re2 cares gpr)
 recblr_import(recblr::grpc grpcpp/grpcpp.h grpc++)
-if(TARGET recblr::grpc AND TARGET recblr::grpc_core AND TARGET recblr::protobuf AND TARGET recblr::ssl AND TARGET recblr::zlib)
+if(TARGET recblr::grpc AND TARGET recblr::grpc_core AND TARGET recblr::protobuf AND TARGET recblr::ssl AND
+   TARGET recblr::zlib)
   get_target_property(library recblr::grpc IMPORTED_LOCATION)
   get_filename_component(folder "${library}" DIRECTORY)
   get_filename_component(extension "${library}" LAST_EXT)

@@ -165,4 +165,4 @@ def _plan_settings(context: click.Context, target: str, given: dict[str, Any]) -
                     f"{option} is for TensorRT only: give --target tensorrt or tensorrt-rtx, or leave it out"
                 )
         return None
-    return PlanSettings(target=target, **{name: given[name] for name in _PLAN_OPTIONS})  # type: ignore[arg-type]
+    return PlanSettings(target=target, **{name: given[name] for name in _PLAN_OPTIONS})

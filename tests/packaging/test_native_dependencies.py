@@ -330,7 +330,7 @@ class TestFinder:
     """cmake/native_dependencies.cmake, where the system has nothing."""
 
     def find(self, build: Path, folder: Path, left_out: str, *options: str) -> subprocess.CompletedProcess[str]:
-        headers = ("openssl/sha.h", "google/protobuf/message.h", *HEADERS.values())
+        headers = ("openssl/sha.h", "google/protobuf/message.h", "grpc/grpc.h", *HEADERS.values())
         libraries = ("crypto", "ssl", "sqlite3", "hiredis", "hiredis_ssl", "z", "protobuf", "grpc++", "grpc", "gpr")
         libraries = (*libraries, "address_sorting", "upb", "re2", "cares", "absl_base")
         paths = (

@@ -7,9 +7,9 @@ import tritonclient.grpc as triton  # pip install 'tritonclient[grpc]'
 ID_TYPE = "DATATYPE"
 
 
-def tensor(name: str, datatype: str, values: list) -> triton.InferInput:
+def tensor(name: str, datatype: str, values: Sequence[int | str]) -> triton.InferInput:
     """An input of one dimension."""
-    array = np.array(values, np.object_ if datatype == "BYTES" else np.int64)
+    array = np.array(list(values), np.object_ if datatype == "BYTES" else np.int64)
     made = triton.InferInput(name, [len(values)], datatype)
     made.set_data_from_numpy(array)
     return made
@@ -20,7 +20,7 @@ def recommend(
 ) -> list[list[tuple[int | str, float]]]:
     """One ranking of (item id, score) pairs per user."""
     inputs = [
-        tensor("item_ids", ID_TYPE, list(chain.from_iterable(histories))),
+        tensor("item_ids", ID_TYPE, [*chain.from_iterable(histories)]),
         tensor("lengths", "INT64", [len(history) for history in histories]),
     ]
     outputs = [triton.InferRequestedOutput(name) for name in ("items", "scores", "counts")]

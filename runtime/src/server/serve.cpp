@@ -5,14 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <optional>
 #include <string>
-#include <system_error>
+#include <thread>
 #include <vector>
 
 #include "server/end_guard.h"
@@ -54,15 +53,11 @@ std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
-// A line for people. Throws std::system_error where it cannot be written.
+// A line for people. Where it cannot be written, nobody misses it.
 void print(const std::string& line) {
-  if (std::fputs((line + "\n").c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    throw std::system_error(errno, std::generic_category(), "cannot write to stdout");
-  }
+  std::fputs((line + "\n").c_str(), stdout);
+  std::fflush(stdout);
 }
-
-// Why it does not serve: one line, as other tools write it.
-void refuse(const std::string& message) { std::fprintf(stderr, "Error: %s\n", message.c_str()); }
 
 class Service {
  public:
@@ -70,18 +65,23 @@ class Service {
       : options_(options), models_(options.model), observation_(options.log, options.trace, &models_) {}
 
   int run() {
-    fronts_.emplace(options_, &models_, &observation_);
+    try {
+      fronts_.emplace(options_, &models_, &observation_);
+    } catch (const Error& error) {
+      log().write(LogLevel::kError, "listen", error.what());
+      return 1;
+    }
     print("Listening at " + joined(fronts_->urls()) + ", loading " + options_.model.path);
     FirstLoad load(&models_, &signals_);
     const int status = answer(load);
     const Clock::time_point began = Clock::now();
-    guard_.emplace(&signals_, &observation_, options_.drain_timeout);
+    guard_.emplace(&signals_, &observation_, options_.drain_delay + options_.drain_timeout);
     if (reloader_) reloader_->stop();
-    drain(began);
+    drain();
     guard_->answered(status);
     const bool is_idle = load.has_ended() && (!reloader_ || reloader_->stop());
     if (status == 0) log().write(LogLevel::kInfo, "stop", "", {{"seconds", seconds_since(began)}});
-    const double left = std::max(0.0, options_.drain_timeout - seconds_since(began));
+    const double left = std::max(0.0, options_.drain_delay + options_.drain_timeout - seconds_since(began));
     const bool is_told = observation_.flush(std::min(kFlush, left));
     // Nobody waits for a model that is being loaded, nor for a collector that does not answer.
     if (!is_idle || !is_told) std::_Exit(status);
@@ -99,7 +99,7 @@ class Service {
       const int signal = signals_.wait(-1);
       if (!is_loaded && load.has_ended()) {
         if (load.failure()) {
-          refuse(load.failure()->message);
+          log().write(LogLevel::kError, "load", load.failure()->message);
           return 1;
         }
         is_loaded = true;
@@ -133,11 +133,14 @@ class Service {
     log().write(LogLevel::kInfo, "ready", "", fields);
   }
 
-  void drain(Clock::time_point began) {
+  void drain() {
+    models_.set_draining();
+    // For balancers that look only now and then whether it is ready.
+    if (models_.current() != nullptr) std::this_thread::sleep_for(std::chrono::duration<double>(options_.drain_delay));
+    const Clock::time_point began = Clock::now();
     // What is left for engines and the log.
     const double reserve = std::min(1.0, 0.1 * options_.drain_timeout);
     const auto left = [&](double kept) { return std::max(0.0, options_.drain_timeout - seconds_since(began) - kept); };
-    models_.set_draining();
     fronts_->drain(left(reserve));
     models_.close(left(reserve / 2));
   }
@@ -157,8 +160,8 @@ int serve(const Options& options) {
   open_standard_files();
   try {
     return Service(options).run();
-  } catch (const std::exception& error) {  // it cannot listen, print, or have as many threads
-    refuse(error.what());
+  } catch (const std::exception& error) {  // before there is a log, or of threads that the system does not give
+    std::fprintf(stderr, "Error: %s\n", error.what());
     return 1;
   }
 }

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-_ADDRESS = re.compile(r"\b(?:https?|grpc)://[\w.:\[\]]+|\bunix:\S+")
+_ADDRESS = re.compile(r"\b(?:https?|grpcs?)://[\w.:\[\]]+|\bunix:\S+")
 # A sanitizer, or an emulator of another machine, takes many times as long.
 _SECONDS = float(os.environ.get("RECBLR_TEST_SECONDS", "60"))
 

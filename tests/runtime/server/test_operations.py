@@ -111,8 +111,9 @@ def test_a_model_that_cannot_be_loaded_ends_it(run_server: Any, golden_bundles: 
         port = gone.getsockname()[1]
     done = run_server("--engine", golden_bundles / "integer", "--port", 0, "--store", f"redis://127.0.0.1:{port}")
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: ")
-    assert f"127.0.0.1:{port}" in done.stderr
+    line = json.loads(done.stderr)
+    assert (line["level"], line["event"]) == ("error", "load")
+    assert f"127.0.0.1:{port}" in line["message"]
     assert done.stdout.startswith("Listening at http://127.0.0.1:")
 
 
@@ -127,7 +128,7 @@ def test_what_is_in_the_accept_queue_is_answered(start_server: Start, golden_bun
         server.process.send_signal(signal.SIGCONT)
         for client in clients:
             assert received(client).startswith(b"HTTP/1.1 200 OK\r\n")
-    server.stop()  # a second signal, after all is answered
+    server.stop(None)
 
 
 def test_while_it_drains_it_is_not_ready_and_answers(start_server: Start, golden_bundles: Path) -> None:
@@ -141,7 +142,18 @@ def test_while_it_drains_it_is_not_ready_and_answers(start_server: Start, golden
         # A request that began before is read to its end.
         slow.sendall(b'"histories": [[10]], "k": 2}'.ljust(99))
         assert received(slow).startswith(b"HTTP/1.1 200")
-    server.stop()
+    server.stop(None)
+
+
+def test_while_balancers_have_not_noticed_its_end_it_takes_connections(
+    start_server: Start, golden_bundles: Path
+) -> None:
+    server = start_server(golden_bundles / "integer", "--drain-delay", 1)
+    server.process.send_signal(signal.SIGTERM)
+    until(lambda: server.get("/v2/health/ready").status_code == 503)
+    assert server.get("/v2/health/live").status_code == 200
+    assert server.post("/v1/recommend", content=BODY).status_code == 200
+    server.stop(None)
 
 
 @pytest.mark.parametrize("stalled", ["nothing", "half a head", "half a body", "unread answers"])

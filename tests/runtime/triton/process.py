@@ -37,7 +37,7 @@ def triton_server() -> Path:
         return Path(named)
     folder = ROOT / "build" / "triton" / _PACKAGE
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.with_suffix(".lock")):  # pytest-xdist runs several processes
+    with filelock.FileLock(f"{folder}.lock"):  # pytest-xdist runs several processes
         if not folder.is_dir():
             _download(folder)
     return folder / _SERVER

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kLargeMessage = 64 * 1024;  // bytes
 constexpr int64_t kLargeAnswer = 4096;        // results
+constexpr std::chrono::milliseconds kClockDifference(50);
 
 }  // namespace
 
@@ -43,7 +44,6 @@ void InferCall::OnCancel() {
 }
 
 void InferCall::OnDone() {
-  --shared_->calls;
   const std::shared_ptr<InferCall> last = std::move(self_);
 }
 
@@ -109,8 +109,8 @@ void InferCall::write() {
 void InferCall::fail(const Failure& failure) {
   shared_->statistics->add_failure(*model_, record_->began);
   CallEnd ended = call_end(failure);
-  // gRPC withdraws calls at their deadlines, too.
-  if (failure.status == Status::kCancelled && std::chrono::system_clock::now() >= deadline_) {
+  // gRPC withdraws calls at their deadlines, too, and clients whose clock began earlier do.
+  if (failure.status == Status::kCancelled && std::chrono::system_clock::now() >= deadline_ - kClockDifference) {
     ended = call_end({Status::kDeadline, "the call's deadline is over: give it more time"});
   }
   if (ended.http_status == 500) record_->detail = failure.message;
@@ -119,6 +119,7 @@ void InferCall::fail(const Failure& failure) {
 
 void InferCall::end(const CallEnd& end) {
   record_.end(end);
+  --shared_->calls;  // before the client can know of it, and ask again
   Finish(end.status);
 }
 

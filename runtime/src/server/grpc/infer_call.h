@@ -25,14 +25,14 @@ struct InferShared {
   OipStatistics* statistics;
   OipOptions options;
   QuestionPool questions;
-  std::atomic<int64_t> calls{0};  // under way
+  std::atomic<int64_t> calls{0};  // that are not answered yet
 };
 
 // Lives until gRPC is done with the call and the engine with the question. Large messages are read and written in the
 // pool, since other calls would wait for them.
 class InferCall : public grpc::ServerUnaryReactor, public std::enable_shared_from_this<InferCall> {
  public:
-  // Begins to answer; counted in shared->calls until it is done. The arguments are the call's, and its model.
+  // Begins to answer; the caller has counted it in shared->calls. The arguments are the call's, and its model.
   static grpc::ServerUnaryReactor* begin(grpc::CallbackServerContext* context,
                                          const inference::ModelInferRequest* request,
                                          inference::ModelInferResponse* response, ServedModelPtr model,

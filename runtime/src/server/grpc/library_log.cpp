@@ -1,5 +1,6 @@
 #include "server/grpc/library_log.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 
 #include <cstdio>
@@ -34,7 +35,8 @@ void log(gpr_log_func_args* args) {
 
 }  // namespace
 
-LibraryLog::LibraryLog(std::function<void(const std::string&)> warn) {
+LibraryLog::LibraryLog(std::function<void(const std::string&)> warn)
+    : silencer_(std::make_unique<google::protobuf::LogSilencer>()) {
   {
     const std::lock_guard<std::mutex> lock(sink().mutex);
     sink().warn = warn ? std::move(warn)

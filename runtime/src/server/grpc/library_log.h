@@ -1,8 +1,13 @@
-// What libgrpc logs.
+// What libgrpc and libprotobuf log.
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
+
+namespace google::protobuf {
+class LogSilencer;
+}
 
 namespace recblr::server {
 
@@ -16,6 +21,9 @@ class LibraryLog {
   LibraryLog& operator=(const LibraryLog&) = delete;
   // The last error's line, which is forgotten.
   std::string take_last();
+
+ private:
+  const std::unique_ptr<google::protobuf::LogSilencer> silencer_;
 };
 
 }  // namespace recblr::server

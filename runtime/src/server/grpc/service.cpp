@@ -81,7 +81,6 @@ OipService::Reactor* OipService::ModelReady(Context* context, const inference::M
                                             inference::ModelReadyResponse* response) {
   return answer(context, "/inference.GRPCInferenceService/ModelReady", Access::kUser, [&] {
     const ModelLookup found = look_up(*models_, request->name(), request->version());
-    if (!found.is_known) return no_model_end(found);
     response->set_ready(found.model != nullptr && models_->ready());
     return CallEnd();
   });

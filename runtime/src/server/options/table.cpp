@@ -154,6 +154,8 @@ void add_limits(Given* given, Table* table) {
 void add_operations(Given* given, Table* table) {
   Options& options = given->options;
   table->group("Operations");
+  table->add(number("drain-delay", "SECONDS", &options.drain_delay, 0, kDay,
+                    "After SIGTERM, while it is no longer ready but still takes connections."));
   table->add(
       number("drain-timeout", "SECONDS", &options.drain_timeout, 0, kDay, "After SIGTERM, for requests under way."));
   table->add(

@@ -1,9 +1,11 @@
 // A backend that waits, for tests of what happens meanwhile.
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <mutex>
 #include <string>
 
@@ -11,7 +13,7 @@
 
 namespace recblr::server {
 
-// Of a TinyBundle; its runs wait while it is closed.
+// Of a TinyBundle; it ranks nothing, and its runs wait while it is closed.
 class Gate : public Backend {
  public:
   Expected<void> run(const recblr_backend_run& run) override {
@@ -20,10 +22,8 @@ class Gate : public Backend {
     changed_.notify_all();
     changed_.wait(lock, [this] { return is_open_; });
     std::memcpy(run.state_out, run.state_in, static_cast<size_t>(run.n_rows) * 16 * sizeof(float));
-    for (int64_t j = 0; j < run.n_rows * run.k; ++j) {
-      run.top_items[j] = static_cast<int32_t>(j % run.k) + 1;
-      run.top_scores[j] = -static_cast<float>(j % run.k);
-    }
+    std::fill_n(run.top_items, run.n_rows * run.k, 0);
+    std::fill_n(run.top_scores, run.n_rows * run.k, -std::numeric_limits<float>::infinity());
     return {};
   }
   std::string description() const override { return "a gate"; }

@@ -123,10 +123,16 @@ TEST_F(GrpcTest, TellsWhatItServes) {
   EXPECT_TRUE(call(&Stub::ModelMetadata, named, &metadata).ok());
   EXPECT_EQ(metadata.inputs(0).name(), "item_ids");
   EXPECT_EQ(metadata.outputs(5).shape(1), 16);
-  inference::ModelReadyRequest other;
-  other.set_name("other");
+  inference::ModelReadyRequest asked;
+  asked.set_name("recblr");
   inference::ModelReadyResponse model_ready;
-  expect(call(&Stub::ModelReady, other, &model_ready), grpc::NOT_FOUND,
+  EXPECT_TRUE(call(&Stub::ModelReady, asked, &model_ready).ok());
+  EXPECT_TRUE(model_ready.ready());
+  asked.set_name("other");
+  EXPECT_TRUE(call(&Stub::ModelReady, asked, &model_ready).ok());
+  EXPECT_FALSE(model_ready.ready());
+  named.set_name("other");
+  expect(call(&Stub::ModelMetadata, named, &metadata), grpc::NOT_FOUND,
          "model 'other' is not served here: use 'recblr'");
   const auto health = grpc::health::v1::Health::NewStub(channel_);
   const auto check = [&] {
@@ -239,8 +245,11 @@ TEST_F(GrpcTest, TokensAreNeeded) {
 // A call in a thread of its own.
 class Calling {
  public:
-  Calling(inference::GRPCInferenceService::Stub* stub, const inference::ModelInferRequest& request)
-      : thread_([this, stub, request] { status_ = stub->ModelInfer(&context_, request, &response_); }) {}
+  Calling(inference::GRPCInferenceService::Stub* stub, const inference::ModelInferRequest& request,
+          std::chrono::milliseconds time = std::chrono::minutes(1)) {
+    context_.set_deadline(std::chrono::system_clock::now() + time);
+    thread_ = std::thread([this, stub, request] { status_ = stub->ModelInfer(&context_, request, &response_); });
+  }
   void cancel() { context_.TryCancel(); }
   grpc::Status wait() {
     thread_.join();
@@ -286,13 +295,17 @@ TEST_F(GrpcTest, DeadlinesAreKept) {
   gate->close();
   Calling first(stub_.get(), one_item());
   gate->wait_for_a_run();
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
-  EXPECT_EQ(stub_->ModelInfer(&context, one_item(), &response_).error_code(), grpc::DEADLINE_EXCEEDED);
+  const auto wait_for_queued = [&](int64_t rows) {
+    wait_until([&, rows] { return models_->current()->engine.metrics().queued_rows == rows; });
+  };
+  Calling second(stub_.get(), one_item(), std::chrono::seconds(1));
+  wait_for_queued(1);
+  EXPECT_EQ(second.wait().error_code(), grpc::DEADLINE_EXCEEDED);
+  wait_for_queued(0);
   inference::ModelInferRequest hasty = one_item();
   (*hasty.mutable_parameters())["timeout"].set_int64_param(1000);
   Calling third(stub_.get(), hasty);
-  wait_until([&] { return models_->current()->engine.metrics().accepted >= 3; });
+  wait_until([&] { return models_->current()->engine.metrics().queued_rows == 1 || records_.all().size() == 2; });
   std::this_thread::sleep_for(std::chrono::milliseconds(5));
   gate->open();
   EXPECT_TRUE(first.wait().ok());
