@@ -143,7 +143,7 @@ def server(bundle: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     command = [str(Path(sys.executable).parent / "recblr-serve"), "--engine", str(bundle), "--port", str(port)]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen([*command, "--log-level", "warning"])
     try:
         wait_until_ready(url, process)
         yield url

@@ -31,7 +31,7 @@ LAYERS = [
     ["core"],
     ["users"],
     ["api"],
-    ["benchmark"],
+    ["benchmark", "ray_app"],
     ["cli", "__main__"],
 ]
 CORE = {"allow_list", "engine", "event_loops", "inputs", "leasing", "loading"}

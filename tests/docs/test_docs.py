@@ -13,7 +13,7 @@ from recblr.cli.start import MODULES
 
 ROOT = Path(__file__).parents[2]
 # Options of other programs that the documents name.
-OTHER_OPTIONS = {"--backend-config", "--model-config-name"}
+OTHER_OPTIONS = {"--backend-config", "--backend-directory", "--model-config-name"}
 _OPTION = re.compile(r"(?<!\S)(?:--[a-z][a-z-]*|-[a-z](?![a-z]))")
 
 
