@@ -428,6 +428,12 @@ RECBLR_API recblr_status recblr_recommender_forget(recblr_recommender* recommend
  * others the user is answered as a new one, with a warning to the logger. */
 RECBLR_API recblr_status recblr_recommender_recommend(recblr_recommender* recommender, const recblr_id* users,
                                                       int64_t n, const recblr_request* request, recblr_result* result);
+/* The same for one user, where that needs no waiting and takes about as long as the ranking itself: the store is in
+ * memory, the user's state is cached, few items came since, and a worker's place is free. *is_answered is 0 where it is
+ * not so. For threads that must not wait, as those of a server. */
+RECBLR_API recblr_status recblr_recommender_recommend_now(recblr_recommender* recommender, const recblr_id* user,
+                                                          const recblr_request* request, recblr_result* result,
+                                                          int32_t* is_answered);
 /* At most n users who have a state in the cache, the latest used first. */
 RECBLR_API recblr_status recblr_recommender_recent_users(const recblr_recommender* recommender, int64_t n,
                                                          recblr_id_list* users);

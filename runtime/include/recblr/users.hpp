@@ -75,6 +75,16 @@ class Recommender {
     const detail::CRequest given(options);
     return detail::expected(recblr_recommender_recommend(handle(), &user.c(), 1, given.get(), result->handle()));
   }
+  // The same where that needs no waiting and takes about as long as the ranking itself; whether it is answered. See
+  // recblr_recommender_recommend_now.
+  Expected<bool> try_recommend_now(const Id& user, Result* result, const RankOptions& options = {}) const {
+    const detail::CRequest given(options);
+    int32_t is_answered = 0;
+    const recblr_status status =
+        recblr_recommender_recommend_now(handle(), &user.c(), given.get(), result->handle(), &is_answered);
+    if (status != RECBLR_OK) return detail::last_failure(status);
+    return is_answered != 0;
+  }
   // For many in few runs, all of one model: a row of the result for each.
   Expected<void> try_recommend_many(const std::vector<Id>& users, Result* result,
                                     const RankOptions& options = {}) const {
@@ -127,6 +137,9 @@ class Recommender {
   }
   void recommend(const Id& user, Result* result, const RankOptions& options = {}) const {
     detail::value_or_throw(try_recommend(user, result, options));
+  }
+  bool recommend_now(const Id& user, Result* result, const RankOptions& options = {}) const {
+    return detail::value_or_throw(try_recommend_now(user, result, options));
   }
   void recommend_many(const std::vector<Id>& users, Result* result, const RankOptions& options = {}) const {
     detail::value_or_throw(try_recommend_many(users, result, options));

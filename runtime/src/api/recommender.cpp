@@ -21,18 +21,29 @@ constexpr int64_t kDefaultCacheBytes = int64_t{256} << 20;
 
 recblr::Recommender& made(recblr_recommender* recommender) { return not_null(recommender, "recommender")->recommender; }
 
-// Fills a result by a call of the recommender.
+// Fills a result by a call of the recommender; false where that gives none.
 template <typename Answer>
-void answer_in(recblr_result* result, const Answer& answer) {
+bool answer_in(recblr_result* result, const Answer& answer) {
   recblr::api::claim(result);
+  bool is_answered = false;
   try {
     result->bundle = answer();
-    recblr::api::decode(result);
+    is_answered = result->bundle != nullptr;
+    if (is_answered) recblr::api::decode(result);
   } catch (...) {
     recblr::api::release(result, false);
     throw;
   }
-  recblr::api::release(result, true);
+  recblr::api::release(result, is_answered);
+  return is_answered;
+}
+
+// Refuses a request that has what users' histories are asked for.
+void check_options(const recblr_request* request) {
+  const recblr_request given = recblr::api::read_struct(request, "request");
+  if (given.items.n_rows != 0 || given.states != nullptr || given.new_states != nullptr) {
+    refuse(recblr::Code::kInvalidArgument, "request has items or states: the store and the cache have those of users");
+  }
 }
 
 }  // namespace
@@ -99,11 +110,7 @@ recblr_status recblr_recommender_recommend(recblr_recommender* recommender, cons
   return guarded([=] {
     recblr::Recommender& used = made(recommender);
     check_count(n);
-    const recblr_request given = recblr::api::read_struct(request, "request");
-    if (given.items.n_rows != 0 || given.states != nullptr || given.new_states != nullptr) {
-      refuse(recblr::Code::kInvalidArgument,
-             "request has items or states: the store and the cache have those of users");
-    }
+    check_options(request);
     answer_in(result, [&] {
       recblr::api::ReadRequest read;
       recblr::api::read_request(request, *used.engine()->bundle(), result, &read);
@@ -112,6 +119,22 @@ recblr_status recblr_recommender_recommend(recblr_recommender* recommender, cons
       for (int64_t b = 0; b < n; ++b) ids.push_back(read_id(not_null(users, "users")[b], "users"));
       return used.recommend(ids.data(), n, read.request, &result->work);
     });
+  });
+}
+
+recblr_status recblr_recommender_recommend_now(recblr_recommender* recommender, const recblr_id* user,
+                                               const recblr_request* request, recblr_result* result,
+                                               int32_t* is_answered) {
+  return guarded([=] {
+    recblr::Recommender& used = made(recommender);
+    *not_null(is_answered, "is_answered") = 0;
+    check_options(request);
+    const bool done = answer_in(result, [&] {
+      recblr::api::ReadRequest read;
+      recblr::api::read_request(request, *used.engine()->bundle(), result, &read);
+      return used.recommend_now(read_id(*not_null(user, "user"), "user"), read.request, &result->work);
+    });
+    *is_answered = static_cast<int32_t>(done);
   });
 }
 

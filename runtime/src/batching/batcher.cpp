@@ -117,6 +117,16 @@ void Batcher::run(const Row* rows, int64_t n_rows, std::optional<double> timeout
   if (const std::exception_ptr error = waiter.wait()) std::rethrow_exception(error);
 }
 
+bool Batcher::run_now(const Row* rows, int64_t n_rows) {
+  const std::shared_ptr<SharedWork> shared = parts_->shared;
+  if (works_here(*shared)) return false;
+  parts_->process.check();
+  std::exception_ptr failure;
+  if (!ran_here(shared.get(), splitter_of(rows, n_rows, std::nullopt), &failure)) return false;
+  if (failure != nullptr) std::rethrow_exception(failure);
+  return true;
+}
+
 Ticket Batcher::submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout, bool may_run_here) {
   parts_->process.check();
   const Splitter request = splitter_of(rows, n_rows, timeout);

@@ -29,6 +29,7 @@ class Batcher : public Executor {
 
   // Throws Error(kInvalidArgument) in a `done` that a worker calls, where it would wait for itself.
   void run(const Row* rows, int64_t n_rows, std::optional<double> timeout = std::nullopt) override;
+  bool run_now(const Row* rows, int64_t n_rows) override;
   Ticket submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout = std::nullopt,
                 bool may_run_here = false) override;
   bool cancel(Ticket ticket) override;

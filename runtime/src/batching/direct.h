@@ -16,6 +16,8 @@ class DirectExecutor : public Executor {
   ~DirectExecutor() override;
 
   void run(const Row* rows, int64_t n_rows, std::optional<double> timeout = std::nullopt) override;
+  // False: a place to run in may have to be waited for.
+  bool run_now(const Row* /*rows*/, int64_t /*n_rows*/) override { return false; }
   // Runs before it returns.
   Ticket submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout = std::nullopt,
                 bool may_run_here = false) override;

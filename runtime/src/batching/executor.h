@@ -29,7 +29,10 @@ class Executor {
   // seconds, for the wait before the last part starts to run; nullopt for the executor's own.
   virtual void run(const Row* rows, int64_t n_rows, std::optional<double> timeout = std::nullopt) = 0;
 
-  // The same without waiting. The rows, which are copied, point to memory that must stay until `done` was called.
+  // Runs rows in this thread where that needs no waiting; false, and nothing was done, where it does. Throws as `run`.
+  virtual bool run_now(const Row* rows, int64_t n_rows) = 0;
+
+  // The same as `run` without waiting. The rows, which are copied, point to memory that must stay until `done` was called.
   // Throws Error(kOverloaded, kClosed, kFork, kInvalidArgument), and then `done` is not called. With `may_run_here` the
   // rows may be run, and `done` be called, before this returns, where that is soonest: for callers who may wait for
   // that long.

@@ -92,6 +92,12 @@ void Engine::run(Work* work, std::optional<double> timeout) {
   executor_->run(work->rows.data(), work->n_rows, timeout);
 }
 
+bool Engine::run_now(Work* work) {
+  fork_guard_.check();
+  prepare(work);
+  return executor_->run_now(work->rows.data(), work->n_rows);
+}
+
 void Engine::prepare(Work* work) const {
   const auto n_rows = static_cast<size_t>(work->n_rows);
   const int64_t size = bundle_->state_size(), k = work->k;

@@ -37,6 +37,8 @@ class Engine {
   // `encode`.
   void encode(const Request& request, Work* work) const;
   void run(Work* work, std::optional<double> timeout);
+  // The same in this thread, where that needs no waiting; false, and nothing was done, where it does.
+  bool run_now(Work* work);
   // Counts what was ranked, without the places that were left over, and ranks the most popular items for rows of which
   // nothing is known. Throws Error(kInvalidArgument) where scores are not numbers.
   void finish(Work* work) const;

@@ -23,6 +23,18 @@ Ids no_items(int64_t n, std::vector<int64_t>* offsets) {
   return ids;
 }
 
+// What a request asks besides the items of n users, which are the store's.
+void encode_options(const Engine& engine, int64_t n, const Request& request, Work* work) {
+  std::vector<int64_t> offsets;
+  const Ids items = no_items(n, &offsets);
+  Request asked = request;
+  asked.items = &items;
+  asked.states = nullptr;
+  asked.new_states = nullptr;
+  asked.exclude_seen = false;
+  engine.encode(asked, work);
+}
+
 }  // namespace
 
 Recommender::Recommender(std::shared_ptr<Engine> engine, std::shared_ptr<Store> store, int64_t cache_bytes)
@@ -146,16 +158,17 @@ std::shared_ptr<const Bundle> Recommender::recommend(const Id* users, int64_t n,
     check_id(users[b], "users", b);
     keys.push_back(key_of(users[b]));
   }
-  std::vector<int64_t> offsets;
-  const Ids items = no_items(n, &offsets);
-  Request asked = request;
-  asked.items = &items;
-  asked.states = nullptr;
-  asked.new_states = nullptr;
-  asked.exclude_seen = false;
-  serving->engine()->encode(asked, work);
+  encode_options(*serving->engine(), n, request, work);
   serving->rank(views_of(keys).data(), n, request.exclude_seen, request.timeout, work);
   return serving->engine()->bundle();
+}
+
+std::shared_ptr<const Bundle> Recommender::recommend_now(const Id& user, const Request& request, Work* work) {
+  check_usable();
+  const std::shared_ptr<Serving> serving = this->serving();
+  check_id(user, "users", 0);
+  encode_options(*serving->engine(), 1, request, work);
+  return serving->rank_now(key_of(user), request.exclude_seen, work) ? serving->engine()->bundle() : nullptr;
 }
 
 void Recommender::swap(std::shared_ptr<Engine> engine, int64_t rebuild, bool allow_id_type_change) {

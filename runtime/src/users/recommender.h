@@ -57,6 +57,10 @@ class Recommender {
   // among others the user is answered as a new one, with a warning in the log.
   std::shared_ptr<const Bundle> recommend(const Id* users, int64_t n, const Request& request, Work* work);
 
+  // The same for one user, where that needs no waiting and takes about as long as the ranking itself; nullptr where it
+  // is not so. For threads that must not wait.
+  std::shared_ptr<const Bundle> recommend_now(const Id& user, const Request& request, Work* work);
+
   // At most `n` users who have a state in the cache, the latest used first, as keys.
   std::vector<std::string> recent_users(int64_t n) const;
 

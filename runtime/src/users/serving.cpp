@@ -10,7 +10,17 @@ namespace recblr {
 
 namespace {
 
+constexpr size_t kFewItems = 16;       // that are fed without anybody waiting for it
 constexpr int64_t kMostAtOnce = 1024;  // users whose states and histories are in memory at once, the cache's aside
+
+// For the rankings of n users.
+void make_room(int64_t n, Work* work) {
+  const auto n_results = static_cast<size_t>(n * work->k);
+  work->top_items.resize(n_results);
+  work->top_scores.resize(n_results);
+  work->counts.resize(static_cast<size_t>(n));
+  work->popular.resize(static_cast<size_t>(n));
+}
 
 // Appends the union of two ascending lists.
 void append_union(ItemList a, const std::vector<int32_t>& b, std::vector<int32_t>* out) {
@@ -105,18 +115,21 @@ void Serving::add(std::string_view user, const Appended& appended, const Id* ite
 
 void Serving::rank(const std::string_view* users, int64_t n, bool exclude_seen, std::optional<double> timeout,
                    Work* work) {
-  const auto n_results = static_cast<size_t>(n * work->k);
-  work->top_items.resize(n_results);
-  work->top_scores.resize(n_results);
-  work->counts.resize(static_cast<size_t>(n));
-  work->popular.resize(static_cast<size_t>(n));
+  make_room(n, work);
   Lease lease(this);
   for (int64_t begin = 0; begin < n; begin += kMostAtOnce) {
-    rank_part(users, begin, std::min(n, begin + kMostAtOnce), exclude_seen, timeout, work, lease.part());
+    rank_part(users, begin, std::min(n, begin + kMostAtOnce), exclude_seen, true, timeout, work, lease.part());
   }
 }
 
-void Serving::rank_part(const std::string_view* users, int64_t begin, int64_t end, bool exclude_seen,
+bool Serving::rank_now(std::string_view user, bool exclude_seen, Work* work) {
+  if (store_->waits()) return false;
+  make_room(1, work);
+  Lease lease(this);
+  return rank_part(&user, 0, 1, exclude_seen, false, std::nullopt, work, lease.part());
+}
+
+bool Serving::rank_part(const std::string_view* users, int64_t begin, int64_t end, bool exclude_seen, bool may_wait,
                         std::optional<double> timeout, Work* whole, Part* part) {
   const int64_t n = end - begin, size = engine_->bundle()->state_size();
   const auto rows = static_cast<size_t>(n);
@@ -130,6 +143,7 @@ void Serving::rank_part(const std::string_view* users, int64_t begin, int64_t en
   for (size_t b = 0; b < rows; ++b) {
     part->tickets[b] = cache_.take(users[b], &part->items[b], part->states.data() + static_cast<int64_t>(b) * size);
     part->places[b] = part->items[b].place;
+    if (!may_wait && part->places[b].seq == 0) return false;  // perhaps a long history is to be read
   }
   store_->read(users, part->places.data(), n, part->logs.data());
 
@@ -158,11 +172,12 @@ void Serving::rank_part(const std::string_view* users, int64_t begin, int64_t en
     append_union(asked, exclude_seen ? part->items[b].seen : kNothing, &work.exclude);
     work.exclude_offsets.push_back(static_cast<int64_t>(work.exclude.size()));
   }
-  counts_->state_hits += part->hits;
-  counts_->state_rebuilds += part->rebuilds;
   work.states = part->states.data();
   work.new_states = nullptr;
-  engine_->run(&work, timeout);
+  if (!may_wait && (work.items.size() > kFewItems || !engine_->run_now(&work))) return false;
+  counts_->state_hits += part->hits;
+  counts_->state_rebuilds += part->rebuilds;
+  if (may_wait) engine_->run(&work, timeout);
   engine_->finish(&work);
 
   for (size_t b = 0; b < rows; ++b) {
@@ -175,6 +190,7 @@ void Serving::rank_part(const std::string_view* users, int64_t begin, int64_t en
   std::copy_n(work.top_scores.begin(), n * k, whole->top_scores.begin() + begin * k);
   std::copy_n(work.counts.begin(), n, whole->counts.begin() + begin);
   std::copy_n(work.popular.begin(), n, whole->popular.begin() + begin);
+  return true;
 }
 
 // Joins what the cache holds of a user with what the store says came since, and appends what the state lacks to the

@@ -34,11 +34,16 @@ class Serving {
   // the users' own items; after that it holds the rankings.
   void rank(const std::string_view* users, int64_t n, bool exclude_seen, std::optional<double> timeout, Work* work);
 
+  // The same for one user, where that needs no waiting and takes about as long as the ranking itself: the store does
+  // not wait, the state is cached, few items came since, and the engine has a place free. False where it is not so.
+  bool rank_now(std::string_view user, bool exclude_seen, Work* work);
+
  private:
   struct Part;
   class Lease;
 
-  void rank_part(const std::string_view* users, int64_t begin, int64_t end, bool exclude_seen,
+  // What it returns is as for rank_now; true where it `may_wait`.
+  bool rank_part(const std::string_view* users, int64_t begin, int64_t end, bool exclude_seen, bool may_wait,
                  std::optional<double> timeout, Work* whole, Part* part);
   void bring_up_to_date(std::string_view user, const Log& log, bool is_alone, int64_t row, Part* part);
   bool add_log(const Log& log, std::vector<int32_t>* indices, UserItems* items);

@@ -15,6 +15,9 @@ namespace recblr::server {
 
 namespace {
 
+// What is answered where it came in, if that needs no waiting.
+constexpr int64_t kFewResults = 100, kFewIds = 128, kLargeCatalogue = 100'000;
+
 void append_id(const Id& id, std::string* out) {
   if (id.is_string()) {
     append_string(id.text(), out);
@@ -28,6 +31,23 @@ void append_id(const Id& id, std::string* out) {
 Failure too_many(int64_t n, const char* what, int64_t most) {
   return {Status::kInvalidArgument, "the request has " + serving::grouped(n) + " " + what + ", the limit is " +
                                         serving::grouped(most) + ": send fewer at once"};
+}
+
+Expected<void> check(const serving::Question& asked, const serving::QuestionLimits& limits, int64_t n_items) {
+  if (asked.k == 0) {
+    return Failure{Status::kInvalidArgument, "k is 0: give a whole number from 1 to " + std::to_string(n_items)};
+  }
+  return serving::check_limits(asked, limits, n_items);
+}
+
+// Views of what was asked.
+RankOptions options_of(const serving::Question& asked) {
+  RankOptions options;
+  options.k = asked.k.value_or(0);
+  options.exclude_seen = asked.exclude_seen;
+  if (asked.exclude) options.exclude = asked.exclude->view();
+  if (asked.only) options.only_ids = asked.only->view();
+  return options;
 }
 
 const char* text_of(bool value) { return value ? "true" : "false"; }
@@ -71,26 +91,30 @@ void Users::add_events(const ExchangePtr& exchange) const {
 }
 
 void Users::recommend(const ExchangePtr& exchange) const {
-  run(exchange,
-      [exchange, models = models_, limits = options_.limits](const Recommender& users) -> Expected<std::string> {
-        Expected<UserQuery> query = read_user_query(exchange->request(), true);
-        if (!query) return query.error();
-        serving::Question& asked = query->ranking;
-        exchange->record().items = asked.n_ids();
-        const int64_t n_items = models->current()->bundle.n_items();
-        if (const auto checked = serving::check_limits(asked, limits, n_items); !checked) return checked.error();
-        if (asked.k == 0) {
-          return Failure{Status::kInvalidArgument, "k is 0: give a whole number from 1 to " + std::to_string(n_items)};
-        }
-        RankOptions ranking;
-        ranking.k = asked.k.value_or(0);
-        ranking.exclude_seen = asked.exclude_seen;
-        if (asked.exclude) ranking.exclude = asked.exclude->view();
-        if (asked.only) ranking.only_ids = asked.only->view();
-        const Expected<void> done = users.try_recommend(query->user.view(), &asked.result, ranking);
-        if (!done) return done.error();
-        return user_ranking_text(asked.result);
-      });
+  Expected<UserQuery> read = read_user_query(exchange->request(), true);
+  if (!read) return reply_failure(exchange, read.error());
+  const auto query = std::make_shared<UserQuery>(*std::move(read));
+  exchange->record().items = query->ranking.n_ids();
+  const ServedModelPtr model = models_->current();
+  const std::shared_ptr<const Recommender> users = models_->users();
+  if (model != nullptr && users != nullptr) {
+    const Expected<void> checked = check(query->ranking, options_.limits, model->bundle.n_items());
+    if (!checked) return reply_failure(exchange, checked.error());
+    if (query->ranking.k.value_or(0) <= kFewResults && query->ranking.n_ids() <= kFewIds &&
+        model->bundle.n_items() < kLargeCatalogue) {
+      exchange->record().rows = 1;
+      const Expected<bool> done =
+          users->try_recommend_now(query->user.view(), &query->ranking.result, options_of(query->ranking));
+      if (!done) return reply_failure(exchange, done.error());
+      if (*done) return reply_json(exchange, user_ranking_text(query->ranking.result));
+    }
+  }
+  run(exchange, [query](const Recommender& users) -> Expected<std::string> {
+    serving::Question& asked = query->ranking;
+    const Expected<void> done = users.try_recommend(query->user.view(), &asked.result, options_of(asked));
+    if (!done) return done.error();
+    return user_ranking_text(asked.result);
+  });
 }
 
 void Users::history(const ExchangePtr& exchange) const {

@@ -11,7 +11,8 @@
 
 namespace recblr::server {
 
-// Threads may share it. All is done in the pool, since stores wait for disks and other machines.
+// Threads may share it. All is done in the pool, since stores wait for disks and other machines; but for rankings of
+// users whose state is cached before a store in memory, which need no waiting.
 class Users {
  public:
   Users(const Models* models, Pool* pool, const V1Options& options) : models_(models), pool_(pool), options_(options) {}

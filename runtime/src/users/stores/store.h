@@ -78,6 +78,9 @@ class Store {
   // logs [n].
   virtual void read(const std::string_view* users, const Place* places, int64_t n, Log* logs) = 0;
 
+  // Whether reading may wait for a disk or another machine.
+  virtual bool waits() const { return true; }
+
   // Removes all of a user: events and event ids. Returns whether there was anything.
   virtual bool forget(std::string_view user) = 0;
 

@@ -159,6 +159,48 @@ TEST_F(UsersApiTest, HistoriesDecide) {
   expect_error(recblr_recommender_history(recommender_, &user, list_), RECBLR_CLOSED, "the Recommender is closed");
 }
 
+TEST_F(UsersApiTest, CachedUsersAreAnsweredNowWhereNothingIsWaitedFor) {
+  const std::string name = "ann";
+  const recblr_id ann = id(name);
+  const auto is_answered_now = [&] {
+    recblr_request request{};
+    request.struct_size = sizeof request;
+    request.k = 3;
+    request.exclude_seen = 1;
+    int32_t is_answered = -1;
+    EXPECT_OK(recblr_recommender_recommend_now(recommender_, &ann, &request, result_, &is_answered));
+    EXPECT_EQ(recblr_result_n_rows(result_), is_answered);
+    return is_answered == 1;
+  };
+  const TemporaryFolder folder;
+  for (const bool batches : {true, false}) {
+    for (const char* where : {"", folder.path().c_str()}) {
+      recblr_recommender_free(recommender_);
+      recblr_store_free(store_);
+      recblr_batching batching{};
+      batching.struct_size = sizeof batching;
+      recblr_engine_options options{};
+      options.struct_size = sizeof options;
+      options.batching = &batching;
+      recblr_engine_free(engine_);
+      ASSERT_OK(recblr_engine_create(bundle_, batches ? &options : nullptr, &engine_));
+      ASSERT_OK(recblr_store_open(where, nullptr, &store_));
+      join();
+      add(ann, {id(10), id(20)});
+      EXPECT_FALSE(is_answered_now());  // it is not cached
+      const std::vector<int64_t> items = recommend(ann);
+      const bool can_be = batches && *where == '\0';
+      ASSERT_EQ(is_answered_now(), can_be);
+      if (can_be) EXPECT_EQ(ids(0), items);
+      add(ann, {id(30)});
+      ASSERT_EQ(is_answered_now(), can_be);
+      if (can_be) EXPECT_EQ(ids(0), recommend(ann));
+      add(ann, std::vector<recblr_id>(17, id(40)));
+      EXPECT_FALSE(is_answered_now());  // too much is to be fed
+    }
+  }
+}
+
 TEST_F(UsersApiTest, StoresAreUsedByThemselves) {
   ASSERT_OK(recblr_store_open("", nullptr, &store_));
   const std::string name = "ann";

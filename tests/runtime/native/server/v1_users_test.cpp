@@ -131,6 +131,18 @@ TEST_F(UsersTest, AFullPoolRefuses) {
   jam.set_value();
 }
 
+// Neither disks nor other machines, nor whatever else is under way, are waited for.
+TEST_F(UsersTest, CachedUsersAreAnsweredWithoutThePool) {
+  add("ann", R"({"items": [10, 20]})");
+  const Json first = answer(Method::kGet, "/v1/users/ann/recommendations?exclude=30");
+  std::promise<void> jam = jam_pool();
+  EXPECT_EQ(answer(Method::kGet, "/v1/users/ann/recommendations?exclude=30"), first);
+  refusal(503, Method::kGet, "/v1/users/bob/recommendations");
+  EXPECT_EQ(refused("ann/recommendations?k=0"), "k is 0: give a whole number from 1 to 6");
+  EXPECT_EQ(refused("ann/recommendations?k=7"), "k is 7, but the catalogue has 6 items: ask for at most those");
+  jam.set_value();
+}
+
 TEST_F(UsersTest, TheModelThatAnsweredIsNamed) {
   add("ann", R"({"items": [10]})");
   const Json first = answer(Method::kGet, "/v1/users/ann/recommendations");
