@@ -206,7 +206,7 @@ TEST_F(RecommendTest, ClientsThatLeaveAreNotComputedFor) {
   engine.backend = backend;
   serve({}, {}, true, engine);
   const int before = backend->set_open(false);
-  const std::string body = R"({"histories": [[10]], "k": 2})";
+  const std::string body = R"({"histories": [[10]], "k": 2, "exclude_seen": false})";
   const auto asks = [&] { return begin(Method::kPost, kUrl, body); };
   // The first ones may run in the threads that ask, until a worker is busy.
   std::future<std::shared_ptr<FakeExchange>> first = std::async(std::launch::async, asks);
@@ -253,7 +253,7 @@ TEST_F(RecommendTest, RequestsEndAtTheirDeadline) {
   engine.batching->timeout = 0.05;
   serve({}, {}, true, engine);
   const int before = backend->set_open(false);
-  const std::string body = R"({"histories": [[10]], "k": 2})";
+  const std::string body = R"({"histories": [[10]], "k": 2, "exclude_seen": false})";
   std::future<std::shared_ptr<FakeExchange>> first =
       std::async(std::launch::async, [&] { return begin(Method::kPost, kUrl, body); });
   backend->wait_for_runs(before + 1);
