@@ -29,9 +29,8 @@ _STATUSES: dict[type[RecblrError], int] = {
 _FIELDS = {"histories", "k", "exclude_seen", "exclude", "only"}
 
 
-@serve.deployment
 class Recommendations:
-    """One replica: an engine of its own, which merges the requests that it gets at once.
+    """One replica of a deployment: an engine of its own, which merges the requests that it gets at once.
 
     Histories are in the store, which all replicas share; the states that a replica keeps of users are a cache, which
     notices what others have stored. So any replica may answer any request.
@@ -116,10 +115,11 @@ def app(args: dict[str, str]) -> serve.Application:
     replicas = options.pop("replicas", 1)
     try:
         timeout = None if options.get("timeout") is None else float(options["timeout"])
-        deployment = Recommendations.options(num_replicas=int(replicas))
+        deployment = serve.deployment(num_replicas=int(replicas))(Recommendations)
     except ValueError as error:
         raise ConfigError(f"timeout and replicas are numbers: {error}") from error
-    return deployment.bind(**{**options, "timeout": timeout})
+    application: serve.Application = deployment.bind(**{**options, "timeout": timeout})
+    return application
 
 
 def _as_json(ranking: Ranking) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def test_the_base_install_needs_no_torch_and_the_extras_are_complete(wheel):
     base = [requirement for requirement in requirements if "extra ==" not in requirement]
     assert any(requirement.startswith("onnxruntime-gpu") for requirement in base)
     assert not any(requirement.startswith(("torch", "onnx>", "pyarrow", "recblr")) for requirement in base)
-    extras = {"train", "export", "bench", "tensorrt", "tensorrt-rtx", "pycuda", "all", "dev"}
+    extras = {"train", "export", "bench", "ray", "tensorrt", "tensorrt-rtx", "pycuda", "all", "dev"}
     assert set(metadata.get_all("Provides-Extra") or []) == extras
 
 
