@@ -78,6 +78,18 @@ class DebianPackages:
         _run(["tar", "--extract", "--file", str(archive), "--directory", str(folder / "contents")], self._folder)
         return next((folder / "contents").iterdir())
 
+    def program(self, package: str, destination: Path) -> None:
+        """Unpack a package of the system's own release into `destination`, with those that it needs and are missing.
+
+        Raises:
+            NotAvailableError: apt is missing, or cannot reach the packages.
+        """
+        _check_apt()
+        planned = self._of_own_release("apt-get", "install", "--simulate", "--no-install-recommends", package)
+        missing = re.findall(r"^Inst (\S+)", planned, flags=re.MULTILINE)
+        for file in self._download_of_own_release(missing or [package]):
+            _run(["dpkg-deb", "--extract", str(file), str(destination)], self._folder)
+
     def _download_of_own_release(self, packages: Sequence[str]) -> list[Path]:
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         self._of_own_release("apt-get", "download", *packages, cwd=folder)

@@ -1,0 +1,80 @@
+"""The pages for people, in a headless Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from recblr.runtime import Engine
+
+from .browser import Browser
+from .process import Server
+
+TEXT = "document.body.innerText"
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    with Browser() as browser:
+        yield browser
+
+
+def value_set(field: str, value: str) -> str:
+    """The script that fills a field of the form."""
+    return f"document.getElementById({field!r}).value = {value!r}"
+
+
+def test_the_status_page(browser: Browser, server: Server, engines: Mapping[str, Engine]) -> None:
+    engine = engines["integer"]
+    for _ in range(50):
+        assert server.post("/v1/recommend", json={"histories": [[1, 2]], "k": 3}).status_code == 200
+    browser.open(f"{server.url}/")
+    browser.wait_for(f"document.getElementById('fingerprint').textContent === {engine.fingerprint!r}")
+    assert browser.run("document.getElementById('items').textContent").startswith(f"{engine.n_items}, ")
+    browser.wait_for("document.getElementById('latency').querySelectorAll('*').length > 0")
+
+    history: list[int] = [1, 10, 25]
+    browser.run(value_set("history", ", ".join(map(str, history))))
+    browser.run(value_set("k", "4"))
+    browser.run("document.getElementById('ask').click()")
+    (expected,) = engine.recommend([history], k=4)
+    for item in expected.items:
+        browser.wait_for(f"document.getElementById('answer').innerText.includes('{item}')")
+
+    browser.run(value_set("history", "A-1"))
+    browser.run("document.getElementById('ask').click()")
+    browser.wait_for("document.getElementById('answer').innerText.includes('is of type str')")
+    assert [message for message in browser.messages if "400" not in message] == []
+    assert all(url.startswith((server.url, "data:")) for url in browser.requests)
+    assert browser.screenshot().startswith(b"\x89PNG")
+
+
+def test_what_is_typed_is_text_and_no_markup(browser: Browser, text_server: Server) -> None:
+    browser.open(f"{text_server.url}/")
+    browser.wait_for("document.getElementById('fingerprint').textContent !== ''")
+    browser.run(value_set("history", "<img src=x onerror=window.harmed=1>"))
+    browser.run("document.getElementById('ask').click()")
+    browser.wait_for("document.getElementById('answer').innerText !== ''")
+    assert browser.run("window.harmed === undefined && document.querySelector('#answer img') === null")
+
+
+def test_the_status_page_asks_for_a_token(
+    browser: Browser, start_server: Callable[..., Server], golden_bundles: Path
+) -> None:
+    server = start_server(golden_bundles / "integer", environment={"RECBLR_SERVE_TOKEN": "secret"})
+    browser.open(f"{server.url}/")
+    browser.wait_for("!document.getElementById('needs-token').hidden")
+    browser.run(value_set("token", "secret"))
+    browser.run("document.getElementById('ask').click()")
+    browser.wait_for("document.getElementById('answer').innerText !== ''")
+    assert "secret" not in browser.run(TEXT)
+
+
+def test_the_page_of_the_api(browser: Browser, server: Server) -> None:
+    browser.open(f"{server.url}/docs")
+    browser.wait_for(f"{TEXT}.includes('/v1/recommend')")
+    browser.wait_for(f"{TEXT}.includes('/v2/models')")
+    assert browser.messages == []
+    assert all(url.startswith((server.url, "data:")) for url in browser.requests)
