@@ -30,7 +30,7 @@ def main() -> int:
         return 0
     try:
         with tempfile.TemporaryDirectory() as temporary:
-            contents = DebianPackages(Path(temporary)).unpack(PACKAGE, HEADER, newer_release=True)
+            contents = DebianPackages(Path(temporary)).unpack([PACKAGE], HEADER, newer_release=True)
             _install(next(contents.rglob(HEADER)).parent, folder / "include")
     except (NotAvailableError, OSError) as error:
         print(f"no headers of ONNX Runtime ({error}): the native library is built without its operators")
