@@ -56,7 +56,7 @@ Call = Callable[[int], object]
 def built_program() -> Path:
     """The native benchmark, built if it is not there or older than its sources."""
     configure = ["cmake", "-S", str(ROOT), "-B", str(BUILD), "-DRECBLR_BUILD_BENCHMARKS=ON", "-DRECBLR_CUDA=OFF"]
-    for command in (configure, ["cmake", "--build", str(BUILD), "--target", "core_benchmark", "--parallel"]):
+    for command in (configure, ["cmake", "--build", str(BUILD), "--target", "core_benchmark", "--parallel", "2"]):
         built = subprocess.run(command, capture_output=True, text=True, check=False)
         if built.returncode != 0:
             raise click.ClickException(f"{' '.join(command)} failed:\n{built.stdout}{built.stderr}")

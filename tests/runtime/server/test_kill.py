@@ -1,4 +1,4 @@
-"""kill -9 under load: no event that was acknowledged is lost, and none is there twice."""
+"""Histories that servers share, and kill -9 under load: no acknowledged event is lost, and none is there twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from recblr.runtime import open_store
+from recblr.runtime import load, open_store
 
 from .process import Server
 
@@ -85,3 +85,19 @@ def test_no_acknowledged_event_is_lost_and_none_is_there_twice(
     for writer, stored in zip(writers, events, strict=True):
         assert writer.acknowledged > 0
         assert [item for event in stored for item in event.items] == list(range(1, writer.acknowledged + 1))
+
+
+def test_what_one_server_stores_the_other_knows(
+    start_server: Callable[..., Server], golden_bundles: Path, shared_store_address: str
+) -> None:
+    engine = load(golden_bundles / "integer", threads=1, backend="native")
+    servers = [start_server(golden_bundles / "integer", "--store", shared_store_address) for _ in range(2)]
+    items = [1, 2, 3, 5, 6, 7, 8, 10]
+    for n, item in enumerate(items):
+        body = {"items": [item], "event_id": n}
+        for server in (servers[n % 2], servers[(n + 1) % 2]):  # the second time changes nothing
+            assert server.post("/v1/users/anna/events", json=body).status_code == 200
+        (expected,) = engine.recommend([items[: n + 1]], k=5)
+        for server in servers:
+            answer = server.get("/v1/users/anna/recommendations", params={"k": 5}).json()
+            assert answer["items"] == expected.items

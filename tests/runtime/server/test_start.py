@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,25 +89,4 @@ def test_requests_under_way_are_answered_before_the_end(
         connection.sendall(body[5:])
         answer = connection.recv(65_536)
     assert answer.startswith(b"HTTP/1.1 200 OK")
-    server.stop(None)
-
-
-def test_connections_in_the_accept_queue_are_answered(
-    start_server: Callable[..., Server], golden_bundles: Path
-) -> None:
-    """Those of before the signal, though the server has not seen them yet."""
-    server = start_server(golden_bundles / "integer")
-    os.kill(server.pid, signal.SIGSTOP)
-    body = json.dumps({"histories": [[10]], "k": 2}).encode()
-    request = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (PATH.encode(), len(body), body)
-    connections = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(20)]
-    for connection in connections:
-        connection.sendall(request)
-    time.sleep(0.1)
-    os.kill(server.pid, signal.SIGTERM)
-    os.kill(server.pid, signal.SIGCONT)
-    answers = [connection.recv(65_536) for connection in connections]
-    assert [answer.partition(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 200 OK"] * 20
-    for connection in connections:
-        connection.close()
     server.stop(None)

@@ -1,0 +1,72 @@
+"""The sections of docs/performance.md on recblr-serve; see performance_sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from performance_sections import heading, paragraph, read, table
+
+
+def _rates(rows: list[tuple[list[str], dict[str, Any]]], first: list[str]) -> Iterator[str]:
+    """A row for each side of each comparison; the last column is how many times as fast the first side is."""
+    yield from table(
+        [*first, "server", "requests/s", "median, ms", "99th percentile, ms", "recblr-serve is faster by"],
+        [
+            [
+                *labels,
+                name,
+                f"{side['per_s']:,.0f}",
+                f"{side['p50_us'] / 1e3:.2f}",
+                f"{side['p99_us'] / 1e3:.2f}",
+                f"{measured['ratios'][name]:.1f}x" if name in measured["ratios"] else "",
+            ]
+            for labels, measured in rows
+            for name, side in measured["sides"].items()
+        ],
+    )
+
+
+def server() -> Iterator[str]:
+    """recblr-serve beside other servers, its protocols, users, and connections."""
+    result = read("server")
+    yield from heading(
+        "recblr-serve",
+        "server",
+        result,
+        f"Load of {result['connections_of_a_load']} connections from another process on the same machine, one user in "
+        f"a request, the best {result['k']}. The other servers but the earlier recblr-serve have the same "
+        "`recblr.runtime` behind them. They take turns, and stand still in between.",
+    )
+    yield from _rates(
+        [([f"{row['catalogue']:,}", str(row["items"])], row) for row in result["recommend"]],
+        ["catalogue", "items of a history"],
+    )
+    yield from paragraph("The Open Inference Protocol with binary tensors; Triton has recblr's own backend:")
+    yield from _rates(
+        [([row["protocol"], str(row["items"])], row) for row in result["protocols"]], ["protocol", "items of a history"]
+    )
+    users, connections, cpu = result["users"]["sides"], result["connections"]["sides"], result["cpu_us"]
+    yield from paragraph(
+        "Recommendations for a stored user whose state is cached: "
+        f"{users['a cached user']['per_s']:,.0f} requests/s, beside {users['/v1/recommend']['per_s']:,.0f}/s of "
+        "`/v1/recommend` with one item. By connections, with one item: "
+        + ", ".join(f"{name}: {side['per_s']:,.0f}/s" for name, side in connections.items())
+        + f". A request takes {cpu['total']:.0f} us of CPU in all, of which {cpu['outside']:.0f} us are outside the "
+        f"engine's runs; the kernels alone take {cpu['one_step']:.0f} us for one step."
+    )
+
+
+def reloads() -> Iterator[str]:
+    """Another model under load."""
+    result = read("reloads")
+    ms, memory = result["ms"], result["memory_mib"]
+    yield from heading(
+        "Reloads under load",
+        "reloads",
+        result,
+        f"{result['reloads']:,} reloads, each of another model, under the load of {result['callers']} callers: "
+        f"{result['failed']} of {result['requests']:,} requests failed. The 99th percentile was "
+        f"{ms['beside_reloads']['p99']:.2f} ms, and {ms['alone']['p99']:.2f} ms without reloads; the server's memory "
+        f"{memory['early']:.0f} MiB after the first reloads and {memory['late']:.0f} MiB after the last.",
+    )
