@@ -22,6 +22,7 @@ $(SETUP): pyproject.toml constraints.txt CMakeLists.txt plugins/CMakeLists.txt $
 	$(PYTHON) -m pip --python .venv/bin/python install --quiet --disable-pip-version-check pip
 	$(BIN)/python tools/get_onnxruntime_headers.py build/onnxruntime
 	-$(BIN)/python tools/get_native_dependencies.py build/dependencies
+	-$(BIN)/python tools/get_chromium.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[train,export,tensorrt-rtx,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps tensorrt-stubs
 	@touch $@

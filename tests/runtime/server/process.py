@@ -23,15 +23,14 @@ _SECONDS = float(os.environ.get("RECBLR_TEST_SECONDS", "60"))
 
 
 def executable() -> Path:
-    """recblr-serve: what RECBLR_SERVE names, which must be there, else the one beside this Python.
+    """recblr-serve: what RECBLR_SERVE names, which must be there, as in CI, else the one beside this Python.
 
     Skips where that is not there: recblr was built without it then, as where a library that it needs is missing.
     """
-    if named := os.environ.get("RECBLR_SERVE"):
-        assert Path(named).is_file(), f"RECBLR_SERVE is {named}, which is no file"
-        return Path(named)
-    path = Path(sys.executable).with_name("recblr-serve")
+    named = os.environ.get("RECBLR_SERVE")
+    path = Path(named or Path(sys.executable).with_name("recblr-serve"))
     if not path.is_file() or path.read_bytes()[:2] == b"#!":  # a script that says why it is not there
+        assert named is None, f"RECBLR_SERVE is {named}, which is no program"
         pytest.skip("recblr was built without recblr-serve")
     return path
 
