@@ -24,15 +24,9 @@ from typing import Any
 
 import click
 import numpy as np
-import torch
 from machine import machine_info, write_result
+from server import write_bundle
 from server_sides import free_port, recblr_serve
-
-from recblr.checkpoint import Checkpoint
-from recblr.config import RecBLRConfig
-from recblr.export.bundle import export_bundle
-from recblr.model import RecBLR
-from recblr.vocabulary import ItemVocabulary
 
 N_ITEMS = 1_682
 CALLERS = 4
@@ -144,22 +138,11 @@ def measure(port: int, pid: int, bundles: list[Path], reloads: int, seconds_befo
     }
 
 
-def write_bundles(folder: Path) -> list[Path]:
-    """Two models of other weights and the same items."""
-    bundles = []
-    for seed in range(2):
-        torch.manual_seed(seed)
-        model = RecBLR(RecBLRConfig(n_items=N_ITEMS)).eval()
-        vocabulary = ItemVocabulary(list(range(1, N_ITEMS + 1)), np.ones(N_ITEMS, dtype=np.int64))
-        bundles.append(folder / f"bundle-{seed}")
-        export_bundle(Checkpoint(model, vocabulary), bundles[-1])
-    return bundles
-
-
 def run(reloads: int, seconds_before: float) -> dict[str, Any]:
     """All of it, with a server of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        bundles = write_bundles(Path(folder))
+        # Two models of other weights and the same items.
+        bundles = [write_bundle(Path(folder) / f"bundle-{seed}", N_ITEMS, seed) for seed in range(2)]
         port = free_port()
         options = ["--engine", bundles[0], "--port", port, "--store", "memory", "--rebuild-users", USERS]
         server = subprocess.Popen(

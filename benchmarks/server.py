@@ -56,9 +56,9 @@ JSON = {"content-type": "application/json"}
 Measure = Callable[[], Load]
 
 
-def write_bundle(folder: Path, n_items: int) -> Path:
+def write_bundle(folder: Path, n_items: int, seed: int = 0) -> Path:
     """A model of random weights, whose item ids are 1 to `n_items`."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = RecBLR(RecBLRConfig(n_items=n_items)).eval()
     vocabulary = ItemVocabulary(list(range(1, n_items + 1)), np.ones(n_items, dtype=np.int64))
     export_bundle(Checkpoint(model, vocabulary), folder)

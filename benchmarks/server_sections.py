@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from performance_sections import heading, paragraph, read, table
+from performance_sections import heading, paragraph, read
+
+sys.path.insert(0, str(Path(__file__).parent / "quality"))
+from document import table
 
 
 def _rates(rows: list[tuple[list[str], dict[str, Any]]], first: list[str]) -> Iterator[str]:

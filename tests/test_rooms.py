@@ -24,7 +24,7 @@ ROOMS = {
 # The runtime's layers, the lowest first. A module imports from lower layers, and from its own folder. The modules of
 # `core` have no folder of their own.
 LAYERS = [
-    ["limits", "fork_guard", "ranking"],
+    ["arguments", "limits", "fork_guard", "ranking"],
     ["_core"],
     ["bundle"],
     ["backends", "gpu", "batching"],
