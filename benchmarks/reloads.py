@@ -31,6 +31,7 @@ from server_sides import free_port, recblr_serve
 N_ITEMS = 1_682
 CALLERS = 4
 USERS = 200
+HISTORY = 100
 MEMORY_GROWTH = 1.10
 
 
@@ -145,6 +146,7 @@ def run(reloads: int, seconds_before: float) -> dict[str, Any]:
         bundles = [write_bundle(Path(folder) / f"bundle-{seed}", N_ITEMS, seed) for seed in range(2)]
         port = free_port()
         options = ["--engine", bundles[0], "--port", port, "--store", "memory", "--rebuild-users", USERS]
+        options += ["--store-max-history", HISTORY]  # so that histories do not grow on
         server = subprocess.Popen(
             [str(word) for word in (recblr_serve(), *options)],
             stdout=subprocess.PIPE,
