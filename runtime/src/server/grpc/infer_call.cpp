@@ -43,9 +43,7 @@ void InferCall::OnCancel() {
   if (const uint64_t ticket = ticket_; ticket != 0) model_->engine.cancel(ticket);
 }
 
-void InferCall::OnDone() {
-  const std::shared_ptr<InferCall> last = std::move(self_);
-}
+void InferCall::OnDone() { const std::shared_ptr<InferCall> last = std::move(self_); }
 
 void InferCall::start() {
   record_->request_bytes = static_cast<int64_t>(request_->ByteSizeLong());
