@@ -75,6 +75,7 @@ Expected<void> InferCall::submit() {
     if (left <= 0) return Failure{Status::kDeadline, "the call's deadline is over: give it more time"};
     shorten(left);
   }
+  question.may_run_here = serving::is_short(question, model_->bundle);
   asked_ = std::chrono::steady_clock::now();
   // It may be answered, and the call done, before this returns; `self` keeps the memory.
   const auto self = shared_from_this();
