@@ -52,6 +52,11 @@ int64_t Question::n_ids() const {
   return items.n_ids() + (exclude ? exclude->n_ids() : 0) + (only ? only->n_ids() : 0);
 }
 
+bool is_short(const Question& question, const Bundle& bundle) {
+  constexpr int64_t kFewIds = 128, kFewUsers = 8, kLargeCatalogue = 100'000;
+  return question.n_ids() <= kFewIds && question.n_users() <= kFewUsers && bundle.n_items() < kLargeCatalogue;
+}
+
 Expected<void> ask(const Bundle& bundle, const Engine& engine, Question* question) {
   if (Expected<void> checked = check(bundle, *question); !checked) return checked;
   return engine.try_recommend(request_of(bundle, question), &question->result);

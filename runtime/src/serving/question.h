@@ -31,6 +31,9 @@ struct Question {
   int64_t n_ids() const;
 };
 
+// Whether the answer takes a fraction of a millisecond: then it may be made where the question came in.
+bool is_short(const Question& question, const Bundle& bundle);
+
 // Waits for the answer, in question.result and new_states. `engine` is one of `bundle`.
 Expected<void> ask(const Bundle& bundle, const Engine& engine, Question* question);
 

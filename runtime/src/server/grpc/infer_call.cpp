@@ -43,9 +43,7 @@ void InferCall::OnCancel() {
   if (const uint64_t ticket = ticket_; ticket != 0) model_->engine.cancel(ticket);
 }
 
-void InferCall::OnDone() {
-  const std::shared_ptr<InferCall> last = std::move(self_);
-}
+void InferCall::OnDone() { const std::shared_ptr<InferCall> last = std::move(self_); }
 
 void InferCall::start() {
   record_->request_bytes = static_cast<int64_t>(request_->ByteSizeLong());
@@ -77,6 +75,7 @@ Expected<void> InferCall::submit() {
     if (left <= 0) return Failure{Status::kDeadline, "the call's deadline is over: give it more time"};
     shorten(left);
   }
+  question.may_run_here = serving::is_short(question, model_->bundle);
   asked_ = std::chrono::steady_clock::now();
   // It may be answered, and the call done, before this returns; `self` keeps the memory.
   const auto self = shared_from_this();

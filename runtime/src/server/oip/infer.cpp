@@ -48,6 +48,7 @@ void Infer::ask(const std::shared_ptr<Job>& job) {
   const auto checked = serving::check_limits(question, options_.limits, model->bundle.n_items());
   if (!checked) return fail(*job, checked.error());
   if (options_.timeout) question.timeout = std::min(question.timeout.value_or(*options_.timeout), *options_.timeout);
+  question.may_run_here = serving::is_short(question, model->bundle);
   job->asked = std::chrono::steady_clock::now();
   const auto submitted =
       serving::submit(model->bundle, model->engine, &question, [self = shared_from_this(), job](Expected<void> done) {

@@ -14,8 +14,6 @@ namespace {
 
 constexpr size_t kLargeBody = 64 * 1024;
 constexpr int64_t kLargeAnswer = 4096;  // results
-// What takes a fraction of a millisecond is answered where it came in, if a worker's place is free.
-constexpr int64_t kFewIds = 128, kFewUsers = 8, kLargeCatalogue = 100'000;
 
 Expected<void> read_question(std::string_view body, serving::Question* question) {
   RowsSink histories(&question->items), exclude(&question->exclude), only(&question->only);
@@ -52,8 +50,7 @@ void Recommend::ask(const ExchangePtr& exchange) {
   if (const auto checked = serving::check_limits(question, options_.limits, model->bundle.n_items()); !checked) {
     return reply_failure(exchange, checked.error());
   }
-  question.may_run_here =
-      question.n_ids() <= kFewIds && question.n_users() <= kFewUsers && model->bundle.n_items() < kLargeCatalogue;
+  question.may_run_here = serving::is_short(question, model->bundle);
   const auto submitted =
       serving::submit(model->bundle, model->engine, &question, [self = shared_from_this(), job](Expected<void> done) {
         guarded(job->exchange, [&] { self->finish(job, done); });

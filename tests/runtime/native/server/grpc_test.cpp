@@ -42,6 +42,11 @@ class Records : public Observer {
 
 class GrpcTest : public testing::Test {
  protected:
+  void SetUp() override {
+#if defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "ThreadSanitizer does not see the locks of a libgrpc that is compiled without it";
+#endif
+  }
   void serve(const std::shared_ptr<Gate>& gate = nullptr) {
     tests::write_bundle(tests::TinyBundle{}, folder_.path());
     ModelOptions options;

@@ -1,10 +1,9 @@
-#include "server/oip/infer_request.h"
-
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
+#include "server/oip/infer_request.h"
 #include "serving/served.h"
 
 namespace recblr::server {
