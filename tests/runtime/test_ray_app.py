@@ -35,6 +35,9 @@ def application(golden_bundles: Path, tmp_path_factory: pytest.TempPathFactory) 
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # Ray's workers find recblr where this process does.
+    # Ray gives its proxy five seconds to start, which are few while other tests keep the CPUs busy.
+    for patience in ("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S"):
+        os.environ.setdefault(patience, "60")
     environment = {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_USAGE_STATS_ENABLED": "0"}
     ray.init(
         num_cpus=3,

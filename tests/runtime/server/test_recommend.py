@@ -278,15 +278,19 @@ def test_requests_that_waited_too_long(start_server: Callable[..., Server], gold
     assert all("waited" in answer.json()["error"] for answer in late)
 
 
-def test_a_large_answer_delays_nobody(server: Server) -> None:
+def test_a_large_answer_delays_nobody(start_server: Callable[..., Server], golden_bundles: Path) -> None:
     """While answers of 20 MB are built, the server's health is told."""
+    server = start_server(golden_bundles / "large")
     ended = threading.Event()
+    sizes = list[int]()
 
     def ask() -> None:
-        body = {"histories": [[1, 2]] * 1024, "k": 60, "exclude_seen": False}
-        for _ in range(20):
-            assert server.post(PATH, json=body).status_code == 200
-        ended.set()
+        body = {"histories": [[3, 6]] * 1024, "k": 900, "exclude_seen": False}
+        try:
+            for _ in range(3):
+                sizes.append(len(server.post(PATH, json=body).content))
+        finally:
+            ended.set()
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -296,6 +300,8 @@ def test_a_large_answer_delays_nobody(server: Server) -> None:
             assert client.get("/v2/health/live").status_code == 200
             seen += 1
     asking.join()
+    assert len(sizes) == 3
+    assert min(sizes) > 10_000_000
     assert seen > 20
 
 
