@@ -32,10 +32,10 @@ class Executor {
   // Runs rows in this thread where that needs no waiting; false, and nothing was done, where it does. Throws as `run`.
   virtual bool run_now(const Row* rows, int64_t n_rows) = 0;
 
-  // The same as `run` without waiting. The rows, which are copied, point to memory that must stay until `done` was called.
-  // Throws Error(kOverloaded, kClosed, kFork, kInvalidArgument), and then `done` is not called. With `may_run_here` the
-  // rows may be run, and `done` be called, before this returns, where that is soonest: for callers who may wait for
-  // that long.
+  // The same as `run` without waiting. The rows, which are copied, point to memory that must stay until `done` was
+  // called. Throws Error(kOverloaded, kClosed, kFork, kInvalidArgument), and then `done` is not called. With
+  // `may_run_here` the rows may be run, and `done` be called, before this returns, where that is soonest: for callers
+  // who may wait for that long.
   virtual Ticket submit(const Row* rows, int64_t n_rows, Done done, std::optional<double> timeout = std::nullopt,
                         bool may_run_here = false) = 0;
 
