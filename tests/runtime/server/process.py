@@ -29,7 +29,8 @@ def executable() -> Path:
     """
     named = os.environ.get("RECBLR_SERVE")
     path = Path(named or Path(sys.executable).with_name("recblr-serve"))
-    if not path.is_file() or path.read_bytes()[:2] == b"#!":  # a script that says why it is not there
+    # In its place is a script that says why it is not there.
+    if not path.is_file() or b"without recblr-serve" in path.read_bytes()[:1000]:
         assert named is None, f"RECBLR_SERVE is {named}, which is no program"
         pytest.skip("recblr was built without recblr-serve")
     return path
