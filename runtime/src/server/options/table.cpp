@@ -32,7 +32,8 @@ void add_model(Given* given, Table* table) {
   table->group("Model");
   table->add(text("engine", "PATH", &model.path, "the folder of a bundle", "The bundle's folder, or a link to it."));
   table->add(text("model-name", "NAME", &model.name, "a name", "Its name in the Open Inference Protocol."));
-  table->add(whole("threads", "N", &model.engine.threads, 1, kMostThreads, "CPU threads for one batch."));
+  table->add(whole("threads", "N", &model.engine.threads, 0, kMostThreads,
+                   "CPU threads for one batch; 0: 1, or all CPUs for 100,000 items or more."));
   const std::string elsewhere =
       ": this server computes on the CPU; for a GPU, serve what recblr-export --triton-repository writes with Triton";
   Option& device = table->add(choice("device", &given->device, {"cpu"}, "What computes."));
@@ -172,7 +173,6 @@ void add_operations(Given* given, Table* table) {
 }  // namespace
 
 Given::Given() {
-  options.model.engine.threads = 1;
   batching.max_batch_rows = 64;
   batching.max_batch_tokens = 2560;
   batching.max_queued_rows = 4096;

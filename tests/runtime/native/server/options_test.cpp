@@ -71,7 +71,7 @@ TEST_F(OptionsTest, Defaults) {
   const Options given = options({});
   EXPECT_EQ(given.model.path, "bundle");
   EXPECT_EQ(given.model.name, "recblr");
-  EXPECT_EQ(given.model.engine.threads, 1);
+  EXPECT_EQ(given.model.engine.threads, 0);
   EXPECT_EQ(given.model.store, std::nullopt);
   ASSERT_TRUE(given.model.engine.batching);
   EXPECT_EQ(given.model.engine.batching->max_batch_rows, 64);
