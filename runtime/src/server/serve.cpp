@@ -21,6 +21,7 @@
 #include "server/model/reloader.h"
 #include "server/observe/observation.h"
 #include "server/signals.h"
+#include "serving/text.h"
 
 namespace recblr::server {
 
@@ -38,13 +39,6 @@ void open_standard_files() {
   for (int file = STDIN_FILENO; file <= STDERR_FILENO; ++file) {
     if (fcntl(file, F_GETFD) == -1) static_cast<void>(open("/dev/null", O_RDWR));  // the lowest free number
   }
-}
-
-// 1,682
-std::string grouped(int64_t number) {
-  std::string digits = std::to_string(number);
-  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<size_t>(at), ",");
-  return digits;
 }
 
 std::string joined(const std::vector<std::string>& words) {
@@ -122,8 +116,8 @@ class Service {
   void greet(double seconds) {
     const ServedModelPtr model = models_.current();
     const std::vector<std::string> urls = fronts_->urls();
-    print("Serving " + grouped(model->bundle.n_items()) + " items at " + joined(urls) + " (API page: " + urls.front() +
-          "/docs), " + std::string(model->engine.description()));
+    print("Serving " + serving::grouped(model->bundle.n_items()) + " items at " + joined(urls) +
+          " (API page: " + urls.front() + "/docs), " + std::string(model->engine.description()));
     LogFields fields{{"version", version()},
                      {"pid", int64_t{getpid()}},
                      {"fingerprint", model->bundle.fingerprint()},

@@ -5,7 +5,8 @@ namespace {
 
 constexpr size_t kMostShown = 60;  // bytes
 
-// Bytes of the character at the beginning of `text`; 0 where it is no UTF-8.
+}  // namespace
+
 size_t character_size(std::string_view text) {
   const auto byte = [text](size_t j) { return static_cast<unsigned char>(text[j]); };
   const unsigned char first = byte(0);
@@ -22,8 +23,6 @@ size_t character_size(std::string_view text) {
   }
   return size;
 }
-
-}  // namespace
 
 std::string shown(std::string_view text) {
   constexpr char kDigits[] = "0123456789abcdef";

@@ -1,11 +1,15 @@
 // Values of requests in messages.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace recblr::serving {
+
+// Bytes of the character at the beginning of `text`, which is not empty; 0 where it is no UTF-8.
+size_t character_size(std::string_view text);
 
 // 'text', cut to 60 bytes with "..." at the end, in one line of valid UTF-8 whatever it holds.
 std::string shown(std::string_view text);

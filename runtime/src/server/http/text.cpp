@@ -1,5 +1,7 @@
 #include "server/http/text.h"
 
+#include "serving/text.h"
+
 namespace recblr::server {
 namespace {
 
@@ -9,23 +11,6 @@ int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   const char letter = lower(c);
   return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
-}
-
-// Bytes of the character that `text` begins with; 0 where it is not UTF-8.
-size_t utf8_length(std::string_view text) {
-  const auto byte = [text](size_t j) { return static_cast<unsigned char>(text[j]); };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || text.size() < length) return 0;
-  for (size_t j = 1; j < length; ++j) {
-    if ((byte(j) & 0xC0) != 0x80) return 0;
-  }
-  const unsigned second = byte(1);
-  const bool overlong = (first == 0xE0 && second < 0xA0) || (first == 0xF0 && second < 0x90);
-  const bool surrogate = first == 0xED && second > 0x9F;
-  const bool beyond = first == 0xF4 && second > 0x8F;
-  return overlong || surrogate || beyond ? 0 : length;
 }
 
 }  // namespace
@@ -58,7 +43,7 @@ std::optional<std::string> percent_decoded(std::string_view text) {
 
 bool is_utf8(std::string_view text) {
   while (!text.empty()) {
-    const size_t length = utf8_length(text);
+    const size_t length = serving::character_size(text);
     if (length == 0) return false;
     text.remove_prefix(length);
   }
@@ -69,7 +54,7 @@ std::string json_string(std::string_view text) {
   static constexpr char kHex[] = "0123456789abcdef";
   std::string json = "\"";
   while (!text.empty()) {
-    const size_t length = utf8_length(text);
+    const size_t length = serving::character_size(text);
     const unsigned char c = static_cast<unsigned char>(text[0]);
     if (length == 0) {
       json += "\xEF\xBF\xBD";
