@@ -27,7 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 from recblr.runtime import AllowList, Engine, Limits, open_bundle
 
 N_ITEMS = 1_000_000
-ROWS = (1, 8, 32, 256)
+ROWS = (1, 2, 8, 12, 32, 256)
 KS = (10, 100)
 RANKERS = ("native", "onnxruntime")
 MEMORY_ROWS, MEMORY_K = 32, 100

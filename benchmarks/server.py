@@ -15,11 +15,10 @@ import json
 import re
 import socket
 import statistics
-import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,14 +30,13 @@ from core import Kernels, built_program
 from machine import machine_info, write_result
 from server_load import Asked, Load, over_grpc, over_http
 from server_sides import Side, alternatives, ask, earlier, free_port, recblr_serve, running
+from server_triton import with_backend, with_python
 
 from recblr.checkpoint import Checkpoint
 from recblr.config import RecBLRConfig
 from recblr.export.bundle import export_bundle
 from recblr.model import RecBLR
 from recblr.vocabulary import ItemVocabulary
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for the Triton of the tests
 
 CATALOGUES = (1_682, 100_000)  # the first is MovieLens-100k's
 ITEMS = (1, 50)
@@ -50,7 +48,10 @@ IDLE = 1_000
 USERS = 64
 OURS = "recblr-serve"
 BEFORE = "recblr-serve before"
+TRITON = "Triton, recblr's backend"
+TRITON_PYTHON = "Triton, Python backend"
 INFER = "/v2/models/recblr/infer"
+INFER_CALL = "/inference.GRPCInferenceService/ModelInfer"
 JSON = {"content-type": "application/json"}
 
 Measure = Callable[[], Load]
@@ -75,35 +76,51 @@ def recommend(rows: np.ndarray) -> Asked:
     return Asked("/v1/recommend", [json.dumps({"histories": [row], "k": K}).encode() for row in rows.tolist()], JSON)
 
 
-def infer_over_http(rows: np.ndarray) -> Asked:
+def inputs_of(row: np.ndarray, in_batches: bool) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Tensors and parameters of one user's request; `in_batches`: for a model with a dimension for the batch, to which
+    k is a tensor, as Triton does not merge requests with parameters.
+    """
+    return ({"item_ids": row[None], "k": np.array([[K]])}, {}) if in_batches else ({"item_ids": row}, {"k": K})
+
+
+def infer_over_http(rows: np.ndarray, in_batches: bool = False) -> Asked:
     """Of the Open Inference Protocol, with binary tensors in and out."""
-    size = rows[0].nbytes
-    head = {
-        "parameters": {"k": K, "binary_data_output": True},
-        "inputs": [
-            {
-                "name": "item_ids",
-                "datatype": "INT64",
-                "shape": [rows.shape[1]],
-                "parameters": {"binary_data_size": size},
-            }
-        ],
-    }
-    text = json.dumps(head).encode()
+    bodies = []
+    for row in rows:
+        tensors, parameters = inputs_of(row, in_batches)
+        head = {
+            "parameters": {**parameters, "binary_data_output": True},
+            "inputs": [
+                {
+                    "name": name,
+                    "datatype": "INT64",
+                    "shape": tensor.shape,
+                    "parameters": {"binary_data_size": tensor.nbytes},
+                }
+                for name, tensor in tensors.items()
+            ],
+        }
+        text = json.dumps(head).encode()
+        bodies.append(text + b"".join(tensor.tobytes() for tensor in tensors.values()))
     return Asked(
         INFER,
-        [text + row.tobytes() for row in rows],
+        bodies,
         {"content-type": "application/octet-stream", "inference-header-content-length": str(len(text))},
     )
 
 
-def infer_message(row: np.ndarray) -> bytes:
+def infer_message(row: np.ndarray, in_batches: bool = False) -> bytes:
     """The same as a message of gRPC."""
     from tritonclient.grpc import service_pb2
 
-    request = service_pb2.ModelInferRequest(model_name="recblr", raw_input_contents=[row.tobytes()])
-    request.inputs.add(name="item_ids", datatype="INT64", shape=row.shape)
-    request.parameters["k"].int64_param = K
+    tensors, parameters = inputs_of(row, in_batches)
+    request = service_pb2.ModelInferRequest(
+        model_name="recblr", raw_input_contents=[tensor.tobytes() for tensor in tensors.values()]
+    )
+    for name, tensor in tensors.items():
+        request.inputs.add(name=name, datatype="INT64", shape=tensor.shape)
+    for name, value in parameters.items():
+        request.parameters[name].int64_param = value
     message: bytes = request.SerializeToString()
     return message
 
@@ -198,29 +215,24 @@ class Benchmark:
             self.rounds,
         )
 
-    def protocols(self, side: Side, n_items: int, triton: tuple[int, int] | None) -> list[dict[str, Any]]:
-        """The Open Inference Protocol over HTTP and gRPC, beside Triton's where it runs."""
+    def protocols(self, side: Side, n_items: int, tritons: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:
+        """The Open Inference Protocol over HTTP and gRPC, beside Tritons of these ports where they run."""
+        ports = {OURS: (side.port, self.grpc_port), **tritons}
         measured = []
         for items in ITEMS:
             rows = histories(n_items, items)
-            over = {
-                "HTTP": lambda ports, rows=rows: over_http(
-                    ports[0], infer_over_http(rows), CONNECTIONS, self.seconds, self.folder
-                ),
-                "gRPC": lambda ports, rows=rows: over_grpc(
-                    ports[1],
-                    "/inference.GRPCInferenceService/ModelInfer",
-                    infer_message(rows[0]),
-                    CONNECTIONS,
-                    self.seconds,
-                    self.folder,
-                ),
-            }
-            for name, load in over.items():
-                sides = {OURS: partial(load, (side.port, self.grpc_port))}
-                if triton is not None:
-                    sides["Triton"] = partial(load, triton)
-                measured.append({"protocol": name, "items": items, **take_turns(sides, self.rounds)})
+
+            def http(name: str, rows: np.ndarray = rows) -> Load:
+                asked = infer_over_http(rows, in_batches=name == TRITON_PYTHON)
+                return over_http(ports[name][0], asked, CONNECTIONS, self.seconds, self.folder)
+
+            def grpc(name: str, rows: np.ndarray = rows) -> Load:
+                message = infer_message(rows[0], in_batches=name == TRITON_PYTHON)
+                return over_grpc(ports[name][1], INFER_CALL, message, CONNECTIONS, self.seconds, self.folder)
+
+            for protocol, load in (("HTTP", http), ("gRPC", grpc)):
+                sides = {name: partial(load, name) for name in ports}
+                measured.append({"protocol": protocol, "items": items, **take_turns(sides, self.rounds)})
         return measured
 
     def connections(self, side: Side, n_items: int) -> dict[str, Any]:
@@ -292,22 +304,6 @@ def show(result: dict[str, Any]) -> None:
     click.echo("CPU us per request: " + ", ".join(f"{name} {us:.1f}" for name, us in result["cpu_us"].items()))
 
 
-@contextmanager
-def triton_ports(bundle: Path, folder: Path) -> Iterator[tuple[int, int]]:
-    """Of HTTP and gRPC, of a Triton with recblr's backend that serves the bundle, as the tests start it."""
-    from tests.runtime.triton.process import Triton, add_model
-
-    add_model(folder / "models", "recblr", bundle)
-    triton = Triton(folder / "models")
-    try:
-        if (error := triton.load("recblr")) is not None:
-            raise click.ClickException(f"Triton does not load the bundle: {error}")
-        http, grpc = (int(triton.addresses[name].rpartition(":")[2]) for name in ("http", "grpc"))
-        yield http, grpc
-    finally:
-        triton.kill()
-
-
 @click.command()
 @click.option("--before", type=click.Path(path_type=Path, exists=True), help="A checkout of an earlier recblr.")
 @click.option("--triton", is_flag=True, help="Compare with Triton, too, which the tests download.")
@@ -320,8 +316,12 @@ def main(before: Path | None, triton: bool, rounds: int, seconds: float) -> None
         against = [row for n_items in CATALOGUES for row in benchmark.alternatives(n_items, before)]
         n_items = CATALOGUES[0]
         bundle = Path(folder) / f"bundle-{n_items}"
-        others = triton_ports(bundle, Path(folder)) if triton else contextlib.nullcontext()
-        with running(OURS, benchmark.serve, bundle) as side, others as ports:
+        with ExitStack() as stack:
+            tritons = {}
+            if triton:
+                tritons[TRITON] = stack.enter_context(with_backend(bundle, Path(folder)))
+                tritons[TRITON_PYTHON] = stack.enter_context(with_python(bundle, Path(folder)))
+            side = stack.enter_context(running(OURS, benchmark.serve, bundle))
             result = {
                 "machine": machine_info(("recblr", "numpy")),
                 "k": K,
@@ -330,7 +330,7 @@ def main(before: Path | None, triton: bool, rounds: int, seconds: float) -> None
                 "connections_of_a_load": CONNECTIONS,
                 "recommend": against,
                 "users": benchmark.users(side, n_items),
-                "protocols": benchmark.protocols(side, n_items, ports),
+                "protocols": benchmark.protocols(side, n_items, tritons),
                 "connections": benchmark.connections(side, n_items),
                 "cpu_us": benchmark.cpu(side, bundle, n_items),
             }

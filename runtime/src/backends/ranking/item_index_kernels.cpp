@@ -111,6 +111,8 @@ inline __m256i least_sums(const IndexScan& s, int64_t row, const PanelBounds& pa
       _mm256_fmadd_ps(errors, _mm256_set1_ps(panel.norm), _mm256_mul_ps(norms, _mm256_set1_ps(panel.error)));
   const __m256 scale = _mm256_mul_ps(_mm256_loadu_ps(s.inverse_scales + row), _mm256_set1_ps(panel.inverse_scale));
   __m256 least = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(s.thresholds + row), bound), scale);
+  // A threshold of infinity, with which nothing passes, stays comparable: less a part of itself, it would be no number.
+  least = _mm256_min_ps(_mm256_set1_ps(0x1p60f), least);
   // This function's own rounding: some units of 2^-24 of the result, and the conversion to whole numbers.
   const __m256 magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), least);
   least = _mm256_sub_ps(_mm256_fnmadd_ps(magnitude, _mm256_set1_ps(0x1p-20f), least), _mm256_set1_ps(2.0f));

@@ -5,8 +5,11 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <string>
+#include <vector>
 
+#include "backends/ranking/rounded_queries.h"
 #include "backends/rankings.h"
 
 namespace recblr::testing {
@@ -144,6 +147,29 @@ TEST_F(ItemIndexTest, TakesZerosAndValuesThatAreNotFinite) {
   wishes[3].query[2] = kInfinity;
   expect_no_bit_changes(embedding, 8, wishes);
   expect_no_bit_changes(std::vector<float>(embedding.size()), 8, wishes);
+}
+
+// They fill up groups. With hits for them, a scan is given up, and takes ten times as long.
+TEST_F(ItemIndexTest, FindsNothingForRowsThatAreNotThere) {
+  Generator generator(9);
+  const int64_t n_items = 1600, dim = 64;
+  const std::vector<float> embedding = normal(generator, (n_items + 1) * dim);
+  const RankedItems items(embedding.data(), n_items, dim, 0, 1, kProcessThreads);
+  const std::vector<float> thresholds(64 + kMostIndexRows, std::numeric_limits<float>::infinity());
+  for (int64_t n_rows = 1; n_rows <= 20; ++n_rows) {
+    const std::vector<float> queries = normal(generator, n_rows * dim);
+    RoundedQueries rounded;
+    rounded.round(queries.data(), n_rows, *items.index, items.index_kernels);
+    std::vector<IndexHit> hits(1 << 16);
+    IndexScan scan = rounded.scan(thresholds.data());
+    scan.items = items.index->items;
+    scan.bounds = items.index->bounds;
+    scan.n_panels = n_items / kIndexPanel;
+    scan.hits = hits.data();
+    scan.most_hits = static_cast<int64_t>(hits.size());
+    EXPECT_TRUE(items.index_kernels.scan[rounded.size()](&scan)) << n_rows;
+    EXPECT_EQ(scan.n_hits, 0) << n_rows;
+  }
 }
 
 TEST(ItemIndexKernels, AreThoseThatAreAllowed) {
