@@ -76,7 +76,7 @@ Expected<void> InferCall::submit() {
     shorten(left);
   }
   question.may_run_here = serving::is_short(question, model_->bundle);
-  asked_ = std::chrono::steady_clock::now();
+  record_->asked = std::chrono::steady_clock::now();
   // It may be answered, and the call done, before this returns; `self` keeps the memory.
   const auto self = shared_from_this();
   const auto submitted = serving::submit(model_->bundle, model_->engine, &question,
@@ -88,8 +88,8 @@ Expected<void> InferCall::submit() {
 }
 
 void InferCall::finish(const Expected<void>& done) {
+  record_->answered = std::chrono::steady_clock::now();
   if (!done) return fail(done.error());
-  answered_ = std::chrono::steady_clock::now();
   if (n_results(question_->result) > kLargeAnswer) {
     const auto write_later = [self = shared_from_this()] { self->guarded([&] { self->write(); }); };
     if (shared_->pool->post(write_later)) return;
@@ -101,7 +101,7 @@ void InferCall::write() {
   write_infer_message(*model_, *question_, request_->id(), outputs_, response_);
   shared_->questions.give_back(std::move(question_));
   record_->response_bytes = static_cast<int64_t>(response_->ByteSizeLong());
-  shared_->statistics->add_success(*model_, record_->rows, record_->began, asked_, answered_);
+  shared_->statistics->add_success(*model_, record_->rows, record_->began, record_->asked, record_->answered);
   end({});
 }
 

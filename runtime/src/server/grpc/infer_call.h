@@ -64,7 +64,6 @@ class InferCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
   const std::chrono::system_clock::time_point deadline_;
   std::unique_ptr<serving::Question> question_;
   std::vector<std::string_view> outputs_;
-  OipStatistics::Time asked_{}, answered_{};
   // Either of both is seen by whoever sets the other: then the question is withdrawn.
   std::atomic<uint64_t> ticket_{0};
   std::atomic<bool> is_cancelled_{false};

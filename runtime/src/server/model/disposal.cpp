@@ -13,6 +13,8 @@ struct Disposal::Queue {
   std::condition_variable changed;
   std::vector<std::unique_ptr<const ServedModel>> waiting;
   bool is_closed = false;
+  std::mutex telling;  // of `told`, also while it is called
+  std::function<void(const ServedModel&)> told;
 
   void add(const ServedModel* model) noexcept {
     std::unique_ptr<const ServedModel> owned(model);
@@ -30,9 +32,14 @@ struct Disposal::Queue {
       std::vector<std::unique_ptr<const ServedModel>> freed;
       freed.swap(waiting);
       lock.unlock();
-      freed.clear();
+      for (auto& model : freed) free(std::move(model));
       lock.lock();
     }
+  }
+
+  void free(std::unique_ptr<const ServedModel> model) {
+    const std::lock_guard<std::mutex> lock(telling);
+    if (told) told(*model);
   }
 };
 
@@ -49,6 +56,11 @@ Disposal::~Disposal() {
 
 ServedModelPtr Disposal::owned(std::unique_ptr<const ServedModel> model) {
   return ServedModelPtr(model.release(), [queue = queue_](const ServedModel* unused) { queue->add(unused); });
+}
+
+void Disposal::on_free(std::function<void(const ServedModel&)> told) {
+  const std::lock_guard<std::mutex> lock(queue_->telling);
+  queue_->told = std::move(told);
 }
 
 }  // namespace recblr::server

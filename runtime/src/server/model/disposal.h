@@ -1,6 +1,7 @@
 // Frees models where nobody waits for it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <thread>
 
@@ -16,6 +17,8 @@ class Disposal {
   ~Disposal();  // once what was let go is freed; models let go later are freed where that happens
 
   ServedModelPtr owned(std::unique_ptr<const ServedModel> model);
+  // Calls `told` with each model before that thread frees it; after this returns, no other one any more.
+  void on_free(std::function<void(const ServedModel&)> told);
 
  private:
   struct Queue;

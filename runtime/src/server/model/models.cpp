@@ -4,6 +4,7 @@
 #include <chrono>
 #include <filesystem>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -45,6 +46,7 @@ class Models::Impl {
       if (is_closed_) throw Error(closed());
       std::atomic_store(&users_, std::move(users));
       std::atomic_store(&current_, model);
+      first_path_ = model->resolved_path;
     }
     tell({ModelEvent::Kind::kLoaded, std::move(model), seconds_since(began)});
   }
@@ -89,6 +91,10 @@ class Models::Impl {
     if (const auto users = this->users()) static_cast<void>(users->try_close());
   }
 
+  std::string first_path() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return first_path_;
+  }
   ServedModelPtr current() const { return std::atomic_load_explicit(&current_, std::memory_order_acquire); }
   std::shared_ptr<const Recommender> users() const {
     return std::atomic_load_explicit(&users_, std::memory_order_acquire);
@@ -97,6 +103,7 @@ class Models::Impl {
   void set_draining() { is_draining_ = true; }
 
   std::function<void(const ModelEvent&)> told;
+  void on_free(std::function<void(const ServedModel&)> told) { disposal_.on_free(std::move(told)); }
 
  private:
   static Failure closed() { return {Status::kClosed, "the server ends: no other model is loaded"}; }
@@ -107,7 +114,11 @@ class Models::Impl {
   }
 
   void tell(const ModelEvent& event) const {
-    if (told) told(event);
+    if (!told) return;
+    try {
+      told(event);
+    } catch (const std::exception&) {  // of memory: what has happened has happened
+    }
   }
 
   // Opened, verified and warmed up.
@@ -137,6 +148,20 @@ class Models::Impl {
     return next;
   }
 
+  // What is thrown on the way is a failure, too: the model stays, and the server goes on.
+  template <typename Change>
+  static Expected<ServedModelPtr> outcome(const Change& change) {
+    try {
+      return change();
+    } catch (const Error& error) {
+      return Failure{error.status(), error.what()};
+    } catch (const std::bad_alloc&) {
+      return Failure{Status::kOutOfMemory, "out of memory"};
+    } catch (const std::exception& error) {
+      return Failure{Status::kInternal, error.what()};
+    }
+  }
+
   template <typename Change>
   Expected<ServedModelPtr> change(ModelEvent::Kind done, ModelEvent::Kind failed, const Change& change) {
     const Clock::time_point began = Clock::now();
@@ -144,7 +169,7 @@ class Models::Impl {
     if (!one_at_a_time || current() == nullptr) {
       return Failure{Status::kOverloaded, "another model is being loaded: try again once that has ended"};
     }
-    Expected<ServedModelPtr> changed = change();
+    Expected<ServedModelPtr> changed = outcome(change);
     const double seconds = seconds_since(began);
     if (changed) {
       tell({done, *changed, seconds});
@@ -158,7 +183,8 @@ class Models::Impl {
   Disposal disposal_;  // before the models, as it frees them
   std::mutex changing_;
   int64_t last_version_ = 0;  // by who changes
-  std::mutex mutex_;          // of what follows, for writers
+  mutable std::mutex mutex_;  // of what follows, for writers
+  std::string first_path_;
   std::shared_ptr<const Recommender> users_;
   ServedModelPtr current_;  // read by atomic_load
   ServedModelPtr previous_;
@@ -170,6 +196,7 @@ Models::Models(ModelOptions options) : impl_(std::make_unique<Impl>(std::move(op
 Models::~Models() = default;
 
 void Models::load() { impl_->load(); }
+std::string Models::first_path() const { return impl_->first_path(); }
 ServedModelPtr Models::current() const { return impl_->current(); }
 std::shared_ptr<const Recommender> Models::users() const { return impl_->users(); }
 bool Models::ready() const { return impl_->ready(); }
@@ -177,6 +204,7 @@ void Models::set_draining() { impl_->set_draining(); }
 Expected<ServedModelPtr> Models::reload(const std::string& path) { return impl_->reload(path); }
 Expected<ServedModelPtr> Models::rollback() { return impl_->rollback(); }
 void Models::on_event(std::function<void(const ModelEvent&)> told) { impl_->told = std::move(told); }
+void Models::on_free(std::function<void(const ServedModel&)> told) { impl_->on_free(std::move(told)); }
 void Models::close(double timeout) { impl_->close(timeout); }
 
 }  // namespace recblr::server

@@ -40,6 +40,8 @@ class Models {
 
   // The first model: opened, verified and warmed up. Throws recblr::Error.
   void load();
+  // Where the path led then; "" before.
+  std::string first_path() const;
   // nullptr before it is loaded. Costs nanoseconds; ask once for a request. A model may be let go in any thread: it is
   // freed in one of its own.
   ServedModelPtr current() const;
@@ -50,14 +52,17 @@ class Models {
   void set_draining();
 
   // Opens `path`, "" for the one it was started with, verifies and warms up, then it takes over; the model before is
-  // kept for a rollback. Waits. One at a time: another one meanwhile fails with kOverloaded. If anything fails, the
-  // model stays.
+  // kept for a rollback. Waits. One at a time: another one meanwhile fails with kOverloaded. If anything fails, memory
+  // included, the model stays, and that is told.
   Expected<ServedModelPtr> reload(const std::string& path = "");
   // The model before takes over again, and none is before it then; kInvalidArgument where there is none.
   Expected<ServedModelPtr> rollback();
   // Called after each change and each failed one, in the thread that asked for it, one call at a time; but not for the
   // failures of `load`. Set before `load`.
   void on_event(std::function<void(const ModelEvent&)> told);
+  // Called with each model that nobody holds any more just before it is freed, in a thread of its own; but not for
+  // those that are there at the end. After this returns, what was set before is called no more.
+  void on_free(std::function<void(const ServedModel&)> told);
 
   // Ends all engines: they take no more, and answer what they took within `timeout` seconds. A reload under way fails.
   void close(double timeout);

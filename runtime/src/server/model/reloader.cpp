@@ -1,6 +1,7 @@
 #include "server/model/reloader.h"
 
 #include <chrono>
+#include <exception>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -14,11 +15,9 @@ constexpr double kPatience = 1;  // seconds to the next try where another reload
 }  // namespace
 
 Reloader::Reloader(Models* models, std::string path, double interval)
-    : models_(models),
-      path_(std::move(path)),
-      interval_(interval),
-      target_(models->current()->resolved_path),
-      thread_([this] { run(); }) {}
+    : models_(models), path_(std::move(path)), interval_(interval), target_(models->first_path()), thread_([this] {
+        run();
+      }) {}
 
 Reloader::~Reloader() {
   stop();
@@ -54,16 +53,22 @@ void Reloader::run() {
     const bool is_requested = std::exchange(is_requested_, false);
     is_at_work_ = true;
     lock.unlock();
-    bool is_done = true;
-    if (is_requested) {
-      is_done = reload();
-    } else {
-      look();
-    }
+    const bool is_done = try_once(is_requested);
     lock.lock();
     is_at_work_ = false;
     is_refused = !is_done;
     is_requested_ = is_requested_ || is_refused;
+  }
+}
+
+// False where it has to be tried again soon.
+bool Reloader::try_once(bool is_requested) {
+  try {
+    if (is_requested) return reload();
+    look();
+    return true;
+  } catch (const std::exception&) {  // no memory for paths
+    return !is_requested;
   }
 }
 

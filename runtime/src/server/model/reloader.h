@@ -24,13 +24,14 @@ class Reloader {
 
  private:
   void run();
+  bool try_once(bool is_requested);
   void look();
   bool reload();
 
   Models* const models_;
   const std::string path_;
   const double interval_;
-  std::string target_;  // that was loaded, or tried, last
+  std::string target_;  // of the link, that was loaded, or tried, last
   std::mutex mutex_;    // of what follows
   std::condition_variable changed_;
   bool is_requested_ = false, is_stopped_ = false, is_at_work_ = false;

@@ -26,31 +26,35 @@ void EngineTotals::add(const ServedModelPtr& model) {
   if (counted.model.lock() != model) counted = {model, model->warm_up};  // another was at this address
 }
 
-void EngineTotals::count(const Counted& counted, const recblr_metrics& now) {
-  for (const auto count : kCounts) totals_.*count += now.*count - counted.last.*count;
+void EngineTotals::count_last(const ServedModel& model) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = counted_.find(&model);
+  if (found == counted_.end()) return;
+  count(model, &found->second);
+  counted_.erase(found);
+}
+
+void EngineTotals::count(const ServedModel& model, Counted* counted) {
+  const Expected<recblr_metrics> counts = model.engine.try_metrics();
+  if (!counts) return;  // where nothing is batched
+  const recblr_metrics &now = *counts, &last = counted->last;
+  for (const auto count : kCounts) totals_.*count += now.*count - last.*count;
   for (const auto value : kNow) totals_.*value += now.*value;
-  add_difference(totals_.batch_rows, now.batch_rows, counted.last.batch_rows);
-  add_difference(totals_.wait_seconds, now.wait_seconds, counted.last.wait_seconds);
-  add_difference(totals_.run_seconds, now.run_seconds, counted.last.run_seconds);
-  totals_.run_seconds_total += now.run_seconds_total - counted.last.run_seconds_total;
-  totals_.batch_rows_total += now.batch_rows_total - counted.last.batch_rows_total;
-  totals_.wait_seconds_total += now.wait_seconds_total - counted.last.wait_seconds_total;
+  add_difference(totals_.batch_rows, now.batch_rows, last.batch_rows);
+  add_difference(totals_.wait_seconds, now.wait_seconds, last.wait_seconds);
+  add_difference(totals_.run_seconds, now.run_seconds, last.run_seconds);
+  totals_.run_seconds_total += now.run_seconds_total - last.run_seconds_total;
+  totals_.batch_rows_total += now.batch_rows_total - last.batch_rows_total;
+  totals_.wait_seconds_total += now.wait_seconds_total - last.wait_seconds_total;
+  counted->last = now;
 }
 
 recblr_metrics EngineTotals::now() {
   const std::lock_guard<std::mutex> lock(mutex_);
   for (const auto value : kNow) totals_.*value = 0;
-  for (auto at = counted_.begin(); at != counted_.end();) {
-    const ServedModelPtr model = at->second.model.lock();
-    if (model == nullptr) {
-      at = counted_.erase(at);
-      continue;
-    }
-    if (const Expected<recblr_metrics> now = model->engine.try_metrics()) {  // it fails where nothing is batched
-      count(at->second, *now);
-      at->second.last = *now;
-    }
-    ++at;
+  for (auto& [_, counted] : counted_) {
+    // Where it is let go already, it is counted last in a moment.
+    if (const ServedModelPtr model = counted.model.lock()) count(*model, &counted);
   }
   return totals_;
 }

@@ -15,6 +15,8 @@ class EngineTotals {
  public:
   // Adds what a model's engine counts to the totals from now on.
   void add(const ServedModelPtr& model);
+  // Adds what it counted since, for the last time: it is about to be freed.
+  void count_last(const ServedModel& model);
   // Counts are those of all models; what is said of now, such as queued_rows, of those that still answer.
   recblr_metrics now();
 
@@ -24,7 +26,7 @@ class EngineTotals {
     recblr_metrics last{};
   };
 
-  void count(const Counted& counted, const recblr_metrics& now);
+  void count(const ServedModel& model, Counted* counted);
 
   std::mutex mutex_;
   std::map<const ServedModel*, Counted> counted_;

@@ -8,8 +8,11 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl.hpp>
+#include <charconv>
 #include <chrono>
 #include <memory>
+
+#include "serving/text.h"
 
 namespace recblr::server {
 
@@ -97,7 +100,17 @@ Expected<int> outcome(asio::io_context* context, const std::shared_ptr<Exchange<
 }
 
 Failure no_url(std::string_view text) {
-  return {Status::kBadConfig, std::string(text) + " is no URL: give one as http://localhost:4318"};
+  // A user's name and password would be in messages and logs.
+  const bool is_secret = text.find('@') != std::string_view::npos;
+  return {Status::kBadConfig, (is_secret ? "a URL with a user's name or password" : serving::shown(text)) +
+                                  (is_secret ? " is not taken" : " is no URL") + ": give one as http://localhost:4318"};
+}
+
+bool is_port(const std::string& text) {
+  const char* end = text.data() + text.size();
+  unsigned number = 0;
+  const std::from_chars_result read = std::from_chars(text.data(), end, number);
+  return read.ec == std::errc() && read.ptr == end && number >= 1 && number <= 65535;
 }
 
 }  // namespace
@@ -125,14 +138,22 @@ Expected<Url> read_url(std::string_view text) {
     authority = authority.substr(1, authority.size() - 2);
   }
   url.host = std::string(authority);
-  const bool is_port =
-      !url.port.empty() && url.port.size() <= 5 && url.port.find_first_not_of("0123456789") == std::string::npos;
-  // A user's name and password in it would be in messages and logs.
-  if (url.host.empty() || !is_port || text.find_first_of("@ \r\n") != std::string_view::npos) return no_url(text);
+  if (url.host.empty() || !is_port(url.port) || text.find_first_of("@ \r\n") != std::string_view::npos)
+    return no_url(text);
   return url;
 }
 
-Expected<int> post(const Url& url, const Headers& headers, std::string body, double timeout) {
+Expected<void> check_trusted(const std::string& trusted) {
+  if (trusted.empty()) return {};
+  error_code failed;
+  asio::ssl::context(asio::ssl::context::tls_client).load_verify_file(trusted, failed);
+  if (!failed) return {};
+  return Failure{Status::kBadConfig, serving::shown(trusted) + " holds no certificates that can be read (" +
+                                         failed.message() + "): give a file in PEM format"};
+}
+
+Expected<int> post(const Url& url, const Headers& headers, const std::string& trusted, std::string body,
+                   double timeout) {
   try {
     http::request<http::string_body> request(http::verb::post, url.path, 11);
     const bool is_ipv6 = url.host.find(':') != std::string::npos;
@@ -153,12 +174,18 @@ Expected<int> post(const Url& url, const Headers& headers, std::string body, dou
                      timeout);
     }
     asio::ssl::context tls(asio::ssl::context::tls_client);
-    tls.set_default_verify_paths();
+    if (trusted.empty()) {
+      tls.set_default_verify_paths();
+    } else {
+      tls.load_verify_file(trusted);
+    }
     tls.set_verify_mode(asio::ssl::verify_peer);
     const auto exchange = std::make_shared<Exchange<beast::ssl_stream<beast::tcp_stream>>>(
         &context, url, std::move(request), deadline, tls);
     exchange->stream().set_verify_callback(asio::ssl::host_name_verification(url.host));
-    SSL_set_tlsext_host_name(exchange->stream().native_handle(), url.host.c_str());
+    error_code no_address;  // of those the extension takes none
+    asio::ip::make_address(url.host, no_address);
+    if (no_address) SSL_set_tlsext_host_name(exchange->stream().native_handle(), url.host.c_str());
     return outcome(&context, exchange, timeout);
   } catch (const std::exception& error) {
     return Failure{Status::kInternal, error.what()};

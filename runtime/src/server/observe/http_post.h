@@ -16,13 +16,17 @@ struct Url {
   std::string path;        // with its query; begins with '/'
 };
 
-// Fails with kBadConfig and what a URL is like.
+// Fails with kBadConfig and what a URL is like; the message repeats no password.
 Expected<Url> read_url(std::string_view text);
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
+// Fails with kBadConfig where the file `trusted` holds no certificates; "" is fine.
+Expected<void> check_trusted(const std::string& trusted);
+
 // The status of the answer, or why there is none within `timeout` seconds; but a look-up of the host's address may take
-// longer. Certificates are checked against the system's.
-Expected<int> post(const Url& url, const Headers& headers, std::string body, double timeout);
+// longer. Over HTTPS certificates are checked against those in the file `trusted`, or, where it is "", the system's.
+Expected<int> post(const Url& url, const Headers& headers, const std::string& trusted, std::string body,
+                   double timeout);
 
 }  // namespace recblr::server

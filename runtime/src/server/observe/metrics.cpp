@@ -34,31 +34,32 @@ void append_histogram(Families* families, std::string name, std::string help,
   append_buckets(&family, bounds.data(), n_bounds, counts, total);
 }
 
+Labels labels_of(const RouteName& route) {
+  return {{"protocol", route.protocol}, {"method", route.method}, {"route", route.route}};
+}
+
 void add_requests(Families* families, const std::map<RouteName, RouteCounts>& routes) {
   const auto count_all = [&](std::string name, std::string help, int64_t RouteCounts::* count) {
     MetricFamily& family = append_family(families, MetricType::Counter, std::move(name), std::move(help));
     for (const auto& [route, counts] : routes) {
-      append_value(&family, static_cast<double>(counts.*count), {{"protocol", route.protocol}, {"route", route.route}});
+      append_value(&family, static_cast<double>(counts.*count), labels_of(route));
     }
   };
   MetricFamily& ended =
       append_family(families, MetricType::Counter, "recblr_requests_total", "Requests that were answered.");
   for (const auto& [route, counts] : routes) {
     for (const auto& [how, count] : counts.ended) {
-      append_value(&ended, static_cast<double>(count),
-                   {{"protocol", route.protocol},
-                    {"method", route.method},
-                    {"route", route.route},
-                    {"status", std::to_string(how.first)},
-                    {"reason", how.second}});
+      Labels labels = labels_of(route);
+      labels.push_back({"status", std::to_string(how.first)});
+      labels.push_back({"reason", how.second});
+      append_value(&ended, static_cast<double>(count), std::move(labels));
     }
   }
   MetricFamily& seconds = append_family(families, MetricType::Histogram, "recblr_request_seconds",
                                         "Time from a request's first byte to its reply.");
   for (const auto& [route, counts] : routes) {
     append_buckets(&seconds, kRequestSeconds.data(), kRequestSeconds.size(), counts.seconds.data(),
-                   counts.seconds_total,
-                   {{"protocol", route.protocol}, {"method", route.method}, {"route", route.route}});
+                   counts.seconds_total, labels_of(route));
   }
   count_all("recblr_request_rows_total", "Users that were asked for.", &RouteCounts::rows);
   count_all("recblr_request_items_total", "Item ids that were asked with.", &RouteCounts::items);
@@ -125,6 +126,8 @@ class Metrics::Impl {
     ++changes_[event.kind];
   }
 
+  void freed(const ServedModel& model) { engines_.count_last(model); }
+
   std::string text() {
     Families families;
     add_requests(&families, requests.all());
@@ -178,6 +181,7 @@ Metrics::~Metrics() = default;
 
 void Metrics::add(const RequestRecord& record) { impl_->requests.add(record); }
 void Metrics::add(const ModelEvent& event) { impl_->add(event); }
+void Metrics::freed(const ServedModel& model) { impl_->freed(model); }
 void Metrics::add_gauge(std::string name, std::string help, std::function<double()> value) {
   impl_->others.push_back({MetricType::Gauge, std::move(name), std::move(help), std::move(value)});
 }

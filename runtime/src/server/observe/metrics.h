@@ -20,6 +20,8 @@ class Metrics {
 
   void add(const RequestRecord& record);
   void add(const ModelEvent& event);
+  // A model that is about to be: what it counted since somebody read is not lost.
+  void freed(const ServedModel& model);
   // Something else to be told of: `value` is asked whenever somebody reads. Before the first reader.
   void add_gauge(std::string name, std::string help, std::function<double()> value);
   void add_counter(std::string name, std::string help, std::function<double()> value);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "server/observe/trace_target.h"
+#include "server/v1/replies.h"
 
 namespace recblr::server {
 
@@ -39,10 +40,12 @@ Observation::Observation(const LogOptions& log, const TraceOptions& trace, Model
   }
   recblr_set_logger(log_of_library, &log_);
   models_->on_event([this](const ModelEvent& event) { tell(event); });
+  models_->on_free([this](const ServedModel& model) { metrics_.freed(model); });
 }
 
 Observation::~Observation() {
   models_->on_event(nullptr);
+  models_->on_free(nullptr);
   recblr_set_logger(nullptr, nullptr);
 }
 
@@ -103,15 +106,12 @@ bool Observation::flush(double timeout) {
 
 void add_metrics_route(Router* router, const Metrics* metrics, Pool* pool) {
   router->add(Method::kGet, "/metrics", Access::kPublic, [metrics, pool](const ExchangePtr& exchange) {
-    const bool is_taken = pool->post([metrics, exchange] {
+    run_in_pool(pool, exchange, [metrics, exchange] {
       Reply reply;
       reply.content_type = Metrics::kContentType;
       reply.body = metrics->text();
       exchange->reply(std::move(reply));
     });
-    if (is_taken) return;
-    exchange->record().reason = "overloaded";
-    exchange->reply(error_reply(503, "too many requests wait: try again later"));
   });
 }
 

@@ -19,6 +19,8 @@ struct RequestRecord {
   int64_t rows = 0, items = 0;         // users and item ids asked with
   int64_t request_bytes = 0, response_bytes = 0;
   std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
+  // When the engine, for stored users with their store, was asked and had answered; 0 where it was not.
+  std::chrono::steady_clock::time_point asked{}, answered{};
   double seconds = 0;  // until the reply was handed over
   std::string detail;  // of status 500: what the log says; never ids
 };

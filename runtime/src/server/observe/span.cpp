@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 
 #include "recblr/recblr.hpp"
+#include "server/observe/trace_context.h"
 
 namespace recblr::server {
 
@@ -10,7 +11,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr int kServer = 2, kError = 2;  // SPAN_KIND_SERVER, STATUS_CODE_ERROR
+constexpr int kInternal = 1, kServer = 2, kError = 2;  // SPAN_KIND_INTERNAL, SPAN_KIND_SERVER, STATUS_CODE_ERROR
 
 json::object attribute(const char* key, const std::string& value) {
   return {{"key", key}, {"value", {{"stringValue", value}}}};
@@ -37,26 +38,45 @@ json::array attributes_of(const Span& span) {
   return attributes;
 }
 
-json::object object_of(const Span& span) {
+std::string name_of(const Span& span) {
+  if (span.route.empty()) return span.method;
+  return span.protocol == "grpc" ? span.route : span.method + " " + span.route;
+}
+
+json::object object_of(const Span& span, const std::string& id, const std::string& parent, const std::string& name,
+                       int kind, int64_t begin, int64_t end) {
   json::object object;
   object["traceId"] = span.trace_id;
-  object["spanId"] = span.span_id;
-  if (!span.parent_id.empty()) object["parentSpanId"] = span.parent_id;
-  object["name"] = span.protocol == "grpc" || span.route.empty() ? span.route.empty() ? span.method : span.route
-                                                                 : span.method + " " + span.route;
-  object["kind"] = kServer;
-  object["startTimeUnixNano"] = std::to_string(span.begin);
-  object["endTimeUnixNano"] = std::to_string(span.end);
-  object["attributes"] = attributes_of(span);
-  if (span.status >= 500) object["status"] = json::object{{"code", kError}};
+  object["spanId"] = id;
+  if (!parent.empty()) object["parentSpanId"] = parent;
+  object["name"] = name;
+  object["kind"] = kind;
+  object["startTimeUnixNano"] = std::to_string(begin);
+  object["endTimeUnixNano"] = std::to_string(end);
   return object;
+}
+
+void append(const Span& span, json::array* objects) {
+  json::object request = object_of(span, span.span_id, span.parent_id, name_of(span), kServer, span.begin, span.end);
+  request["attributes"] = attributes_of(span);
+  if (span.status >= 500) request["status"] = json::object{{"code", kError}};
+  objects->push_back(std::move(request));
+  if (span.asked == 0) return;
+  const auto child = [&span](const char* name, int64_t begin, int64_t end) {
+    return object_of(span, new_span_id(), span.span_id, name, kInternal, begin, end);
+  };
+  objects->push_back(child("read", span.begin, span.asked));
+  json::object engine = child("engine", span.asked, span.answered == 0 ? span.end : span.answered);
+  engine["attributes"] = {attribute("recblr.rows", span.rows), attribute("recblr.items", span.items)};
+  objects->push_back(std::move(engine));
+  if (span.answered != 0) objects->push_back(child("write", span.answered, span.end));
 }
 
 }  // namespace
 
-std::string otlp_json(const std::vector<Span>& spans, const std::string& service) {
+std::string otlp_json(const Span* spans, size_t n, const std::string& service) {
   json::array objects;
-  for (const Span& span : spans) objects.push_back(object_of(span));
+  for (size_t j = 0; j < n; ++j) append(spans[j], &objects);
   const std::string version(recblr::version());
   const json::object scope{{"name", "recblr-serve"}, {"version", version}};
   const json::array attributes{attribute("service.name", service), attribute("service.version", version)};

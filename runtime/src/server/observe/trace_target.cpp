@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "serving/text.h"
+
 namespace recblr::server {
 
 namespace {
@@ -37,7 +39,19 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(' ') - begin + 1);
 }
 
-// "name=value,name=value", the values percent-encoded.
+// OTEL_EXPORTER_OTLP_TRACES_... or, where that is not there, OTEL_EXPORTER_OTLP_...
+std::string exporter_variable(const std::string& end) {
+  std::string value = variable(("OTEL_EXPORTER_OTLP_TRACES_" + end).c_str());
+  return value.empty() ? variable(("OTEL_EXPORTER_OTLP_" + end).c_str()) : value;
+}
+
+[[noreturn]] void refuse(const std::string& message) { throw Error({Status::kBadConfig, message}); }
+
+bool is_printable(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+// "name=value,name=value", the values percent-encoded. No message repeats them: they are secrets.
 Headers headers_of(std::string_view text) {
   Headers headers;
   while (!text.empty()) {
@@ -46,7 +60,13 @@ Headers headers_of(std::string_view text) {
     text.remove_prefix(std::min(end + 1, text.size()));
     const size_t equals = pair.find('=');
     if (equals == std::string_view::npos) continue;
-    headers.emplace_back(trimmed(pair.substr(0, equals)), percent_decoded(trimmed(pair.substr(equals + 1))));
+    const std::string_view name = trimmed(pair.substr(0, equals));
+    std::string value = percent_decoded(trimmed(pair.substr(equals + 1)));
+    if (name.empty() || name.find_first_of(" :") != std::string_view::npos || !is_printable(name) ||
+        !is_printable(value)) {
+      refuse("the headers of traces, OTEL_EXPORTER_OTLP_HEADERS: give name=value,name=value in printable characters");
+    }
+    headers.emplace_back(name, std::move(value));
   }
   return headers;
 }
@@ -63,12 +83,20 @@ std::optional<TraceTarget> trace_target(const TraceOptions& options) {
   Expected<Url> url = read_url(endpoint);
   if (!url) throw Error({url.error().status, "the endpoint of traces: " + url.error().message});
   if (!is_whole) {
+    if (url->path.find('?') != std::string::npos) {
+      refuse("the endpoint of traces: " + serving::shown(endpoint) + " has a query, but " + kPath +
+             " is put at its end: leave it out, or set OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to the whole address");
+    }
     if (url->path.back() == '/') url->path.pop_back();
     url->path += kPath;
   }
   TraceTarget target;
   target.url = *std::move(url);
-  target.headers = headers_of(variable("OTEL_EXPORTER_OTLP_HEADERS"));
+  target.headers = headers_of(exporter_variable("HEADERS"));
+  if (target.url.is_https) target.trusted = exporter_variable("CERTIFICATE");
+  if (const Expected<void> read = check_trusted(target.trusted); !read) {
+    throw Error({read.error().status, "OTEL_EXPORTER_OTLP_CERTIFICATE: " + read.error().message});
+  }
   if (const std::string service = variable("OTEL_SERVICE_NAME"); !service.empty()) target.service = service;
   target.sample = options.sample;
   return target;

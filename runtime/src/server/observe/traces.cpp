@@ -1,7 +1,11 @@
 #include "server/observe/traces.h"
 
+#include <algorithm>
 #include <chrono>
+#include <exception>
 #include <utility>
+
+#include "server/observe/trace_context.h"
 
 namespace recblr::server {
 
@@ -32,6 +36,12 @@ void Traces::add(const RequestRecord& record, std::string_view fingerprint) {
   span.span_id = new_span_id();
   span.end = std::chrono::duration_cast<nanoseconds>(now).count();
   span.begin = span.end - static_cast<int64_t>(record.seconds * 1e9);
+  const auto since_1970 = [&](std::chrono::steady_clock::time_point time) {
+    if (time == std::chrono::steady_clock::time_point{}) return int64_t{0};
+    return std::min(span.begin + std::chrono::duration_cast<nanoseconds>(time - record.began).count(), span.end);
+  };
+  span.asked = since_1970(record.asked);
+  span.answered = since_1970(record.answered);
   span.protocol = record.protocol;
   span.method = record.method;
   span.route = record.route;
@@ -75,42 +85,43 @@ void Traces::run() {
     if (waiting_.empty() && is_stopped_) break;
     if (waiting_.empty()) continue;
     std::vector<Span> spans;
-    if (waiting_.size() <= kBatch) {
-      spans.swap(waiting_);
-    } else {
-      const auto end = waiting_.begin() + kBatch;
-      spans.assign(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(end));
-      waiting_.erase(waiting_.begin(), end);
+    spans.swap(waiting_);
+    size_t at = 0;
+    while (at < spans.size() && !(is_stopped_ && has_failed_)) {  // then there is no time to try again
+      const size_t n = std::min(kBatch, spans.size() - at);
+      lock.unlock();
+      send(spans.data() + at, n);
+      lock.lock();
+      at += n;
     }
-    lock.unlock();
-    send(spans);
-    lock.lock();
-    if (is_stopped_ && has_failed_) {  // there is no time to try again
-      dropped_ += static_cast<int64_t>(waiting_.size());
-      waiting_.clear();
-    }
+    dropped_ += static_cast<int64_t>(spans.size() - at);
   }
   has_ended_ = true;
   changed_.notify_all();
 }
 
-void Traces::send(const std::vector<Span>& spans) {
-  Headers headers = target_.headers;
-  headers.emplace_back("Content-Type", "application/json");
-  const Expected<int> status = post(target_.url, headers, otlp_json(spans, target_.service), kTimeout);
-  const bool is_taken = status && *status / 100 == 2;
-  const auto count = static_cast<int64_t>(spans.size());
-  bool is_first = false;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    (is_taken ? sent_ : dropped_) += count;
-    is_first = !is_taken && !has_failed_;
-    has_failed_ = !is_taken;
+bool Traces::count(size_t n, bool is_taken) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  (is_taken ? sent_ : dropped_) += static_cast<int64_t>(n);
+  const bool is_first = !is_taken && !has_failed_;
+  has_failed_ = !is_taken;
+  return is_first;  // told once, until it takes them again
+}
+
+void Traces::send(const Span* spans, size_t n) try {
+  Expected<int> status = 0;
+  try {
+    Headers headers = target_.headers;
+    headers.emplace_back("Content-Type", "application/json");
+    status = post(target_.url, headers, target_.trusted, otlp_json(spans, n, target_.service), kTimeout);
+  } catch (const std::exception& error) {
+    status = Failure{Status::kInternal, error.what()};
   }
-  if (!is_first) return;  // told once, until it takes them again
+  if (!count(n, status && *status / 100 == 2)) return;
   const std::string why = status ? "status " + std::to_string(*status) : status.error().message;
   log_->write(LogLevel::kWarning, "traces", "the collector takes no traces (" + why + "): they are left out",
               {{"host", target_.url.host}, {"port", target_.url.port}});
+} catch (const std::exception&) {  // no memory for a line of the log either
 }
 
 }  // namespace recblr::server

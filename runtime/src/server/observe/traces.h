@@ -1,4 +1,4 @@
-// Sends a span of each request to a collector of OpenTelemetry traces.
+// Sends spans of each request to a collector of OpenTelemetry traces.
 #pragma once
 
 #include <condition_variable>
@@ -10,6 +10,7 @@
 
 #include "server/observe/http_post.h"
 #include "server/observe/log.h"
+#include "server/observe/record.h"
 #include "server/observe/span.h"
 
 namespace recblr::server {
@@ -17,12 +18,14 @@ namespace recblr::server {
 struct TraceTarget {
   Url url;  // with its path, .../v1/traces
   Headers headers;
+  std::string trusted;  // a file of certificates, for HTTPS; "": the system's
   std::string service = "recblr";
   double sample = 1;  // share of requests without a trace of the client's own, of whom the client decides
 };
 
 // Threads may share it. No request waits for it: spans are sent in batches by a thread of its own, at most some
-// thousands wait, and those beyond, or that the collector does not take, are left out and counted.
+// thousands wait, and those beyond, or that the collector does not take, are left out and counted. What is sent and
+// counted are requests, whatever their parts.
 class Traces {
  public:
   Traces(TraceTarget target, Log* log);
@@ -36,7 +39,9 @@ class Traces {
 
  private:
   void run();
-  void send(const std::vector<Span>& spans);
+  void send(const Span* spans, size_t n);
+  // Counts how it went; whether that is to be told.
+  bool count(size_t n, bool is_taken);
 
   const TraceTarget target_;
   Log* const log_;

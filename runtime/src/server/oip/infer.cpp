@@ -27,7 +27,6 @@ struct Infer::Job {
   ServedModelPtr model;
   std::unique_ptr<serving::Question> question;
   WantedAnswer wanted{};
-  OipStatistics::Time asked{}, answered{};
 };
 
 void Infer::answer(const ExchangePtr& exchange, const ServedModelPtr& model) {
@@ -49,7 +48,7 @@ void Infer::ask(const std::shared_ptr<Job>& job) {
   if (!checked) return fail(*job, checked.error());
   if (options_.timeout) question.timeout = std::min(question.timeout.value_or(*options_.timeout), *options_.timeout);
   question.may_run_here = serving::is_short(question, model->bundle);
-  job->asked = std::chrono::steady_clock::now();
+  exchange->record().asked = std::chrono::steady_clock::now();
   const auto submitted =
       serving::submit(model->bundle, model->engine, &question, [self = shared_from_this(), job](Expected<void> done) {
         guarded(job->exchange, [&] { self->finish(job, done); });
@@ -60,8 +59,8 @@ void Infer::ask(const std::shared_ptr<Job>& job) {
 }
 
 void Infer::finish(const std::shared_ptr<Job>& job, const Expected<void>& done) {
+  job->exchange->record().answered = std::chrono::steady_clock::now();
   if (!done) return fail(*job, done.error());
-  job->answered = std::chrono::steady_clock::now();
   if (n_results(job->question->result) > kLargeAnswer) {
     const bool is_taken =
         pool_->post([self = shared_from_this(), job] { guarded(job->exchange, [&] { self->write(job.get()); }); });
@@ -74,7 +73,7 @@ void Infer::write(Job* job) {
   Reply reply = infer_reply(*job->model, *job->question, job->wanted);
   questions_.give_back(std::move(job->question));
   const RequestRecord& record = job->exchange->record();
-  statistics_->add_success(*job->model, record.rows, record.began, job->asked, job->answered);
+  statistics_->add_success(*job->model, record.rows, record.began, record.asked, record.answered);
   job->exchange->reply(std::move(reply));
 }
 

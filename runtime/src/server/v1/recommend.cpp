@@ -1,5 +1,6 @@
 #include "server/v1/recommend.h"
 
+#include <chrono>
 #include <utility>
 
 #include "server/v1/answer.h"
@@ -51,6 +52,7 @@ void Recommend::ask(const ExchangePtr& exchange) {
     return reply_failure(exchange, checked.error());
   }
   question.may_run_here = serving::is_short(question, model->bundle);
+  exchange->record().asked = std::chrono::steady_clock::now();
   const auto submitted =
       serving::submit(model->bundle, model->engine, &question, [self = shared_from_this(), job](Expected<void> done) {
         guarded(job->exchange, [&] { self->finish(job, done); });
@@ -61,6 +63,7 @@ void Recommend::ask(const ExchangePtr& exchange) {
 }
 
 void Recommend::finish(const std::shared_ptr<Job>& job, const Expected<void>& done) {
+  job->exchange->record().answered = std::chrono::steady_clock::now();
   if (!done) return reply_failure(job->exchange, done.error());
   const auto write = [self = shared_from_this(), job] {
     std::string text = rankings_text(job->question->result);

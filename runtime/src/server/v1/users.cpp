@@ -1,5 +1,6 @@
 #include "server/v1/users.h"
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,6 +15,8 @@
 namespace recblr::server {
 
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 // What is answered where it came in, if that needs no waiting.
 constexpr int64_t kFewResults = 100, kFewIds = 128, kLargeCatalogue = 100'000;
@@ -103,15 +106,19 @@ void Users::recommend(const ExchangePtr& exchange) const {
     if (query->ranking.k.value_or(0) <= kFewResults && query->ranking.n_ids() <= kFewIds &&
         model->bundle.n_items() < kLargeCatalogue) {
       exchange->record().rows = 1;
+      exchange->record().asked = Clock::now();
       const Expected<bool> done =
           users->try_recommend_now(query->user.view(), &query->ranking.result, options_of(query->ranking));
+      exchange->record().answered = Clock::now();
       if (!done) return reply_failure(exchange, done.error());
       if (*done) return reply_json(exchange, user_ranking_text(query->ranking.result));
     }
   }
-  run(exchange, [query](const Recommender& users) -> Expected<std::string> {
+  run(exchange, [exchange, query](const Recommender& users) -> Expected<std::string> {
     serving::Question& asked = query->ranking;
+    exchange->record().asked = Clock::now();
     const Expected<void> done = users.try_recommend(query->user.view(), &asked.result, options_of(asked));
+    exchange->record().answered = Clock::now();
     if (!done) return done.error();
     return user_ranking_text(asked.result);
   });

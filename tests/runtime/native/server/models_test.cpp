@@ -9,6 +9,7 @@
 #include <functional>
 #include <future>
 #include <limits>
+#include <new>
 #include <string>
 #include <thread>
 #include <vector>
@@ -349,6 +350,31 @@ TEST_F(ModelsTest, AChangedLinkReloadsAndATargetThatFailsIsTriedOnce) {
   lead(link, bundle("c"));
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   EXPECT_EQ(reloaded, 2);
+}
+
+TEST_F(ModelsTest, AReloadFromElsewhereBeforeTheLinkIsWatchedIsNotUndone) {
+  const std::string link = folder_.path() + "/current", other = bundle("other");
+  lead(link, bundle("a"));
+  Models models(options(link));
+  models.load();
+  ASSERT_TRUE(models.reload(other));
+  const Reloader reloader(&models, link, 0.005);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // in which it looks some ten times
+  EXPECT_EQ(models.current()->resolved_path, std::filesystem::canonical(other));
+}
+
+TEST_F(ModelsTest, WhatIsThrownInAReloadDoesNotEndTheServer) {
+  Models models(options(bundle("a")));
+  std::atomic<int> told{0};
+  models.on_event([&told](const ModelEvent&) {
+    ++told;
+    throw std::bad_alloc();
+  });
+  models.load();
+  Reloader reloader(&models, folder_.path() + "/a", 0);
+  reloader.request();
+  EXPECT_TRUE(soon([&] { return told == 2; }));
+  EXPECT_TRUE(models.ready());
 }
 
 TEST_F(ModelsTest, AReloadThatIsAskedForWaitsForTheOneUnderWay) {

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "server/observe/trace_context.h"
 #include "server/observe/trace_target.h"
 
 namespace recblr::server {
@@ -147,6 +148,43 @@ TEST_F(TracesTest, ARequestContinuesItsClientsTrace) {
   EXPECT_EQ(attribute(both[1], "error.type").at("stringValue"), "overloaded");
 }
 
+TEST_F(TracesTest, ARequestHasItsPartsAsChildren) {
+  Collector collector("200 OK");
+  TraceTarget target;
+  target.url = collector.url();
+  Traces traces(target, &log_);
+  RequestRecord whole = record();
+  whole.asked = whole.began + std::chrono::milliseconds(50);
+  whole.answered = whole.began + std::chrono::milliseconds(200);
+  RequestRecord failed = record();  // refused by the engine
+  failed.asked = failed.began + std::chrono::milliseconds(50);
+  traces.add(whole, "");
+  traces.add(failed, "");
+  ASSERT_TRUE(traces.stop(30));
+  EXPECT_EQ(traces.sent(), 2);
+  const boost::json::array all = spans(collector.bodies.at(0));
+  const auto nanoseconds = [](const boost::json::value& span, const char* name) {
+    return std::stoll(std::string(span.at(name).as_string()));
+  };
+  const auto children = [&](const boost::json::value& parent) {
+    std::vector<std::string> found;
+    for (const boost::json::value& span : all) {
+      if (!span.as_object().contains("parentSpanId") || span.at("parentSpanId") != parent.at("spanId")) continue;
+      EXPECT_EQ(span.at("traceId"), parent.at("traceId"));
+      EXPECT_EQ(span.at("kind"), 1);
+      const auto begin = nanoseconds(span, "startTimeUnixNano"), end = nanoseconds(span, "endTimeUnixNano");
+      found.push_back(std::string(span.at("name").as_string()) + " " + std::to_string((end - begin) / 1'000'000));
+      if (span.at("name") == "engine") {
+        EXPECT_EQ(attribute(span, "recblr.rows").at("intValue"), "2");
+      }
+    }
+    return found;
+  };
+  ASSERT_EQ(all.size(), 7U);
+  EXPECT_EQ(children(all[0]), (std::vector<std::string>{"read 50", "engine 150", "write 50"}));
+  EXPECT_EQ(children(all[4]), (std::vector<std::string>{"read 50", "engine 200"}));
+}
+
 TEST_F(TracesTest, TheClientDecidesWhetherItsTraceIsKeptAndTheShareOfOthers) {
   Collector collector("200 OK");
   TraceTarget target;
@@ -219,9 +257,15 @@ TEST(Urls, AreReadOrRefused) {
   EXPECT_EQ(parts("https://a.b/c?d=e"), "s a.b 443 /c?d=e");
   EXPECT_EQ(parts("http://[::1]:99/x"), "::1 99 /x");
   EXPECT_EQ(parts("http://[::1]"), "::1 80 /");
-  for (const char* bad : {"", "collector:4318", "ftp://x", "http://", "http://:80", "http://x:", "http://x:port",
-                          "http://x:123456", "http://[::1", "http://user:pass@x", "http://x/\r\nInjected: 1"}) {
+  for (const char* bad :
+       {"", "collector:4318", "ftp://x", "http://", "http://:80", "http://x:", "http://x:port", "http://x:123456",
+        "http://x:0", "http://x:65536", "http://[::1", "http://x/\r\nInjected: 1"}) {
     EXPECT_FALSE(read_url(bad)) << bad;
+    EXPECT_EQ(parts(bad).find('\n'), std::string::npos);
+  }
+  EXPECT_EQ(parts("http://x:65535"), "x 65535 /");
+  for (const char* secret : {"http://user:pass@x", "user:pass@x", "http://user:pass@x:99999/"}) {
+    EXPECT_EQ(parts(secret).find("pass@"), std::string::npos) << parts(secret);
   }
 }
 
@@ -241,10 +285,26 @@ TEST(TraceTargets, OpenTelemetrysVariablesCount) {
   TraceOptions options;
   options.endpoint = "http://three:4318/base";
   EXPECT_EQ(trace_target(options)->url.path, "/base/v1/traces");
-  options.endpoint = "three";
-  EXPECT_THROW(trace_target(options), Error);
+  setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "of=traces", 1);
+  EXPECT_EQ(trace_target({})->headers, (Headers{{"of", "traces"}}));
+  for (const char* bad : {"three", "http://three:4318?x=1", "http://three:4318/base?x=1"}) {
+    options.endpoint = bad;
+    EXPECT_THROW(trace_target(options), Error) << bad;
+  }
+  setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "key=one%0d%0aInjected:%20two", 1);
+  try {
+    trace_target({});
+    FAIL() << "a header with the end of a line";
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()).find("one"), std::string::npos) << error.what();
+  }
+  unsetenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS");
+  setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://two:4318/as/it/is?x=1", 1);
+  EXPECT_EQ(trace_target({})->url.path, "/as/it/is?x=1");
+  setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", "/none.pem", 1);
+  EXPECT_THROW(trace_target({}), Error);
   for (const char* name : {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_SERVICE_NAME",
-                           "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}) {
+                           "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_CERTIFICATE"}) {
     unsetenv(name);
   }
 }
