@@ -2,31 +2,52 @@
 
     serve run recblr.runtime.ray_app:app engine=bundle/ store=redis://localhost:6379/0 replicas=2
 
-Over HTTP a replica answers as recblr-serve does: POST /v1/recommend and, with a store, POST /v1/users/{id}/events and
-GET /v1/users/{id}/recommendations. Other deployments call its methods by a handle.
+Over HTTP a replica answers these of recblr-serve's addresses, in the same way and as strictly: POST /v1/recommend and,
+with a store, POST /v1/users/{id}/events, GET /v1/users/{id}/recommendations, and GET and DELETE of /v1/users/{id}. It
+has none of its limits and tokens, and unpacks no bodies. Other deployments call its methods by a handle.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from recblr.array_types import ItemId
-from recblr.errors import ClosedError, ConfigError, DeadlineError, OverloadedError, RecblrError, RequestError
+from recblr.errors import (
+    ClosedError,
+    ConfigError,
+    DeadlineError,
+    OverloadedError,
+    RecblrError,
+    RequestError,
+    StoreError,
+    shown,
+)
 from recblr.runtime import Batching, Ranking, Recommender, load
+from recblr.runtime.ray_requests import UserQuery, new_events, recommend_arguments, segments, user_query
+
+
+class NoUsersError(RequestError):
+    """A request for stored users to an application without a store."""
+
 
 _STATUSES: dict[type[RecblrError], int] = {
+    NoUsersError: 404,
     RequestError: 400,
     OverloadedError: 503,
     ClosedError: 503,
+    StoreError: 503,
     DeadlineError: 504,
 }
-_FIELDS = {"histories", "k", "exclude_seen", "exclude", "only"}
+_LOG = logging.getLogger("ray.serve")
 
 
 class Recommendations:
@@ -62,40 +83,86 @@ class Recommendations:
         """Store new items of a user; see `Recommender.add_events`."""
         return await asyncio.to_thread(self._stored_users.add_events, user, items, event_id=event_id)
 
-    async def recommend_user(self, user: str, k: int | None = None) -> dict[str, Any]:
+    async def recommend_user(
+        self,
+        user: int | str,
+        k: int | None = None,
+        exclude_seen: bool = True,
+        exclude: list[ItemId] | None = None,
+        only: list[ItemId] | None = None,
+    ) -> dict[str, Any]:
         """The best next items for a user whose history is stored; see `Recommender.recommend`."""
-        return _as_json(await asyncio.to_thread(self._stored_users.recommend, user, k))
+        ranking = await asyncio.to_thread(self._stored_users.recommend, user, k, exclude_seen, exclude or (), only)
+        return _as_json(ranking)
 
     async def __call__(self, request: Request) -> JSONResponse:
         """Answer over HTTP."""
         try:
-            return JSONResponse(await self._answer(request))
+            return await self._answer(request)
         except RecblrError as error:
             status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 500)
-            return JSONResponse({"error": str(error)}, status)
+            if status != 500:
+                return _refusal(status, str(error))
+            _LOG.exception("a request failed")
+            return _refusal(500, "internal error: the replica's log says why")
 
-    def check_health(self) -> None:
-        """Ray asks now and then: a replica whose engine does not answer is replaced."""
-        self._engine.recommend([[]], k=1)
+    async def check_health(self) -> None:
+        """Ray asks now and then: a replica whose engine fails is replaced. One that has too much to do is well."""
+        with contextlib.suppress(OverloadedError, DeadlineError):
+            await self._engine.arecommend([[]], k=1)
 
     @property
     def _stored_users(self) -> Recommender:
         if self._users is None:
-            raise RequestError("there are no stored users: start the application with store=")
+            raise NoUsersError("this application keeps no histories: start it with store=")
         return self._users
 
-    async def _answer(self, request: Request) -> dict[str, Any]:
-        match request.method, request.url.path.strip("/").split("/"):
-            case "POST", ["v1", "recommend"]:
-                body = await _body(request, _FIELDS, "histories")
-                return {"rankings": await self.recommend(**body), "model": self._engine.fingerprint}
-            case "POST", ["v1", "users", user, "events"]:
-                body = await _body(request, {"items", "event_id"}, "items")
-                return {"added": await self.add_events(user, **body)}
-            case "GET", ["v1", "users", user, "recommendations"]:
-                return await self.recommend_user(user, _whole(request.query_params.get("k")))
-            case method, _:
-                raise RequestError(f"nothing answers {method} {request.url.path!r}")
+    async def _answer(self, request: Request) -> JSONResponse:
+        path = segments(_raw_path(request))
+        method = "GET" if request.method == "HEAD" else request.method
+        routes: dict[str, Callable[[Request, str], Awaitable[Any]]]
+        match path:
+            case ["v1", "recommend"]:
+                routes, user = {"POST": self._answer_recommend}, ""
+            case ["v1", "users", user, "events"] if user:
+                routes = {"POST": self._answer_events}
+            case ["v1", "users", user, "recommendations"] if user:
+                routes = {"GET": self._answer_recommendations}
+            case ["v1", "users", user] if user:
+                routes = {"GET": self._answer_history, "DELETE": self._answer_forget}
+            case _:
+                routes, user = {}, ""
+        if method in routes:
+            return JSONResponse(await routes[method](request, user))
+        nobody = f"nothing answers {request.method} {shown(request.url.path)}"
+        if not routes:
+            return _refusal(404, nobody)
+        allowed = ", ".join(routes).replace("GET", "GET, HEAD")
+        return _refusal(405, f"{nobody}: use {allowed}", {"Allow": allowed})
+
+    async def _answer_recommend(self, request: Request, _: str) -> dict[str, Any]:
+        rankings = await self.recommend(**recommend_arguments(await request.body()))
+        return {"rankings": rankings, "model": self._engine.fingerprint}
+
+    async def _answer_events(self, request: Request, segment: str) -> dict[str, Any]:
+        users, user = self._stored_users, _query(request).user(segment)
+        events, is_list = new_events(await request.body(), user)
+        added = await asyncio.to_thread(users.add_events_many, events)
+        return {"added": added if is_list else added[0]}
+
+    async def _answer_recommendations(self, request: Request, segment: str) -> dict[str, Any]:
+        query = _query(request, ranks=True)
+        ranking = await self.recommend_user(query.user(segment), **query.ranking)
+        del ranking["unknown"]  # of a history that is sent
+        return {**ranking, "model": self._engine.fingerprint}
+
+    async def _answer_history(self, request: Request, segment: str) -> dict[str, Any]:
+        users, user = self._stored_users, _query(request).user(segment)
+        return {"user": user, "items": await asyncio.to_thread(users.history, user)}
+
+    async def _answer_forget(self, request: Request, segment: str) -> dict[str, Any]:
+        users, user = self._stored_users, _query(request).user(segment)
+        return {"found": await asyncio.to_thread(users.forget, user)}
 
 
 def app(args: dict[str, str]) -> serve.Application:
@@ -131,19 +198,19 @@ def _as_json(ranking: Ranking) -> dict[str, Any]:
     }
 
 
-async def _body(request: Request, fields: set[str], needed: str) -> dict[str, Any]:
-    try:
-        body = json.loads(await request.body())
-    except ValueError as error:
-        raise RequestError(f"the body is no JSON: {error}") from error
-    if not isinstance(body, dict) or not body.keys() <= fields or needed not in body:
-        raise RequestError(f"the body has to be a JSON object with {needed}, and may have {', '.join(sorted(fields))}")
-    return body
+def _query(request: Request, *, ranks: bool = False) -> UserQuery:
+    return user_query(request.scope["query_string"], ranks=ranks)
 
 
-def _whole(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not text.isdecimal():
-        raise RequestError(f"k is {text!r}: give a whole number")
-    return int(text)
+def _raw_path(request: Request) -> bytes:
+    """The path as it was sent, behind the application's own prefix."""
+    scope = request.scope
+    path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    prefix = quote(scope.get("root_path", "")).encode()
+    return path.removeprefix(prefix) if path.startswith(prefix + b"/") else path
+
+
+def _refusal(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    if status == 503:
+        headers = {**(headers or {}), "Retry-After": "1"}
+    return JSONResponse({"error": message}, status, headers)

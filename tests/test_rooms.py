@@ -31,7 +31,8 @@ LAYERS = [
     ["core"],
     ["users"],
     ["api"],
-    ["benchmark", "ray_app"],
+    ["benchmark", "ray_requests"],
+    ["ray_app"],
     ["cli", "__main__"],
 ]
 CORE = {"allow_list", "engine", "event_loops", "inputs", "leasing", "loading"}

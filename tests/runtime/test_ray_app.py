@@ -87,22 +87,32 @@ def test_what_one_replica_stores_the_other_knows(application: Application) -> No
         for _ in range(4):
             answer = client.get("/v1/users/anna/recommendations", params={"k": 5}).json()
             assert (answer["items"], answer["scores"]) == (expected.items, expected.scores.tolist())
+            assert answer["model"] == engine.fingerprint
+
+
+def test_ids_in_paths_may_hold_anything(application: Application) -> None:
+    client, _, store = application
+    for path, user in (("a%3Fb", "a?b"), ("a%2Fb", "a/b"), ("a%25b", "a%b")):
+        assert client.post(f"/v1/users/{path}/events", json={"items": [7]}).json() == {"added": True}
+        with Recommender(application[1], store) as recommender:
+            assert recommender.history(user) == [7]
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "said"),
+    ("method", "path", "body", "status", "said"),
     [
-        ("POST", "/v1/recommend", b"{", "the body is no JSON"),
-        ("POST", "/v1/recommend", b"[]", "the body has to be a JSON object with histories"),
-        ("POST", "/v1/recommend", b'{"histories": [["A-1"]]}', "item id 'A-1' is of type str"),
-        ("POST", "/v1/recommend", b'{"histories": [[1]], "k": 0}', "k is 0: give a whole number"),
-        ("GET", "/v1/users/anna/recommendations?k=x", None, "k is 'x': give a whole number"),
-        ("GET", "/nothing", None, "nothing answers GET '/nothing'"),
+        ("POST", "/v1/recommend", b"{", 400, "the body is no JSON"),
+        ("POST", "/v1/recommend", b'{"histories": [["A-1"]]}', 400, "item id 'A-1' is of type str"),
+        ("GET", "/v1/users/anna/recommendations?k=x", None, 400, "k is 'x': give a whole number"),
+        ("GET", "/v1/recommend", None, 405, "use POST"),
+        ("GET", "/nothing", None, 404, "nothing answers GET '/nothing'"),
     ],
 )
-def test_errors_are_told(application: Application, method: str, path: str, body: bytes | None, said: str) -> None:
+def test_errors_are_told(
+    application: Application, method: str, path: str, body: bytes | None, status: int, said: str
+) -> None:
     answer = application[0].request(method, path, content=body)
-    assert answer.status_code == 400
+    assert answer.status_code == status
     assert said in answer.json()["error"]
 
 

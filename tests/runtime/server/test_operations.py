@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -80,6 +81,7 @@ def metrics(server: Server) -> dict[str, float]:
             assert match, line
             name = re.sub("_(bucket|sum|count)$", "", match[2])
             assert (match[2] if types.get(match[2]) in ("counter", "gauge") else name) in types, line
+            assert match[1] not in values, line
             values[match[1]] = float(match[3])
     return values
 
@@ -293,6 +295,8 @@ def test_metrics_of_requests_and_users(start_server: Start, golden_bundles: Path
     for _ in range(3):
         server.get("/v1/users/ann/recommendations")
     server.get("/v1/users/ben/recommendations")
+    assert server.get("/v1/users/ann").status_code == 200
+    assert httpx.delete(f"{server.url}/v1/users/ben", trust_env=False).status_code == 200
     server.get("/nowhere")
     now = metrics(server)
     route = 'protocol="http",method="POST",route="/v1/recommend"'
@@ -301,8 +305,8 @@ def test_metrics_of_requests_and_users(start_server: Start, golden_bundles: Path
     assert [now[name] for name in refused] == [1]
     assert 'reason=""' not in refused[0]
     assert now[f"recblr_request_seconds_count{{{route}}}"] == 2
-    assert now['recblr_request_rows_total{protocol="http",route="/v1/recommend"}'] == 2
-    assert now['recblr_request_items_total{protocol="http",route="/v1/recommend"}'] == 3
+    assert now[f"recblr_request_rows_total{{{route}}}"] == 2
+    assert now[f"recblr_request_items_total{{{route}}}"] == 3
     users = 'protocol="http",method="GET",route="/v1/users/{id}/recommendations"'
     assert now[f'recblr_requests_total{{{users},status="200",reason=""}}'] == 4
     assert (now["recblr_state_rebuilds_total"], now["recblr_state_hits_total"]) == (1, 2)
@@ -327,17 +331,26 @@ class Collector(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@pytest.fixture
-def collector() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+@contextlib.contextmanager
+def collecting(tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """The address of a collector, and what it has taken."""
     taken: list[dict[str, Any]] = []
     handler = type("ThisCollector", (Collector,), {"taken": taken})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", taken
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}", taken
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def collector() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """One over HTTP."""
+    with collecting() as collector:
+        yield collector
 
 
 def test_traces(start_server: Start, golden_bundles: Path, collector: tuple[str, list[dict[str, Any]]]) -> None:
@@ -358,13 +371,51 @@ def test_traces(start_server: Start, golden_bundles: Path, collector: tuple[str,
         for scope in resource["scopeSpans"]
         for span in scope["spans"]
     ]
-    (span,) = (span for span in spans if span["traceId"] == trace)
-    assert (span["parentSpanId"], span["name"]) == (parent, "POST /v1/recommend")
+    (span,) = (span for span in spans if span.get("parentSpanId") == parent)
+    assert (span["traceId"], span["name"]) == (trace, "POST /v1/recommend")
+    children = [child for child in spans if child.get("parentSpanId") == span["spanId"]]
+    assert [child["name"] for child in children] == ["read", "engine", "write"]
+    assert {child["traceId"] for child in children} == {trace}
+    # One ends where the next begins.
+    begins, ends = ([int(one[key]) for one in [span, *children]] for key in ("startTimeUnixNano", "endTimeUnixNano"))
+    assert [*begins, ends[0]] == [begins[0], begins[0], *ends[1:]]
+    assert begins == sorted(begins)
     values = {a["key"]: next(iter(a["value"].values())) for a in span["attributes"]}
     assert values["http.response.status_code"] == "200"
     assert values["recblr.rows"] == "1"
     assert values["recblr.request_id"] == "mine"
     assert values["recblr.model.fingerprint"] == model
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_traces_over_https(start_server: Start, golden_bundles: Path, tmp_path: Path, trusted: bool) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = [
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost"),
+        *("-addext", "subjectAltName=IP:127.0.0.1"),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with collecting(tls) as (address, taken):
+        server = start_server(
+            *(golden_bundles / "integer", "--otlp-endpoint", address),
+            environment={"OTEL_EXPORTER_OTLP_CERTIFICATE": str(certificate)} if trusted else None,
+            expected=None if trusted else "certificate verify failed",
+        )
+        assert server.post("/v1/recommend", content=BODY).status_code == 200
+        server.stop()
+        assert bool(taken) == trusted
+
+
+def test_an_endpoint_with_a_password_is_refused_without_repeating_it(run_server: Any, golden_bundles: Path) -> None:
+    done = run_server("--engine", golden_bundles / "integer", "--otlp-endpoint", "http://me:secret@127.0.0.1:4318")
+    assert done.returncode == 1
+    assert "URL" in done.stderr
+    assert "secret" not in done.stderr + done.stdout
 
 
 def test_a_collector_that_is_not_there_delays_nothing(start_server: Start, golden_bundles: Path) -> None:

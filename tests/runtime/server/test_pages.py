@@ -51,13 +51,45 @@ def test_the_status_page(browser: Browser, server: Server, engines: Mapping[str,
     assert browser.screenshot().startswith(b"\x89PNG")
 
 
-def test_what_is_typed_is_text_and_no_markup(browser: Browser, text_server: Server) -> None:
-    browser.open(f"{text_server.url}/")
+def test_what_is_typed_is_text_and_no_markup(browser: Browser, server: Server) -> None:
+    browser.open(f"{server.url}/")
     browser.wait_for("document.getElementById('fingerprint').textContent !== ''")
-    browser.run(value_set("history", "<img src=x onerror=window.harmed=1>"))
+    markup = "<img/src=x/onerror=window.harmed=1>"  # the error repeats it
+    browser.run(value_set("history", markup))
     browser.run("document.getElementById('ask').click()")
-    browser.wait_for("document.getElementById('answer').innerText !== ''")
+    browser.wait_for(f"document.getElementById('answer').innerText.includes({markup!r})")
     assert browser.run("window.harmed === undefined && document.querySelector('#answer img') === null")
+
+
+def test_ids_of_any_number_of_digits_stay_as_they_are(
+    browser: Browser, server: Server, engines: Mapping[str, Engine]
+) -> None:
+    large = [2**63 - 1, -(2**63)]
+    (expected,) = engines["integer"].recommend([large], k=40, exclude_seen=False)
+    assert set(large) <= set(expected.items)
+    browser.open(f"{server.url}/")
+    browser.run(value_set("k", str(len(expected.items))))
+    browser.run("document.getElementById('exclude_seen').checked = false")
+    for typed in (f"{large[0]} {large[1]}", str(large)):
+        browser.run("document.getElementById('answer').replaceChildren()")
+        browser.run(value_set("history", typed))
+        browser.run("document.getElementById('ask').click()")
+        browser.wait_for("document.querySelector('#answer table')")
+        shown = browser.run("[...document.querySelectorAll('#answer td:nth-child(2)')].map(cell => cell.textContent)")
+        assert shown == [str(item) for item in expected.items]
+        assert "unknown" not in browser.run("document.getElementById('answer').innerText")
+
+
+def test_counts_that_begin_anew_are_no_negative_rates(browser: Browser, server: Server) -> None:
+    browser.open(f"{server.url}/")
+    browser.wait_for("document.getElementById('fingerprint').textContent !== ''")
+    browser.run(
+        "(() => { const sum = (requests, time) => ({time, requests, errors: requests, users: requests, queued: 0,"
+        " buckets: new Map([[1, requests], [Infinity, requests]])});"
+        " show(sum(1e6, 1e7)); show(sum(1e6 + 10, 1e7 + 1000)); show(sum(5, 1e7 + 2000)); })()"
+    )
+    assert "-" not in browser.run("document.getElementById('load').textContent")
+    assert "-" not in browser.run("document.getElementById('quantiles').textContent")
 
 
 def test_the_status_page_asks_for_a_token(
@@ -68,7 +100,7 @@ def test_the_status_page_asks_for_a_token(
     browser.wait_for("!document.getElementById('needs-token').hidden")
     browser.run(value_set("token", "secret"))
     browser.run("document.getElementById('ask').click()")
-    browser.wait_for("document.getElementById('answer').innerText !== ''")
+    browser.wait_for("document.querySelector('#answer table')")
     assert "secret" not in browser.run(TEXT)
 
 
