@@ -325,6 +325,7 @@ class Collector(http.server.BaseHTTPRequestHandler):
         content = self.rfile.read(int(self.headers["content-length"]))
         self.taken.append({"path": self.path, "body": json.loads(content)})
         self.send_response(200)
+        self.send_header("Content-Length", "0")
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:

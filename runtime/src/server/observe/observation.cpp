@@ -33,9 +33,9 @@ Observation::Observation(const LogOptions& log, const TraceOptions& trace, Model
                        [this] { return static_cast<double>(log_.dropped()); });
   if (auto target = trace_target(trace)) {
     traces_.emplace(*std::move(target), &log_);
-    metrics_.add_counter("recblr_spans_sent_total", "Spans that the collector of traces took.",
+    metrics_.add_counter("recblr_spans_sent_total", "Requests whose spans the collector of traces took.",
                          [this] { return static_cast<double>(traces_->sent()); });
-    metrics_.add_counter("recblr_spans_dropped_total", "Spans that were left out.",
+    metrics_.add_counter("recblr_spans_dropped_total", "Requests whose spans were left out.",
                          [this] { return static_cast<double>(traces_->dropped()); });
   }
   recblr_set_logger(log_of_library, &log_);
