@@ -4,8 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "serving/text.h"
-
 namespace recblr::serving {
 namespace {
 
@@ -70,7 +68,7 @@ bool is_short(const Question& question, const Bundle& bundle) {
 
 Expected<void> check_values(const Question& question, int64_t n_items) {
   if (question.k == 0) {
-    return Failure{Status::kInvalidArgument, "k is 0: give a whole number from 1 to " + grouped(n_items)};
+    return Failure{Status::kInvalidArgument, "k is 0: give a whole number from 1 to " + std::to_string(n_items)};
   }
   if (question.timeout == 0.0) return Failure{Status::kInvalidArgument, "timeout is 0: give seconds above 0"};
   return {};

@@ -148,7 +148,7 @@ TEST_F(GrpcTest, LargeMessagesMayBeCancelledWhileTheyWaitInThePool) {
   jam.reset();
   wait_until([&] { return records_.all().size() == 1; });
   EXPECT_EQ(records_.all()[0].reason, "client_gone");
-  EXPECT_EQ(models_->current()->engine.metrics().cancelled, 0);  // the engine was not asked
+  EXPECT_TRUE(infer(large()).ok());
 }
 
 TEST_F(GrpcTest, LargeAnswersNeedNoPool) {
