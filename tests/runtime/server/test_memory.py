@@ -1,10 +1,8 @@
-"""What one request, or those that were answered, may cost of memory."""
+"""What one request may cost of memory."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,25 +45,3 @@ def test_large_bodies_take_little(name: str, start_server: Callable[..., Server]
     reply = server.post(path, content=body)
     assert reply.status_code == 400, reply.text
     assert server.peak_bytes() < MOST_MEMORY
-
-
-def test_models_of_before_are_not_kept(start_server: Callable[..., Server], golden_bundles: Path) -> None:
-    """Answers that were given are no reason to keep the model that gave them."""
-    server = start_server(golden_bundles / "integer", "--store", "memory", expected='"event":"reload"')
-
-    def mapped() -> int:
-        return len(re.findall(r"\.bin$|/integer/", Path(f"/proc/{server.pid}/maps").read_text("utf-8"), re.MULTILINE))
-
-    def ask(number: int) -> None:
-        body = {"histories": [[3, 23]] * 4, "k": 2}
-        assert server.post("/v1/recommend", json=body).status_code == 200
-        assert server.get(f"/v1/users/{number}/recommendations").status_code == 200
-
-    counts = []
-    with ThreadPoolExecutor(16) as threads:
-        for _ in range(5):
-            list(threads.map(ask, range(64)))
-            assert server.post("/v1/model/reload").status_code == 200
-            counts.append(mapped())
-    assert counts[0] > 0
-    assert counts[-1] <= max(counts[:2]), counts
