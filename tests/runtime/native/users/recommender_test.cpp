@@ -613,6 +613,7 @@ TEST_F(UsersInRedis, WhatIsNoHistoryHarmsItsUserOnly) {
             std::string::npos);
   EXPECT_NE(warnings().find("the history of user 'worse' holds an event that is no list of item ids"),
             std::string::npos);
+  EXPECT_NO_THROW(recommender_->swap(toy().engine, 1, false));  // whose only user is the worse
   for (const size_t b : {1, 3}) {
     EXPECT_NE(store_error([&] { ask(*recommender_, {users[b]}); }).find("forget the user"), std::string::npos);
     EXPECT_NE(store_error([&] { history(*recommender_, users[b]); }).find("forget the user"), std::string::npos);
