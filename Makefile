@@ -84,6 +84,10 @@ benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/large_export.py
 	$(BIN)/python benchmarks/catalogue.py
 	$(BIN)/python benchmarks/core.py
+	@if command -v wrk >/dev/null && command -v h2load >/dev/null; then \
+		$(BIN)/python benchmarks/server.py; \
+	else echo "not measured: benchmarks/server.py, which needs wrk and h2load: apt-get install wrk nghttp2-client"; fi
+	$(BIN)/python benchmarks/reloads.py
 	$(BIN)/python benchmarks/quality/history_length.py
 	$(BIN)/python benchmarks/quality/scan_variants.py
 	$(BIN)/python benchmarks/quality/large_catalogue.py
