@@ -117,7 +117,8 @@ class Models::Impl {
     if (!bundle) return bundle.error();
     Expected<Engine> engine = Engine::try_create(*bundle, options_.engine);
     if (!engine) return engine.error();
-    if (Expected<void> warm = warm_up(*bundle, *engine); !warm) return warm.error();
+    const WarmUp how = current() == nullptr ? WarmUp::kFirst : WarmUp::kBesideAnother;
+    if (Expected<void> warm = warm_up(*bundle, *engine, how); !warm) return warm.error();
     const Expected<recblr_metrics> counted = engine->try_metrics();
     const auto now = std::chrono::system_clock::now();
     return disposal_.owned(std::unique_ptr<const ServedModel>(

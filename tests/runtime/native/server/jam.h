@@ -2,6 +2,7 @@
 #pragma once
 
 #include <future>
+#include <thread>
 
 #include "server/work/pool.h"
 
@@ -12,10 +13,11 @@ class Jam {
  public:
   explicit Jam(Pool* pool, bool is_full = true) {
     std::promise<void> begun;
-    pool->post([&begun, end = end_.get_future().share()] {
+    const auto task = [&begun, end = end_.get_future().share()] {
       begun.set_value();
       end.wait();
-    });
+    };
+    while (!pool->post(task)) std::this_thread::yield();  // which may be full of another one's
     begun.get_future().wait();
     while (is_full && pool->post([] {})) {
     }
