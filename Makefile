@@ -22,6 +22,7 @@ $(SETUP): pyproject.toml constraints.txt CMakeLists.txt plugins/CMakeLists.txt $
 	$(PYTHON) -m pip --python .venv/bin/python install --quiet --disable-pip-version-check pip
 	$(BIN)/python tools/get_onnxruntime_headers.py build/onnxruntime
 	-$(BIN)/python tools/get_native_dependencies.py build/dependencies
+	-$(BIN)/python tools/get_ccache.py
 	-$(BIN)/python tools/get_chromium.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[train,export,tensorrt-rtx,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps tensorrt-stubs
@@ -40,7 +41,7 @@ test-native: ## Run the C++ tests, CUDA kernels on an emulator included, under A
 	cmake -S . -B build/test-native -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=address -DRECBLR_CUDA=EMULATED
 	cmake --build build/test-native --parallel 2
 	ctest --test-dir build/test-native --parallel 2 --output-on-failure
-	cmake -S . -B build/test-threads -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=thread -DRECBLR_CUDA=OFF
+	cmake -S . -B build/test-threads -DRECBLR_BUILD_TESTS=ON -DRECBLR_SANITIZE=thread -DRECBLR_CUDA=OFF -DRECBLR_GRPC=OFF
 	cmake --build build/test-threads --parallel 2 --target thread_tests
 	ctest --test-dir build/test-threads --label-regex threads --no-tests=error --output-on-failure
 
@@ -83,6 +84,10 @@ benchmarks: $(SETUP) ## Measure everything again (writes benchmarks/results/)
 	$(BIN)/python benchmarks/large_export.py
 	$(BIN)/python benchmarks/catalogue.py
 	$(BIN)/python benchmarks/core.py
+	@if command -v wrk >/dev/null && command -v h2load >/dev/null; then \
+		$(BIN)/python benchmarks/server.py; \
+	else echo "not measured: benchmarks/server.py, which needs wrk and h2load: apt-get install wrk nghttp2-client"; fi
+	$(BIN)/python benchmarks/reloads.py
 	$(BIN)/python benchmarks/quality/history_length.py
 	$(BIN)/python benchmarks/quality/scan_variants.py
 	$(BIN)/python benchmarks/quality/large_catalogue.py

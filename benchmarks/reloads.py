@@ -2,9 +2,10 @@
 
     python benchmarks/reloads.py [--reloads N]
 
-Threads ask a recblr-serve for recommendations and for those of stored users, each as soon as its last request is
-answered, while POST /v1/model/reload loads one of two bundles after the other. Results are in
-benchmarks/results/reloads.json; the status is 1 if a request failed, or memory grew by more than a tenth after the
+Threads ask a recblr-serve for recommendations and for those of stored users, while POST /v1/model/reload loads one of
+two bundles after the other, a tenth of a second apart. The callers rest between their requests, so that the server has
+CPU to spare; then, for a fifth as many reloads, they do not. Results are in benchmarks/results/reloads.json; the status
+is 1 if a request failed, the 99th percentile doubled where callers rest, or memory grew by more than a tenth after the
 first tenth of the reloads.
 """
 
@@ -32,7 +33,11 @@ N_ITEMS = 1_682
 CALLERS = 4
 USERS = 200
 HISTORY = 100
+REST_SECONDS = 0.002  # of a caller, on average
+SECONDS_BETWEEN = 0.1  # reloads
+SATURATED_SHARE = 5
 MEMORY_GROWTH = 1.10
+P99_RATIO = 2.0
 
 
 @dataclass
@@ -40,12 +45,14 @@ class Caller:
     """Asks until it is told to end.
 
     Attributes:
+        rest: seconds between an answer and the next request, on average.
         milliseconds: of each answered request.
         failures: what was answered, or the error, in place of status 200.
     """
 
     port: int
     number: int
+    rest: float
     milliseconds: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     ended: bool = False
@@ -62,6 +69,8 @@ class Caller:
                 ("GET", f"/v1/users/{user}/recommendations?k=10", None),
             )
             for method, path, body in requests:
+                if self.rest > 0:
+                    time.sleep(self.rest * random.uniform(0.5, 1.5))
                 started = time.perf_counter()
                 try:
                     connection.request(method, path, body)
@@ -100,36 +109,37 @@ def resident_mib(pid: int) -> float:
     return pages * 4096 / 2**20
 
 
-def measure(port: int, pid: int, bundles: list[Path], reloads: int, seconds_before: float) -> dict[str, Any]:
-    """Load alone for a while, then with reloads."""
+def measure(port: int, pid: int, bundles: list[Path], rest: float, reloads: int, seconds: float) -> dict[str, Any]:
+    """Load alone for some seconds, then beside reloads."""
     percentiles: dict[str, list[float]] = {}
     failures: list[str] = []
-    memory, seconds, requests = list[float](), list[float](), 0
+    memory, taken, requests = list[float](), list[float](), 0
     for phase in ("alone", "beside_reloads"):
-        callers = [Caller(port, number) for number in range(CALLERS)]
+        callers = [Caller(port, number, rest) for number in range(CALLERS)]
         threads = [threading.Thread(target=caller.run) for caller in callers]
         for thread in threads:
             thread.start()
         if phase == "alone":
-            time.sleep(seconds_before)
+            time.sleep(seconds)
         for n in range(reloads if phase == "beside_reloads" else 0):
-            seconds.append(reload_model(port, bundles[n % 2]))
+            taken.append(reload_model(port, bundles[n % 2]))
+            time.sleep(SECONDS_BETWEEN)
             memory.append(round(resident_mib(pid), 1))
         for caller in callers:
             caller.ended = True
         for thread in threads:
             thread.join()
         failures += [failure for caller in callers for failure in caller.failures]
-        taken = np.concatenate([caller.milliseconds for caller in callers])
-        percentiles[phase] = np.percentile(taken, (50, 99)).tolist()
-        requests += len(taken)
+        milliseconds = np.concatenate([caller.milliseconds for caller in callers])
+        percentiles[phase] = np.percentile(milliseconds, (50, 99)).tolist()
+        requests += len(milliseconds)
     early, late = (
         statistics.median(memory[int(len(memory) * a) : int(len(memory) * b) + 1]) for a, b in ((0.1, 0.3), (0.8, 1))
     )
     return {
         "reloads": reloads,
-        "seconds_of_a_reload": statistics.median(seconds),
-        "callers": CALLERS,
+        "rest_ms": rest * 1e3,
+        "seconds_of_a_reload": statistics.median(taken),
         "requests": requests,
         "failed": len(failures),
         "failures": failures[:10],
@@ -139,8 +149,8 @@ def measure(port: int, pid: int, bundles: list[Path], reloads: int, seconds_befo
     }
 
 
-def run(reloads: int, seconds_before: float) -> dict[str, Any]:
-    """All of it, with a server of its own."""
+def run(reloads: int, seconds: float) -> dict[str, dict[str, Any]]:
+    """Both loads, on one server."""
     with tempfile.TemporaryDirectory() as folder:
         # Two models of other weights and the same items.
         bundles = [write_bundle(Path(folder) / f"bundle-{seed}", N_ITEMS, seed) for seed in range(2)]
@@ -158,17 +168,26 @@ def run(reloads: int, seconds_before: float) -> dict[str, Any]:
             while not server.stdout.readline().startswith("Serving "):
                 if server.poll() is not None:
                     raise click.ClickException(f"recblr-serve ended with status {server.returncode}")
-            return measure(port, server.pid, bundles, reloads, seconds_before)
+            return {
+                "with_rests": measure(port, server.pid, bundles, REST_SECONDS, reloads, seconds),
+                "without_rests": measure(port, server.pid, bundles, 0, max(1, reloads // SATURATED_SHARE), seconds),
+            }
         finally:
             server.terminate()
             server.wait()
 
 
-def problems(result: dict[str, Any]) -> list[str]:
+def problems(loads: dict[str, dict[str, Any]]) -> list[str]:
     """What must not be."""
-    found = [f"{result['failed']} requests failed, the first: {result['failures'][0]}"] if result["failed"] else []
-    memory = result["memory_mib"]
-    if memory["ratio"] > MEMORY_GROWTH:
+    found = []
+    for name, load in loads.items():
+        if load["failed"]:
+            found.append(f"{name}: {load['failed']} requests failed, the first: {load['failures'][0]}")
+    rested = loads["with_rests"]
+    if rested["p99_ratio"] > P99_RATIO:
+        found.append(f"the 99th percentile beside reloads is {rested['p99_ratio']:.1f} times that without")
+    if rested["memory_mib"]["ratio"] > MEMORY_GROWTH:
+        memory = rested["memory_mib"]
         found.append(f"memory grew from {memory['early']:.0f} to {memory['late']:.0f} MiB")
     return found
 
@@ -178,18 +197,22 @@ def problems(result: dict[str, Any]) -> list[str]:
 @click.option("--seconds", default=20.0, show_default=True, help="Of load alone.")
 def main(reloads: int, seconds: float) -> None:
     """Run, and write benchmarks/results/reloads.json."""
-    result = run(reloads, seconds)
-    path = write_result("reloads", {"machine": machine_info(("recblr",)), **result, "problems": problems(result)})
-    memory = result["memory_mib"]
-    click.echo(
-        f"{reloads:,} reloads of {result['seconds_of_a_reload'] * 1e3:.0f} ms, {result['requests']:,} requests, "
-        f"{result['failed']} failed; p99 {result['ms']['alone']['p99']:.2f} ms alone, "
-        f"{result['ms']['beside_reloads']['p99']:.2f} ms beside reloads ({result['p99_ratio']:.2f}x); memory "
-        f"{memory['early']:.0f} MiB early, {memory['late']:.0f} MiB late; written to {path}"
-    )
-    for problem in problems(result):
+    loads = run(reloads, seconds)
+    found = problems(loads)
+    result = {"callers": CALLERS, "users": USERS, "seconds_between": SECONDS_BETWEEN, **loads, "problems": found}
+    path = write_result("reloads", {"machine": machine_info(("recblr",)), **result})
+    for name, load in loads.items():
+        ms, memory = load["ms"], load["memory_mib"]
+        click.echo(
+            f"{name}: {load['reloads']:,} reloads of {load['seconds_of_a_reload'] * 1e3:.0f} ms, "
+            f"{load['requests']:,} requests, {load['failed']} failed; p99 {ms['alone']['p99']:.2f} ms alone, "
+            f"{ms['beside_reloads']['p99']:.2f} ms beside reloads ({load['p99_ratio']:.2f}x); memory "
+            f"{memory['early']:.0f} MiB early, {memory['late']:.0f} MiB late"
+        )
+    click.echo(f"written to {path}")
+    for problem in found:
         click.echo(problem, err=True)
-    sys.exit(bool(problems(result)))
+    sys.exit(bool(found))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,10 @@ def server() -> Iterator[str]:
         [([f"{row['catalogue']:,}", str(row["items"])], row) for row in result["recommend"]],
         ["catalogue", "items of a history"],
     )
-    yield from paragraph("The Open Inference Protocol with binary tensors; Triton has recblr's own backend:")
+    yield from paragraph(
+        "The Open Inference Protocol with binary tensors; Triton has recblr's own backend, or its Python backend with "
+        "`recblr.runtime` in two processes:"
+    )
     yield from _rates(
         [([row["protocol"], str(row["items"])], row) for row in result["protocols"]], ["protocol", "items of a history"]
     )
@@ -65,13 +68,38 @@ def server() -> Iterator[str]:
 def reloads() -> Iterator[str]:
     """Another model under load."""
     result = read("reloads")
-    ms, memory = result["ms"], result["memory_mib"]
     yield from heading(
         "Reloads under load",
         "reloads",
         result,
-        f"{result['reloads']:,} reloads, each of another model, under the load of {result['callers']} callers: "
-        f"{result['failed']} of {result['requests']:,} requests failed. The 99th percentile was "
-        f"{ms['beside_reloads']['p99']:.2f} ms, and {ms['alone']['p99']:.2f} ms without reloads; the server's memory "
-        f"{memory['early']:.0f} MiB after the first reloads and {memory['late']:.0f} MiB after the last.",
+        f"`POST /v1/model/reload` in turn with another model, {result['seconds_between']:g} s between, while "
+        f"{result['callers']} callers ask for recommendations and add events for {result['users']} users. Where "
+        "callers rest, the server has CPU to spare; where not, it has none.",
+    )
+    yield from table(
+        [
+            "callers' rest, ms",
+            "reloads",
+            "requests",
+            "failed",
+            "99th percentile without, ms",
+            "beside, ms",
+            "ratio",
+            "memory early, MiB",
+            "late, MiB",
+        ],
+        [
+            [
+                f"{load['rest_ms']:g}",
+                f"{load['reloads']:,}",
+                f"{load['requests']:,}",
+                str(load["failed"]),
+                f"{load['ms']['alone']['p99']:.2f}",
+                f"{load['ms']['beside_reloads']['p99']:.2f}",
+                f"{load['p99_ratio']:.1f}x",
+                f"{load['memory_mib']['early']:.0f}",
+                f"{load['memory_mib']['late']:.0f}",
+            ]
+            for load in (result["with_rests"], result["without_rests"])
+        ],
     )

@@ -9,6 +9,13 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)
 endif()
 
+# What `make setup` has put there, so that a checkout's builds share what they compile. Not under sanitizers: nothing else
+# has those options.
+set(ccache "${CMAKE_CURRENT_LIST_DIR}/../build/ccache/ccache")
+if(NOT CMAKE_CXX_COMPILER_LAUNCHER AND NOT RECBLR_SANITIZE AND EXISTS "${ccache}")
+  get_filename_component(CMAKE_CXX_COMPILER_LAUNCHER "${ccache}" ABSOLUTE)
+endif()
+
 find_package(Threads REQUIRED)
 
 set(sanitizers_of_OFF "")

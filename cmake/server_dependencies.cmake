@@ -26,13 +26,10 @@ if(NOT TARGET recblr::prometheus AND EXISTS "${prometheus}/include/prometheus/re
   message(STATUS "recblr::prometheus: ${prometheus}")
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${prometheus}/src/*.cc")
   add_library(recblr_prometheus STATIC EXCLUDE_FROM_ALL ${sources})
-  target_include_directories(recblr_prometheus SYSTEM PUBLIC "${prometheus}/include" "${CMAKE_BINARY_DIR}/prometheus")
+  target_include_directories(recblr_prometheus SYSTEM PUBLIC "${prometheus}/include"
+                             "${CMAKE_CURRENT_LIST_DIR}/prometheus")
   target_include_directories(recblr_prometheus PRIVATE "${prometheus}/src")
-  target_compile_definitions(recblr_prometheus PUBLIC PROMETHEUS_CPP_CORE_STATIC_DEFINE)
   target_link_libraries(recblr_prometheus PUBLIC Threads::Threads)
-  include(GenerateExportHeader)
-  generate_export_header(recblr_prometheus BASE_NAME PROMETHEUS_CPP_CORE
-                         EXPORT_FILE_NAME "${CMAKE_BINARY_DIR}/prometheus/prometheus/detail/core_export.h")
   add_library(recblr::prometheus ALIAS recblr_prometheus)
 else()
   recblr_import(recblr::prometheus prometheus/registry.h prometheus-cpp-core)

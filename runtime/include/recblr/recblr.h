@@ -460,8 +460,9 @@ typedef struct recblr_user_metrics {
 RECBLR_API recblr_status recblr_recommender_metrics(const recblr_recommender* recommender,
                                                     recblr_user_metrics* metrics);
 /* Puts another model in place, while the old one keeps answering. The new one runs once, and gets the states of the
- * `rebuild` users asked for latest, before it takes over; requests under way end with the model they began with. If
- * anything fails, the old model stays. RECBLR_BAD_CONFIG where the ids of the two models are of two types, unless
+ * `rebuild` users asked for latest, before it takes over, with rests that keep requests from being delayed: it takes
+ * half of one CPU's time at most. Requests under way end with the model they began with. If anything fails, the old
+ * model stays. RECBLR_BAD_CONFIG where the ids of the two models are of two types, unless
  * allow_id_type_change is 1. */
 RECBLR_API recblr_status recblr_recommender_swap(recblr_recommender* recommender, recblr_engine* engine,
                                                  int64_t rebuild, int32_t allow_id_type_change);

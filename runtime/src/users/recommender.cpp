@@ -192,7 +192,7 @@ void Recommender::swap(std::shared_ptr<Engine> engine, int64_t rebuild, bool all
   fresh->engine()->encode(request, &work);
   work.items.assign(1, 1);  // the first run allocates
   work.item_offsets.assign({0, 1});
-  fresh->engine()->run(&work, std::nullopt);
+  fresh->engine()->run(&work, kRebuildTimeout);
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     next_ = fresh;
@@ -210,7 +210,7 @@ void Recommender::swap(std::shared_ptr<Engine> engine, int64_t rebuild, bool all
     const Ids rows = no_items(n, &offsets);
     request.items = &rows;
     fresh->engine()->encode(request, &work);
-    fresh->rank(views_of(users).data(), n, false, std::nullopt, &work);
+    fresh->rebuild(views_of(users).data(), n, &work);
   } catch (...) {
     end(old);
     throw;

@@ -1,6 +1,8 @@
 #include "users/serving.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "base/error.h"
 #include "users/items_text.h"
@@ -12,6 +14,7 @@ namespace {
 
 constexpr size_t kFewItems = 16;       // that are fed without anybody waiting for it
 constexpr int64_t kMostAtOnce = 1024;  // users whose states and histories are in memory at once, the cache's aside
+constexpr int64_t kRebuiltAtOnce = 4;  // users between two rests, which their whole histories take a millisecond or so
 
 // For the rankings of n users.
 void make_room(int64_t n, Work* work) {
@@ -118,7 +121,19 @@ void Serving::rank(const std::string_view* users, int64_t n, bool exclude_seen, 
   make_room(n, work);
   Lease lease(this);
   for (int64_t begin = 0; begin < n; begin += kMostAtOnce) {
-    rank_part(users, begin, std::min(n, begin + kMostAtOnce), exclude_seen, true, timeout, work, lease.part());
+    rank_part(users, begin, std::min(n, begin + kMostAtOnce), {exclude_seen, true, n == 1, timeout}, work,
+              lease.part());
+  }
+}
+
+void Serving::rebuild(const std::string_view* users, int64_t n, Work* work) {
+  make_room(n, work);
+  Lease lease(this);
+  for (int64_t begin = 0; begin < n; begin += kRebuiltAtOnce) {
+    const auto began = std::chrono::steady_clock::now();
+    const int64_t end = std::min(n, begin + kRebuiltAtOnce);
+    rank_part(users, begin, end, {false, true, false, kRebuildTimeout}, work, lease.part());
+    if (end < n) std::this_thread::sleep_for(std::chrono::steady_clock::now() - began);
   }
 }
 
@@ -126,11 +141,11 @@ bool Serving::rank_now(std::string_view user, bool exclude_seen, Work* work) {
   if (store_->waits()) return false;
   make_room(1, work);
   Lease lease(this);
-  return rank_part(&user, 0, 1, exclude_seen, false, std::nullopt, work, lease.part());
+  return rank_part(&user, 0, 1, {exclude_seen, false, true, std::nullopt}, work, lease.part());
 }
 
-bool Serving::rank_part(const std::string_view* users, int64_t begin, int64_t end, bool exclude_seen, bool may_wait,
-                        std::optional<double> timeout, Work* whole, Part* part) {
+bool Serving::rank_part(const std::string_view* users, int64_t begin, int64_t end, const How& how, Work* whole,
+                        Part* part) {
   const int64_t n = end - begin, size = engine_->bundle()->state_size();
   const auto rows = static_cast<size_t>(n);
   users += begin;
@@ -143,7 +158,7 @@ bool Serving::rank_part(const std::string_view* users, int64_t begin, int64_t en
   for (size_t b = 0; b < rows; ++b) {
     part->tickets[b] = cache_.take(users[b], &part->items[b], part->states.data() + static_cast<int64_t>(b) * size);
     part->places[b] = part->items[b].place;
-    if (!may_wait && part->places[b].seq == 0) return false;  // perhaps a long history is to be read
+    if (!how.may_wait && part->places[b].seq == 0) return false;  // perhaps a long history is to be read
   }
   store_->read(users, part->places.data(), n, part->logs.data());
 
@@ -164,18 +179,18 @@ bool Serving::rank_part(const std::string_view* users, int64_t begin, int64_t en
   part->hits = part->rebuilds = 0;
   for (size_t b = 0; b < rows; ++b) {
     const auto row = static_cast<int64_t>(b);
-    bring_up_to_date(users[b], part->logs[b], whole->n_rows == 1, row, part);
+    bring_up_to_date(users[b], part->logs[b], how.is_alone, row, part);
     work.item_offsets.push_back(static_cast<int64_t>(work.items.size()));
     const int64_t* offsets = whole->exclude_offsets.data() + begin + row;
     const ItemList asked{whole->exclude.data() + offsets[0], offsets[1] - offsets[0]};
     static const std::vector<int32_t> kNothing;
-    append_union(asked, exclude_seen ? part->items[b].seen : kNothing, &work.exclude);
+    append_union(asked, how.exclude_seen ? part->items[b].seen : kNothing, &work.exclude);
     work.exclude_offsets.push_back(static_cast<int64_t>(work.exclude.size()));
   }
   work.states = part->states.data();
   work.new_states = nullptr;
-  if (!may_wait && (work.items.size() > kFewItems || !engine_->run_now(&work))) return false;
-  if (may_wait) engine_->run(&work, timeout);
+  if (!how.may_wait && (work.items.size() > kFewItems || !engine_->run_now(&work))) return false;
+  if (how.may_wait) engine_->run(&work, how.timeout);
   engine_->finish(&work);
   counts_->state_hits += part->hits;
   counts_->state_rebuilds += part->rebuilds;

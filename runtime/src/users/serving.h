@@ -16,6 +16,9 @@
 
 namespace recblr {
 
+// Seconds that a run of a model that is to take over may wait, whatever the engine's own bound for requests is.
+constexpr double kRebuildTimeout = 3600;
+
 // Threads may share it.
 class Serving {
  public:
@@ -34,17 +37,26 @@ class Serving {
   // the users' own items; after that it holds the rankings.
   void rank(const std::string_view* users, int64_t n, bool exclude_seen, std::optional<double> timeout, Work* work);
 
-  // The same for one user, where that needs no waiting and takes about as long as the ranking itself: the store does
+  // Makes the states of users [n], keys, who are asked for soon: some at a time, with rests as long as that takes, so
+  // that requests to another model beside it are not delayed. `work` as for `rank`.
+  void rebuild(const std::string_view* users, int64_t n, Work* work);
+
+  // As `rank` for one user, where that needs no waiting and takes about as long as the ranking itself: the store does
   // not wait, the state is cached, few items came since, and the engine has a place free. False where it is not so.
   bool rank_now(std::string_view user, bool exclude_seen, Work* work);
 
  private:
   struct Part;
   class Lease;
+  struct How {
+    bool exclude_seen;
+    bool may_wait;
+    bool is_alone;  // so that a history that cannot be read fails the call; else its user is answered as a new one
+    std::optional<double> timeout;  // seconds; none: the engine's own
+  };
 
   // What it returns is as for rank_now; true where it `may_wait`.
-  bool rank_part(const std::string_view* users, int64_t begin, int64_t end, bool exclude_seen, bool may_wait,
-                 std::optional<double> timeout, Work* whole, Part* part);
+  bool rank_part(const std::string_view* users, int64_t begin, int64_t end, const How& how, Work* whole, Part* part);
   void bring_up_to_date(std::string_view user, const Log& log, bool is_alone, int64_t row, Part* part);
   bool add_log(const Log& log, std::vector<int32_t>* indices, UserItems* items);
   int32_t index_of(const Id& item);

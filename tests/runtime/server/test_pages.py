@@ -65,7 +65,7 @@ def test_ids_of_any_number_of_digits_stay_as_they_are(
     browser: Browser, server: Server, engines: Mapping[str, Engine]
 ) -> None:
     large = [2**63 - 1, -(2**63)]
-    (expected,) = engines["integer"].recommend([large], k=40, exclude_seen=False)
+    (expected,) = engines["integer"].recommend([large], engines["integer"].n_items, exclude_seen=False)
     assert set(large) <= set(expected.items)
     browser.open(f"{server.url}/")
     browser.run(value_set("k", str(len(expected.items))))

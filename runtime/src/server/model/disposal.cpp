@@ -1,11 +1,25 @@
 #include "server/model/disposal.h"
 
+#include <malloc.h>
+
 #include <condition_variable>
 #include <mutex>
 #include <utility>
 #include <vector>
 
 namespace recblr::server {
+
+namespace {
+
+// A model's memory lies among others' that stays: without this, each of the C library's heaps keeps what it had at
+// most.
+void give_memory_back() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
+
+}  // namespace
 
 // Models' deleters share it, as they may outlive the disposal.
 struct Disposal::Queue {
@@ -33,6 +47,7 @@ struct Disposal::Queue {
       freed.swap(waiting);
       lock.unlock();
       for (auto& model : freed) free(std::move(model));
+      give_memory_back();
       lock.lock();
     }
   }

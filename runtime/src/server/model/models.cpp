@@ -61,11 +61,7 @@ class Models::Impl {
 
   Expected<ServedModelPtr> rollback() {
     return change(ModelEvent::Kind::kRolledBack, ModelEvent::Kind::kRollbackFailed, [&]() -> Expected<ServedModelPtr> {
-      ServedModelPtr before;
-      {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        before = previous_;
-      }
+      const ServedModelPtr before = previous();
       if (before == nullptr) {
         return Failure{Status::kInvalidArgument,
                        "there is no model before this one to go back to: one is kept from each reload to the next "
@@ -96,6 +92,10 @@ class Models::Impl {
     return first_path_;
   }
   ServedModelPtr current() const { return std::atomic_load_explicit(&current_, std::memory_order_acquire); }
+  ServedModelPtr previous() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return previous_;
+  }
   std::shared_ptr<const Recommender> users() const {
     return std::atomic_load_explicit(&users_, std::memory_order_acquire);
   }
@@ -128,7 +128,8 @@ class Models::Impl {
     if (!bundle) return bundle.error();
     Expected<Engine> engine = Engine::try_create(*bundle, options_.engine);
     if (!engine) return engine.error();
-    if (Expected<void> warm = warm_up(*bundle, *engine); !warm) return warm.error();
+    const WarmUp how = current() == nullptr ? WarmUp::kFirst : WarmUp::kBesideAnother;
+    if (Expected<void> warm = warm_up(*bundle, *engine, how); !warm) return warm.error();
     const Expected<recblr_metrics> counted = engine->try_metrics();
     const auto now = std::chrono::system_clock::now();
     return disposal_.owned(std::unique_ptr<const ServedModel>(
@@ -198,6 +199,7 @@ Models::~Models() = default;
 void Models::load() { impl_->load(); }
 std::string Models::first_path() const { return impl_->first_path(); }
 ServedModelPtr Models::current() const { return impl_->current(); }
+ServedModelPtr Models::previous() const { return impl_->previous(); }
 std::shared_ptr<const Recommender> Models::users() const { return impl_->users(); }
 bool Models::ready() const { return impl_->ready(); }
 void Models::set_draining() { impl_->set_draining(); }

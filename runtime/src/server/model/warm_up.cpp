@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdint>
+#include <iterator>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -16,7 +17,8 @@ struct Size {
   int64_t rows, items;  // of each row
 };
 constexpr double kTimeout = 600;  // seconds, whatever the engine's own is
-constexpr Size kSizes[] = {{1, 1}, {1, 50}, {1, 1000}, {8, 10}, {64, 40}};
+constexpr Size kSizes[] = {{1, 1}, {1, 50}, {8, 10}, {1, 1000}, {64, 40}};
+constexpr size_t kSmallSizes = 3;  // from the first on: a millisecond or less each
 
 // `rows` histories of the model's first items.
 template <typename Ids, typename Value>
@@ -73,22 +75,26 @@ class Runs {
   std::vector<Result> results_;
 };
 
-Expected<void> run(const Engine& engine, const recblr_ids& ids) {
+Expected<void> run(const Engine& engine, const recblr_ids& ids, size_t at_once) {
   Request request(ids);
   request.exclude_seen = false;
   request.timeout = kTimeout;
-  return Runs(engine, request, 2 * static_cast<size_t>(std::max(1, usable_cpus()))).outcome();
+  return Runs(engine, request, at_once).outcome();
 }
 
-Expected<void> run_all(const Bundle& bundle, const Engine& engine) {
-  for (const Size& size : kSizes) {
+Expected<void> run_all(const Bundle& bundle, const Engine& engine, WarmUp how) {
+  const bool is_first = how == WarmUp::kFirst;
+  const size_t n_sizes = is_first ? std::size(kSizes) : kSmallSizes;
+  const size_t at_once = is_first ? 2 * static_cast<size_t>(std::max(1, usable_cpus())) : 1;
+  for (size_t j = 0; j < n_sizes; ++j) {
+    const Size& size = kSizes[j];
     Expected<void> done;
     if (bundle.has_string_ids()) {
       const Expected<StringIds> ids = histories<StringIds>(bundle, size, &Item::text);
-      done = ids ? run(engine, *ids) : ids.error();
+      done = ids ? run(engine, *ids, at_once) : ids.error();
     } else {
       const Expected<IntegerIds> ids = histories<IntegerIds>(bundle, size, &Item::integer);
-      done = ids ? run(engine, *ids) : ids.error();
+      done = ids ? run(engine, *ids, at_once) : ids.error();
     }
     if (!done) return done;
   }
@@ -97,8 +103,8 @@ Expected<void> run_all(const Bundle& bundle, const Engine& engine) {
 
 }  // namespace
 
-Expected<void> warm_up(const Bundle& bundle, const Engine& engine) {
-  const Expected<void> done = run_all(bundle, engine);
+Expected<void> warm_up(const Bundle& bundle, const Engine& engine, WarmUp how) {
+  const Expected<void> done = run_all(bundle, engine, how);
   if (done) return done;
   // What is asked here is right, so what cannot be answered is the model's fault.
   const Status status = done.error().status == Status::kInvalidArgument ? Status::kBadBundle : done.error().status;

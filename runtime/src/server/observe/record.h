@@ -22,7 +22,7 @@ struct RequestRecord {
   // When the engine, for stored users with their store, was asked and had answered; 0 where it was not.
   std::chrono::steady_clock::time_point asked{}, answered{};
   double seconds = 0;  // until the reply was handed over
-  std::string detail;  // of status 500: what the log says; never ids
+  std::string detail;  // of status 500, and of stores that fail: what the log says; never ids
 };
 
 }  // namespace recblr::server

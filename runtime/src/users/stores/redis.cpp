@@ -54,7 +54,7 @@ std::string reason_of(std::string_view text) {
     text.remove_prefix(end + 2);
   }
   if (!text.empty() && text[0] == '-') text.remove_prefix(1);
-  return one_line(text.substr(0, text.find(" script: f_")));
+  return one_line(text.substr(0, text.rfind(" script: ")));
 }
 
 // The user's keys hold something that is no history; nothing was done.

@@ -226,6 +226,24 @@ TEST_F(ModelsTest, SmallQueuesAndTimesDoNotHinderTheWarmUp) {
   EXPECT_TRUE(models.ready());
 }
 
+TEST_F(ModelsTest, ShortTimesDoNotHinderTheRebuildingOfUsers) {
+  ModelOptions given = options(bundle("a"));
+  given.store = "";
+  given.engine.batching->timeout = 1e-6;
+  Models models(given);
+  models.load();
+  RankOptions patient;
+  patient.timeout = 60;
+  for (int64_t user = 1; user <= 30; ++user) {
+    models.users()->add_events(user, {10, 20});
+    Result result;
+    models.users()->recommend(user, &result, patient);
+  }
+  const Expected<ServedModelPtr> reloaded = models.reload(bundle("b", 1));
+  ASSERT_TRUE(reloaded) << reloaded.error().message;
+  EXPECT_EQ(models.users()->metrics().cached_users, 30);
+}
+
 TEST_F(ModelsTest, OneReloadAtATimeAndNoneIntoAClosedServer) {
   ModelOptions given = options(bundle("a"));
   const auto backend = std::make_shared<Scripted>();

@@ -616,6 +616,7 @@ TEST_F(UsersInRedis, WhatIsNoHistoryHarmsItsUserOnly) {
       "a user's history cannot be read, and the user is answered as a new one: ask for each of the request's users "
       "alone, to be told which and why\n";
   EXPECT_EQ(warnings(), warning + warning);
+  EXPECT_NO_THROW(recommender_->swap(toy().engine, 1, false));  // whose only user is the worse
   for (const size_t b : {1, 3}) {
     const std::string fault = b == 1 ? "the keys of user 'bad' hold something else than a history (WRONGTYPE "
                                      : "the history of user 'worse' holds an event that is no list of item ids";
