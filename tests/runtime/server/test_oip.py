@@ -303,3 +303,15 @@ def test_grpc_with_tls_certificates_and_tokens(
     assert ask(mutual, (("authorization", "Bearer other"),)) == grpc.StatusCode.UNAUTHENTICATED
     assert ask(mutual, ()) == grpc.StatusCode.UNAUTHENTICATED
     assert ask(grpc.ssl_channel_credentials(pem), (("authorization", "Bearer secret"),)) == grpc.StatusCode.UNAVAILABLE
+
+
+def test_grpc_takes_no_compressed_messages(both: Server) -> None:
+    grpc = pytest.importorskip("grpc")
+    held = both.resident_bytes()
+    with grpc.insecure_channel(both.grpc) as channel:
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError) as refused:
+                infer(bytes(30 << 20), compression=grpc.Compression.Gzip, timeout=30)
+            assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert both.resident_bytes() - held < 16 << 20

@@ -1,6 +1,7 @@
 #include "server/http/admission.h"
 
 #include <string>
+#include <string_view>
 
 #include "serving/text.h"
 
@@ -8,6 +9,14 @@ namespace recblr::server {
 namespace {
 
 constexpr size_t kLongestMethod = 20;  // of those that are shown
+
+// Whether a browser asks for a page of another site, which could change something here: any page that is open on a
+// machine reaches a server that needs no token because it listens on that machine only.
+bool is_of_foreign_page(const Request& request) {
+  if (request.method == Method::kGet || request.method == Method::kHead) return false;
+  const std::string_view site = request.header("Sec-Fetch-Site");
+  return !site.empty() && site != "same-origin" && site != "none";
+}
 
 }  // namespace
 
@@ -21,6 +30,11 @@ Admission admit(const ServerState& state, RequestReader& reader) {
                                       "nothing answers " + reader.method_name().substr(0, kLongestMethod) + " " +
                                           serving::shown(request.path) + ": the page /docs lists what does");
     if (!allowed.empty()) admission.objection->headers.emplace_back("Allow", allowed);
+    return admission;
+  }
+  if (is_of_foreign_page(request)) {
+    admission.objection =
+        error_reply(403, "a page of another site may not ask this: ask from a program, or from /docs");
     return admission;
   }
   admission.objection = state.tokens.refusal(admission.route->access, request.header("Authorization"));

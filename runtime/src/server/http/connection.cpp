@@ -6,6 +6,7 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/ssl/error.hpp>
 #include <exception>
+#include <functional>
 
 #include "server/http/admission.h"
 #include "server/http/request_id.h"
@@ -21,7 +22,6 @@ constexpr size_t kOneRecord = 16 * 1024;  // of TLS
 constexpr int kTurns = 16;                // requests of one connection before others' turn
 constexpr int64_t kDroppedBody = 64 * 1024;
 constexpr double kDiscardTimeout = 10, kGoodbyeTimeout = 1, kTooManyTimeout = 2, kDrainGrace = 0.5;
-constexpr int kClientGone = 499;
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
 std::string_view reason_of(int status) {
@@ -52,31 +52,54 @@ Reply too_many_connections() {
 
 }  // namespace
 
-Connection::Connection(std::shared_ptr<Loop> loop, Stream::Socket socket, boost::asio::ssl::context* tls,
-                       std::string peer, bool too_many)
+Connection::Connection(std::shared_ptr<Loop> loop, Stream::Socket socket, boost::asio::ssl::context* tls, bool is_unix,
+                       bool too_many)
     : loop_(std::move(loop)),
       state_(loop_->state()),
       limits_(state_.options.limits),
       stream_(std::move(socket), tls),
-      peer_(std::move(peer)),
+      is_unix_(is_unix),
       too_many_(too_many),
-      reader_(limits_.max_header_bytes, limits_.max_body_bytes) {}
+      reader_(limits_.max_header_bytes, limits_.max_body_bytes),
+      body_(&state_.body_bytes, 0) {}
+
+template <typename Step>
+void Connection::guarded(const Step& step) {
+  try {
+    step();
+  } catch (const std::exception& error) {
+    unanswered_ = {500, "internal"};
+    close();
+    if (state_.options.warn) state_.options.warn(std::string("a connection failed and is closed: ") + error.what());
+  }
+}
+
+template <typename Member>
+auto Connection::then(Member member) {
+  return [self = shared_from_this(), member](const auto&... results) {
+    self->guarded([&] { std::invoke(member, *self, results...); });
+  };
+}
 
 // ---- Beginning and end ----
 
 void Connection::start() {
-  if (!stream_.has_tls()) {
-    wait_for_request();
-    return run();
-  }
-  phase_ = Phase::kHandshake;
-  set_deadline(limits_.header_timeout);
-  stream_.handshake([self = shared_from_this()](const ErrorCode& ec) {
-    if (self->phase_ != Phase::kHandshake) return;
-    if (ec) return self->close();
-    self->wait_for_request();
-    self->run();
+  guarded([this] {
+    if (!stream_.has_tls()) {
+      wait_for_request();
+      return run();
+    }
+    phase_ = Phase::kHandshake;
+    set_deadline(state_.draining ? kDrainGrace : limits_.header_timeout);
+    stream_.handshake(then(&Connection::on_handshake));
   });
+}
+
+void Connection::on_handshake(const ErrorCode& ec) {
+  if (phase_ != Phase::kHandshake) return;
+  if (ec) return close();
+  wait_for_request();
+  run();
 }
 
 void Connection::wait_for_request() {
@@ -86,33 +109,40 @@ void Connection::wait_for_request() {
 }
 
 void Connection::drain() {
-  if (is_idle()) deadline_ = std::min(deadline_, in_seconds(kDrainGrace));
+  if (is_idle() || phase_ == Phase::kHandshake) deadline_ = std::min(deadline_, in_seconds(kDrainGrace));
 }
 
 void Connection::expire() {
-  if (is_idle() && !too_many_) return close();
-  if (phase_ != Phase::kReading) return close();
-  if (too_many_) {
-    refuse(too_many_connections(), "overloaded");
-  } else {
-    refuse(error_reply(408, "the request took too long to arrive: send it faster"), "deadline");
-  }
+  if (is_lost_) unanswered_ = {500, "internal"};
+  if (phase_ != Phase::kReading || (is_idle() && !too_many_)) return close();
+  guarded([this] {
+    if (too_many_) {
+      refuse(too_many_connections(), "overloaded");
+    } else {
+      refuse(error_reply(408, "the request took too long to arrive: send it faster"), "deadline");
+    }
+  });
 }
 
 void Connection::close() {
   if (phase_ == Phase::kClosed) return;
   const auto self = shared_from_this();
-  const bool was_answering = phase_ == Phase::kAnswering;
-  if ((phase_ == Phase::kReading || phase_ == Phase::kInviting) && began_) {
+  const Phase before = std::exchange(phase_, Phase::kClosed);
+  if ((before == Phase::kReading || before == Phase::kInviting) && began_) {
     record_.request_bytes = reader_.body_bytes();
-    finish_record(&record_, kClientGone, 0);
+    finish_unanswered(&record_);
   }
-  phase_ = Phase::kClosed;
   deadline_ = Clock::time_point::max();
   stream_.close();
+  body_.resize(0);
   loop_->remove(this);
-  if (!was_answering) return;
+  if (before != Phase::kAnswering) return;
   if (const auto exchange = exchange_.lock()) exchange->leave();
+}
+
+void Connection::drop() {
+  unanswered_ = {503, "closed"};
+  close();
 }
 
 void Connection::begin_close() {
@@ -140,7 +170,7 @@ void Connection::say_goodbye() {
   phase_ = Phase::kGoodbye;
   set_deadline(kGoodbyeTimeout);
   if (reading_) return stream_.cancel();  // on_read() then comes here again
-  stream_.say_goodbye([self = shared_from_this()](const ErrorCode&) { self->close(); });
+  stream_.say_goodbye(then(&Connection::on_goodbye));
 }
 
 // ---- Reading ----
@@ -157,7 +187,7 @@ void Connection::run_later() {
   if (std::exchange(run_posted_, true)) return;
   loop_->post([self = shared_from_this()] {
     self->run_posted_ = false;
-    self->run();
+    self->guarded([&] { self->run(); });
   });
 }
 
@@ -179,6 +209,7 @@ bool Connection::read_request() {
       case RequestReader::State::kPacked:
         deadline_ = Clock::time_point::max();
         reader_.unpack(kUnpackStep);
+        count_body();
         if (reader_.state() != RequestReader::State::kPacked) break;
         run_later();
         return false;
@@ -199,6 +230,7 @@ bool Connection::take_input() {
   if (input_.empty()) return false;
   const RequestReader::State before = reader_.state();
   input_.take(reader_.read(input_.content()));
+  if (before == RequestReader::State::kBody) count_body();
   if (!began_ && (reader_.state() != before || !input_.empty())) {
     began_ = true;
     record_ = RequestRecord();
@@ -206,6 +238,14 @@ bool Connection::take_input() {
     set_deadline(limits_.header_timeout);
   }
   return reader_.state() != before;
+}
+
+void Connection::count_body() {
+  body_.resize(reader_.held_bytes());
+  // One that is refused for another reason is no longer held.
+  if (reader_.held_bytes() == 0 || state_.body_bytes <= state_.max_body_bytes) return;
+  reader_.refuse(503, "overloaded", "the bodies of requests take as much memory as they may: try again later");
+  body_.resize(0);
 }
 
 void Connection::read_more() {
@@ -216,8 +256,7 @@ void Connection::read_more() {
   const bool is_large = in_body && (length < 0 || length > static_cast<int64_t>(kRoom));
   char* const room = input_.room(is_large ? kRoomForBodies : kRoom, &size);
   reading_ = true;
-  stream_.read_some(boost::asio::buffer(room, size),
-                    [self = shared_from_this()](const ErrorCode& ec, size_t n) { self->on_read(ec, n); });
+  stream_.read_some(boost::asio::buffer(room, size), then(&Connection::on_read));
 }
 
 void Connection::on_read(const ErrorCode& ec, size_t n) {
@@ -244,11 +283,14 @@ void Connection::on_end() {
 void Connection::watch_for_reset() {
   pollfd both{stream_.fd(), 0, 0};
   if (stream_.has_tls() || ::poll(&both, 1, 0) > 0) return close();
-  stream_.socket().async_wait(Stream::Socket::wait_error, [self = shared_from_this()](const ErrorCode& ec) {
-    if (!ec && self->phase_ == Phase::kAnswering) self->close();
-  });
-  if (peer_ == kUnixPeer || reader_.is_http_1_0() || std::exchange(probed_, true)) return;
-  ::send(stream_.fd(), kContinue.data(), kContinue.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  stream_.socket().async_wait(Stream::Socket::wait_error, then(&Connection::on_reset));
+  if (is_unix_ || reader_.is_http_1_0() || std::exchange(probed_, true)) return;
+  const ssize_t sent = ::send(stream_.fd(), kContinue.data(), kContinue.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent > 0 && sent != static_cast<ssize_t>(kContinue.size())) close();  // the reply would come in the middle of it
+}
+
+void Connection::on_reset(const ErrorCode& ec) {
+  if (!ec && phase_ == Phase::kAnswering) close();
 }
 
 // ---- Answering ----
@@ -282,12 +324,14 @@ void Connection::invite_body() {
     return;
   }
   phase_ = Phase::kInviting;
-  stream_.write_some(boost::asio::buffer(kContinue), [self = shared_from_this()](const ErrorCode& ec, size_t n) {
-    if (self->phase_ != Phase::kInviting) return;
-    if (ec || n != kContinue.size()) return self->close();
-    self->phase_ = Phase::kReading;
-    self->run();
-  });
+  stream_.write_some(boost::asio::buffer(kContinue), then(&Connection::on_invited));
+}
+
+void Connection::on_invited(const ErrorCode& ec, size_t n) {
+  if (phase_ != Phase::kInviting) return;
+  if (ec || n != kContinue.size()) return close();
+  phase_ = Phase::kReading;
+  run();
 }
 
 void Connection::answer_request() {
@@ -298,15 +342,14 @@ void Connection::answer_request() {
 }
 
 void Connection::call_handler() {
-  Request& request = reader_.request();
-  request.peer = peer_;
+  Share body = std::exchange(body_, Share(&state_.body_bytes, 0));
   phase_ = Phase::kAnswering;
   deadline_ = Clock::time_point::max();
-  counted_ = true;
-  ++state_.concurrent;
   in_handler_ = true;
   {
-    const auto exchange = std::make_shared<ExchangeImpl>(shared_from_this(), std::move(request), std::move(record_));
+    const auto exchange =
+        std::make_shared<ExchangeImpl>(shared_from_this(), std::move(reader_.request()), std::move(record_),
+                                       Share(&state_.concurrent, 1), std::move(body));
     exchange_ = exchange;
     try {
       route_->handler(exchange);
@@ -325,23 +368,27 @@ void Connection::call_handler() {
   if (input_.content().size() < kPipelined) read_more();
 }
 
-void Connection::answer(Reply reply, RequestRecord record) {
+void Connection::answer(Reply reply, RequestRecord record) noexcept {
   if (loop_->is_this_thread() && in_handler_) {
     reply_made_.emplace(std::move(reply), std::move(record));
     return;
   }
-  loop_->post([self = shared_from_this(), reply = std::move(reply), record = std::move(record)]() mutable {
-    self->answered(std::move(reply), std::move(record));
-    self->run();
-  });
+  try {
+    loop_->post([self = shared_from_this(), reply = std::move(reply), record = std::move(record)]() mutable {
+      self->guarded([&] {
+        self->answered(std::move(reply), std::move(record));
+        self->run();
+      });
+    });
+  } catch (const std::exception&) {
+    lose();
+  }
 }
 
 void Connection::answered(Reply reply, RequestRecord record) {
   exchange_.reset();
-  if (std::exchange(counted_, false)) --state_.concurrent;
   if (phase_ == Phase::kAnswering) return send(std::move(reply), std::move(record));
-  record.reason = "client_gone";
-  finish_record(&record, kClientGone, 0);
+  finish_unanswered(&record);
 }
 
 // ---- Writing ----
@@ -379,13 +426,11 @@ void Connection::write() {
   set_deadline(limits_.write_timeout);
   if (stream_.has_tls()) {
     const iovec next = output_.next();
-    return stream_.write_some(boost::asio::buffer(next.iov_base, next.iov_len),
-                              [self = shared_from_this()](const ErrorCode& ec, size_t n) { self->on_written(ec, n); });
+    return stream_.write_some(boost::asio::buffer(next.iov_base, next.iov_len), then(&Connection::on_written));
   }
   if (!output_.send(stream_.fd())) return close();
   if (output_.done()) return reply_written();
-  stream_.socket().async_wait(Stream::Socket::wait_write,
-                              [self = shared_from_this()](const ErrorCode& ec) { self->on_written(ec, 0); });
+  stream_.socket().async_wait(Stream::Socket::wait_write, then(&Connection::on_writable));
 }
 
 void Connection::on_written(const ErrorCode& ec, size_t n) {
@@ -411,10 +456,14 @@ void Connection::reply_written() {
 void Connection::finish_record(RequestRecord* record, int status, int64_t bytes) {
   record->status = status;
   record->response_bytes = bytes;
-  if (status == kClientGone) record->reason = "client_gone";
   if (record->reason.empty()) record->reason = reason_of(status);
   record->seconds = std::chrono::duration<double>(Clock::now() - record->began).count();
   if (state_.observer != nullptr) state_.observer->finished(*record);
+}
+
+void Connection::finish_unanswered(RequestRecord* record) {
+  record->reason = unanswered_.reason;
+  finish_record(record, unanswered_.status, 0);
 }
 
 }  // namespace recblr::server

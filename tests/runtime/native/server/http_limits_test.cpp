@@ -99,6 +99,31 @@ TEST_F(HttpLimitsTest, OfRequestsAtOnce) {
   EXPECT_EQ(finished.wait(1)[0].reason, "overloaded");
 }
 
+TEST_F(HttpLimitsTest, OfBodiesAtOnce) {
+  options.limits.max_body_bytes = 1000;
+  options.limits.max_bodies_bytes = 2000;
+  start();
+  const auto head = [](size_t n) {
+    return "POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(n) + "\r\n\r\n";
+  };
+  Client first = connect(), second = connect();
+  first.send(head(1000) + std::string(900, 'x'));
+  second.send(head(1000) + std::string(900, 'x'));
+  const std::string third = post("/later", std::string(500, 'x'));
+  Answer answer;
+  do {
+    answer = connect().ask(third);
+  } while (answer.status == 200);  // until both have arrived
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(answer.headers.at("retry-after"), "1");
+  EXPECT_EQ(answer.error(), "the bodies of requests take as much memory as they may: try again later");
+  EXPECT_EQ(connect().ask(get("/hello")).status, 200);
+  EXPECT_EQ(first.ask(std::string(100, 'x')).status, 200);
+  second.leave();
+  wait_for_connections(1);
+  EXPECT_EQ(connect().ask(third).status, 200);
+}
+
 TEST_F(HttpLimitsTest, OfOpenFilesArePassedWhenThereAreSomeAgain) {
   std::promise<std::string> promise;
   std::atomic<int> warnings{0};
