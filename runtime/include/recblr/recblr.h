@@ -143,7 +143,7 @@ typedef struct recblr_batching {
   int64_t max_queued_rows;   /* that may wait; 0: 4096 */
   int64_t max_queued_tokens; /* 0: 1048576 */
   double timeout;            /* seconds that a request may wait for its run; 0: without bound */
-  int32_t workers;           /* runs at once; 0: one per CPU for their threads */
+  int32_t workers;           /* runs at once, at most RECBLR_MAX_THREADS; 0: one per CPU for their threads */
 } recblr_batching;
 
 /* A run for a backend of the caller's, on arrays; see recblr_backend. */
@@ -183,10 +183,13 @@ typedef struct recblr_backend {
 RECBLR_API recblr_status recblr_set_error(recblr_status status, const char* message);
 
 #define RECBLR_MAX_THREADS 1024 /* of one run on the CPU */
+/* From so many items on, ranking the catalogue is most of a run. */
+#define RECBLR_LARGE_CATALOGUE 100000
 
 typedef struct recblr_engine_options {
   size_t struct_size;
-  /* Of one run on the CPU. 0: one per usable CPU; 1 with batching, unless 100,000 items or more have to be ranked. */
+  /* Of one run on the CPU. 0: one per usable CPU; 1 with batching, unless RECBLR_LARGE_CATALOGUE items or more have to
+   * be ranked. */
   int32_t threads;
   const recblr_batching* batching; /* NULL: each request runs by itself, in its caller's thread */
   const recblr_backend* backend;   /* NULL: the library's own kernels on the CPU */
@@ -237,13 +240,18 @@ typedef struct recblr_request {
   int32_t may_run_here;
 } recblr_request;
 
-/* The memory of a request's answer, to be used again: then an answer takes no memory from the heap. */
+/* The memory of a request's answer, to be used again: then an answer takes no memory from the heap. With an answer it
+ * keeps the bundle of the model that answered, and the allow-lists used, until it is used again, cleared or freed. */
 typedef struct recblr_result recblr_result;
 RECBLR_API recblr_status recblr_result_create(recblr_result** result);
 RECBLR_API void recblr_result_free(recblr_result* result);
+/* Lets go of the answer, and of the bundle and lists kept with it; the memory stays, to be used again: for results that
+ * wait in a pool, where a model that was exchanged should not stay for them. RECBLR_INVALID_ARGUMENT while a request is
+ * being answered in it. */
+RECBLR_API recblr_status recblr_result_clear(recblr_result* result);
 
-/* The best items of one user; arrays of `count`, valid until the result is used again or freed, the strings besides as
- * long as its bundle is open. */
+/* The best items of one user; arrays of `count`, valid until the result is used again, cleared or freed, the strings
+ * besides as long as its bundle is open. */
 typedef struct recblr_ranking {
   int64_t count;              /* k, or fewer where exclusions and allow-list leave no more */
   const int64_t* integers;    /* item ids, best first; NULL where they are strings */
@@ -265,7 +273,8 @@ typedef void (*recblr_done)(void* context, recblr_status status);
 
 /* recblr_recommend without waiting: `done` is called when `result` is there, perhaps before this returns. The request
  * itself may go, but the result, states and new_states must stay until then. If the status is not RECBLR_OK, `done` is
- * not called. `ticket`, which may be NULL, is for recblr_cancel. */
+ * not called. `ticket`, which may be NULL, is for recblr_cancel; it is written before this returns, but perhaps after
+ * `done` was called, and must stay until then, too. */
 RECBLR_API recblr_status recblr_submit(recblr_engine* engine, const recblr_request* request, recblr_result* result,
                                        recblr_done done, void* context, uint64_t* ticket);
 
@@ -275,7 +284,8 @@ RECBLR_API int32_t recblr_cancel(recblr_engine* engine, uint64_t ticket);
 
 RECBLR_API int64_t recblr_result_n_rows(const recblr_result* result);
 RECBLR_API recblr_status recblr_result_row(const recblr_result* result, int64_t row, recblr_ranking* ranking);
-/* The fingerprint of the model that answered, valid until the result is used again or freed; "" without an answer. */
+/* The fingerprint of the model that answered, valid until the result is used again, cleared or freed; "" without an
+ * answer. */
 RECBLR_API const char* recblr_result_fingerprint(const recblr_result* result);
 
 /* ---- Metrics ---- */
@@ -425,7 +435,7 @@ RECBLR_API recblr_status recblr_recommender_forget(recblr_recommender* recommend
 /* The best next items for n users, all of one model; `unknown` of their rankings is 0. Of the request count k, exclude,
  * only, timeout and exclude_seen, which leaves out the items of the stored histories; the rest is 0. Where a user's
  * keys in the store hold something else than a history, that is an error for a request for this user alone; among
- * others the user is answered as a new one, with a warning to the logger. */
+ * others the user is answered as a new one, with a warning to the logger, which names nobody. */
 RECBLR_API recblr_status recblr_recommender_recommend(recblr_recommender* recommender, const recblr_id* users,
                                                       int64_t n, const recblr_request* request, recblr_result* result);
 /* The same for one user, where that needs no waiting and takes about as long as the ranking itself: the store is in
@@ -437,12 +447,13 @@ RECBLR_API recblr_status recblr_recommender_recommend_now(recblr_recommender* re
 /* At most n users who have a state in the cache, the latest used first. */
 RECBLR_API recblr_status recblr_recommender_recent_users(const recblr_recommender* recommender, int64_t n,
                                                          recblr_id_list* users);
-/* What a recommender has cached now, of the model in place, and counts since it was made. */
+/* What a recommender has cached now, of the model in place, and counts since it was made; users for whom
+ * recblr_recommender_swap rebuilds a state count as answered ones. */
 typedef struct recblr_user_metrics {
   size_t struct_size;
   int64_t cached_users, cached_bytes;
-  int64_t state_hits;     /* users asked for whose cached state was used, and fed what came since */
-  int64_t state_rebuilds; /* users asked for whose whole history was fed */
+  int64_t state_hits;     /* users answered whose cached state was used, and fed what came since */
+  int64_t state_rebuilds; /* users answered whose whole history was fed */
   int64_t evictions;      /* users dropped from the cache for others */
 } recblr_user_metrics;
 

@@ -53,9 +53,12 @@ class Result {
     if (status != RECBLR_OK) return detail::last_failure(status);
     return Ranking(ranking);
   }
+  // Lets go of the answer and of the model that gave it; the memory stays. See recblr_result_clear.
+  Expected<void> try_clear() { return detail::expected(recblr_result_clear(handle())); }
 #if defined(__cpp_exceptions)
   Result() : Result(detail::value_or_throw(try_create())) {}
   Ranking row(size_t row) const { return detail::value_or_throw(try_row(row)); }
+  void clear() { detail::value_or_throw(try_clear()); }
 #endif
   recblr_result* handle() const { return handle_.get(); }
 

@@ -22,6 +22,8 @@ using recblr::api::read_struct;
 namespace {
 
 static_assert(recblr::kMostThreads == RECBLR_MAX_THREADS);
+static_assert(recblr::kMostWorkers == RECBLR_MAX_THREADS);
+static_assert(recblr::kLargeCatalogue == RECBLR_LARGE_CATALOGUE);
 
 // The caller's backend, which is released with the last engine of it.
 class CallerBackend {

@@ -73,6 +73,15 @@ recblr_status recblr_result_create(recblr_result** result) {
 
 void recblr_result_free(recblr_result* result) { delete result; }
 
+recblr_status recblr_result_clear(recblr_result* result) {
+  return guarded([=] {
+    recblr::api::claim(result);
+    result->bundle.reset();
+    result->work.held.clear();
+    recblr::api::release(result, false);
+  });
+}
+
 int64_t recblr_result_n_rows(const recblr_result* result) {
   return guarded_or<int64_t>(0, [=] { return answered(result).work.n_rows; });
 }

@@ -134,7 +134,7 @@ Ticket Batcher::submit(const Row* rows, int64_t n_rows, Done done, std::optional
   if (may_run_here && !works_here(*shared)) {
     std::exception_ptr error;
     if (ran_here(shared.get(), request, &error)) {
-      done(error);
+      shared->queue.call(done, std::move(error));
       return 0;
     }
   }

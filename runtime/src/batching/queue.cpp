@@ -67,7 +67,9 @@ Ticket BatchQueue::put(const Splitter& rows, Done done, Waiter* waiter, std::opt
   job->deadline = timeout ? arrived + *timeout : kNever;
   const Ticket ticket = Jobs::ticket(*job);
   ++counts_.accepted;
-  const bool nothing_waits = !waits(), earlier = job->deadline < next_deadline_;
+  const bool nothing_waits = !waits();
+  if (nothing_waits && held_.empty()) next_deadline_ = kNever;  // it was that of one that is answered
+  const bool earlier = job->deadline < next_deadline_;
   if (earlier) next_deadline_ = job->deadline;
   const Lane* lane = lane_of(rows);
   if (lane == &short_) last_short_ = arrived;
@@ -134,6 +136,14 @@ bool BatchQueue::cancel(Ticket ticket) noexcept {
   decide(job, failure(Code::kCancelled, "the request was withdrawn by its caller"), &ended);
   tell_and_recycle(&ended, &lock);
   return true;
+}
+
+void BatchQueue::call(const Done& done, std::exception_ptr error) noexcept {
+  try {
+    done(std::move(error));
+  } catch (...) {
+    ++done_errors_;
+  }
 }
 
 void BatchQueue::close() noexcept {
@@ -253,12 +263,8 @@ void BatchQueue::tell(const JobList& ended) noexcept {
       continue;
     }
     if (job->copied.capacity() > kMostKeptRows) std::vector<Row>().swap(job->copied);
-    try {
-      const Done done = std::exchange(job->done, nullptr);
-      if (done) done(std::exchange(job->error, nullptr));
-    } catch (...) {
-      ++done_errors_;
-    }
+    const Done done = std::exchange(job->done, nullptr);
+    if (done) call(done, std::exchange(job->error, nullptr));
   }
   telling = outer;
 }

@@ -49,6 +49,9 @@ class BatchQueue {
   // Ends a batch that `take` gave.
   void finish(Batch* batch) noexcept;
 
+  // Calls a caller's `done`, which must not throw; one that does is counted.
+  void call(const Done& done, std::exception_ptr error) noexcept;
+
   // Takes no more requests; those that wait are still answered.
   void close() noexcept;
   // Fails, with Error(kClosed), requests of which something waits; with `running` also those that run, whose callers

@@ -32,6 +32,9 @@ BatchingSettings checked(const BatchingSettings& settings, const Limits& backend
                                 ": give a whole number of at least " + std::to_string(number.least));
     }
   }
+  if (settings.workers > kMostWorkers) {
+    refuse(Code::kConfig, "workers is " + std::to_string(settings.workers) + ": give at most " + grouped(kMostWorkers));
+  }
   if (!(settings.max_delay >= 0 && settings.max_delay <= 1e300)) {
     refuse(Code::kConfig, "max_delay is " + written(settings.max_delay) + ": give seconds, 0 for none");
   }
@@ -40,7 +43,7 @@ BatchingSettings checked(const BatchingSettings& settings, const Limits& backend
   result.batch = clamped(settings.batch, backend);
   result.enough_rows = std::min(settings.enough_rows, result.batch.rows);
   result.enough_tokens = std::min(settings.enough_tokens, result.batch.tokens);
-  if (result.workers == 0) result.workers = usable_cpus();
+  if (result.workers == 0) result.workers = std::min(usable_cpus(), kMostWorkers);
   return result;
 }
 

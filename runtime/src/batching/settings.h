@@ -9,6 +9,9 @@
 
 namespace recblr {
 
+// Each worker is a thread; more of them could only wait for CPUs.
+constexpr int kMostWorkers = 1024;
+
 struct BatchingSettings {
   Limits batch{64, 2560, 65536};  // of one run; clamped to the backend's own
   int64_t enough_rows = 32;       // so many rows, or tokens, are a batch that waits for no more

@@ -53,6 +53,16 @@ void give_up(SharedWork* shared, const std::exception_ptr& error) noexcept {
   }
 }
 
+// Says why so many workers could not be started, or throws what that was.
+[[noreturn]] void refuse_threads(const std::exception_ptr& thrown, int count) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const std::system_error& error) {
+    refuse(Code::kConfig, "workers is " + std::to_string(count) + ", and the system gives no more threads (" +
+                              error.what() + "): use fewer");
+  }
+}
+
 void work(const std::shared_ptr<SharedWork>& shared, int worker) noexcept {
   working_for = shared.get();
   name_thread(worker);
@@ -80,11 +90,10 @@ std::vector<std::thread> start_workers(const std::shared_ptr<SharedWork>& shared
       shared->queue.worker_started();
       threads.emplace_back(work, shared, worker);
     }
-  } catch (const std::system_error& error) {
+  } catch (...) {
     shared->queue.close();
     for (std::thread& thread : threads) thread.join();
-    refuse(Code::kConfig, "workers is " + std::to_string(count) + ", and the system gives no more threads (" +
-                              error.what() + "): use fewer");
+    refuse_threads(std::current_exception(), count);
   }
   return threads;
 }

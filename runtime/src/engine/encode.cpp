@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "batching/failure.h"
 
 namespace recblr {
 namespace {
@@ -170,6 +171,7 @@ void encode_request(const Request& request, const std::shared_ptr<const Bundle>&
   const Vocabulary& vocabulary = bundle->vocabulary();
   work->n_rows = request.items->n_rows;
   work->k = checked_k(request.k, bundle->n_items());
+  if (request.timeout) check_timeout(*request.timeout, Code::kInvalidArgument);
   encode_rows(vocabulary, *request.items, request.items_name, &work->items, &work->item_offsets, &work->unknown);
   encode_exclusions(request, vocabulary, work);
   encode_only(request, bundle, work);

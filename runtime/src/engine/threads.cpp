@@ -9,11 +9,11 @@ namespace recblr {
 
 int run_threads(int asked, bool batching, int64_t n_items, int cpus) {
   if (asked != 0) return checked_threads(asked);
-  return batching && n_items < kLargeCatalogue ? 1 : cpus;
+  return batching && n_items < kLargeCatalogue ? 1 : std::min(cpus, kMostThreads);
 }
 
 BatchingSettings filled_in(BatchingSettings settings, int run_threads, int64_t n_items, int cpus) {
-  if (settings.workers == 0) settings.workers = std::max(1, cpus / run_threads);
+  if (settings.workers == 0) settings.workers = std::clamp(cpus / run_threads, 1, kMostWorkers);
   const BatchingSettings defaults;
   const bool is_large = n_items >= kLargeCatalogue;
   if (settings.enough_rows == 0) settings.enough_rows = is_large ? settings.batch.rows : defaults.enough_rows;

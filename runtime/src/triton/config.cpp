@@ -142,11 +142,12 @@ Settings read_settings(std::string_view config) {
   struct Count {
     const char* name;
     int64_t* value;
+    int64_t most = 1'000'000'000;
   };
   int64_t threads = 0, workers = 0;
   const Count counts[] = {
-      {"threads", &threads},
-      {"workers", &workers},
+      {"threads", &threads, RECBLR_MAX_THREADS},
+      {"workers", &workers, RECBLR_MAX_THREADS},
       {"max_batch_rows", &batching.max_batch_rows},
       {"max_batch_tokens", &batching.max_batch_tokens},
       {"max_queue", &batching.max_queued_rows},
@@ -163,9 +164,9 @@ Settings read_settings(std::string_view config) {
         std::find_if(std::begin(counts), std::end(counts), [&](const Count& c) { return c.name == name; });
     if (count != std::end(counts)) {
       read_number(name, text, count->value);
-      constexpr int64_t kMost = 1'000'000'000;
-      if (*count->value < 1 || *count->value > kMost) {
-        refuse("parameter " + name + " is " + text + ": give a whole number from 1 to " + serving::grouped(kMost));
+      if (*count->value < 1 || *count->value > count->most) {
+        refuse("parameter " + name + " is " + text + ": give a whole number from 1 to " +
+               serving::grouped(count->most));
       }
     } else if (name == "max_delay_ms") {
       read_number(name, text, &batching.max_delay);

@@ -15,8 +15,9 @@ TRITONSERVER_Error_Code code_of(Status status) {
     case Status::kOverloaded:
     case Status::kDeadline:
     case Status::kClosed:
-    case Status::kCancelled:
       return TRITONSERVER_ERROR_UNAVAILABLE;
+    case Status::kCancelled:
+      return TRITONSERVER_ERROR_CANCELLED;
     case Status::kUnsupported:
       return TRITONSERVER_ERROR_UNSUPPORTED;
     default:
@@ -24,7 +25,7 @@ TRITONSERVER_Error_Code code_of(Status status) {
   }
 }
 
-void log(TRITONSERVER_LogLevel level, const char* message) {
+void log(TRITONSERVER_LogLevel level, const char* message) noexcept {
   TRITONSERVER_Error* error = TRITONSERVER_LogMessage(level, "libtriton_recblr.so", 0, message);
   if (error != nullptr) TRITONSERVER_ErrorDelete(error);
 }
@@ -38,16 +39,16 @@ void check(TRITONSERVER_Error* error) {
   throw Error({Status::kInternal, message});
 }
 
-TRITONSERVER_Error* error_of(const Failure& failure) {
-  return TRITONSERVER_ErrorNew(code_of(failure.status), failure.message.c_str());
+TRITONSERVER_Error* error_of(Status status, const char* message) noexcept {
+  return TRITONSERVER_ErrorNew(code_of(status), message);
 }
 
-void log_error(TRITONSERVER_Error* error) {
+void log_error(TRITONSERVER_Error* error) noexcept {
   if (error == nullptr) return;
   log(TRITONSERVER_LOG_ERROR, TRITONSERVER_ErrorMessage(error));
   TRITONSERVER_ErrorDelete(error);
 }
 
-void log_info(const char* message) { log(TRITONSERVER_LOG_INFO, message); }
+void log_info(const char* message) noexcept { log(TRITONSERVER_LOG_INFO, message); }
 
 }  // namespace recblr::triton

@@ -35,19 +35,17 @@ void Instance::execute(TRITONBACKEND_Request** requests, uint32_t n_requests) {
     tasks[j]->request = requests[j];
     tasks[j]->batch = batch;
   }
-  // From here on the requests are ours.
+  // From here on the requests are ours, so nothing may be thrown: the server would release them, too.
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     open_ += n_requests;
   }
   for (std::unique_ptr<Task>& task : tasks) {
-    Expected<void> read;
-    TRITONSERVER_Error* error = guarded([&] { read = task->read(model_->bundle(), model_->limits()); });
-    if (error != nullptr) {
-      read = Failure{Status::kInternal, TRITONSERVER_ErrorMessage(error)};
-      TRITONSERVER_ErrorDelete(error);
-    }
-    if (!read) answer(std::move(task), read);
+    TRITONSERVER_Error* error = guarded([&] {
+      const Expected<void> read = task->read(model_->bundle(), model_->settings());
+      if (!read) throw Error(read.error());
+    });
+    if (error != nullptr) answer(std::move(task), error);
   }
   batch->submitted = now();
   for (std::unique_ptr<Task>& task : tasks) {
@@ -57,29 +55,24 @@ void Instance::execute(TRITONBACKEND_Request** requests, uint32_t n_requests) {
 
 void Instance::submit(std::unique_ptr<Task> task) noexcept {
   Task* taken = task.release();  // whoever answers it takes it back
-  Expected<void> submitted;
-  try {
-    const Expected<uint64_t> ticket =
-        serving::submit(model_->bundle(), model_->engine(), &taken->question,
-                        [this, taken](Expected<void> done) { answer(std::unique_ptr<Task>(taken), done); });
-    if (!ticket) submitted = ticket.error();
-  } catch (const std::exception& error) {
-    submitted = Failure{Status::kInternal, error.what()};
-  }
-  if (!submitted) answer(std::unique_ptr<Task>(taken), submitted);
+  const auto done = [this, taken](const Expected<void>& answered) {
+    TRITONSERVER_Error* failed =
+        answered ? nullptr : error_of(answered.error().status, answered.error().message.c_str());
+    answer(std::unique_ptr<Task>(taken), failed);
+  };
+  TRITONSERVER_Error* error = guarded([&] {
+    const Expected<uint64_t> ticket = serving::submit(model_->bundle(), model_->engine(), &taken->question, done);
+    if (!ticket) throw Error(ticket.error());
+  });
+  if (error != nullptr) answer(std::unique_ptr<Task>(taken), error);
 }
 
-void Instance::answer(std::unique_ptr<Task> task, const Expected<void>& done) noexcept {
+void Instance::answer(std::unique_ptr<Task> task, TRITONSERVER_Error* error) noexcept {
   const uint64_t computed = now();
   TRITONBACKEND_Request* request = task->request;
   TRITONBACKEND_Response* response = nullptr;
   log_error(TRITONBACKEND_ResponseNew(&response, request));
-  TRITONSERVER_Error* error = nullptr;
-  if (!done) {
-    error = error_of(done.error());
-  } else if (response != nullptr) {
-    error = guarded([&] { task->write(model_->bundle(), response); });
-  }
+  if (error == nullptr && response != nullptr) error = guarded([&] { task->write(model_->bundle(), response); });
   const bool success = response != nullptr && error == nullptr;
   const Batch& batch = *task->batch;
   const uint64_t written = now();

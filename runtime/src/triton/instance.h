@@ -24,7 +24,8 @@ class Instance {
 
  private:
   void submit(std::unique_ptr<Task> task) noexcept;
-  void answer(std::unique_ptr<Task> task, const Expected<void>& done) noexcept;
+  // With an error, which it gives back, or with what the engine answered.
+  void answer(std::unique_ptr<Task> task, TRITONSERVER_Error* error) noexcept;
   void ended();
 
   Model* const model_;

@@ -20,7 +20,7 @@ class Model {
 
   const Bundle& bundle() const { return bundle_; }
   const Engine& engine() const { return engine_; }
-  const serving::QuestionLimits& limits() const { return settings_.limits; }
+  const Settings& settings() const { return settings_; }
 
   // Memory for a request, used again.
   std::unique_ptr<Task> take_task();

@@ -4,8 +4,8 @@
 #include <cstring>
 #include <list>
 
+#include "serving/limits.h"
 #include "serving/tensors.h"
-#include "triton/config.h"
 #include "triton/error.h"
 
 namespace recblr::triton {
@@ -58,6 +58,18 @@ serving::Parameters parameters_of(TRITONBACKEND_Request* request) {
   return parameters;
 }
 
+// Whether its client has left while it waited for the server.
+bool is_cancelled(TRITONBACKEND_Request* request) {
+  bool cancelled = false;
+  if (TRITONBACKEND_RequestIsCancelled != nullptr) {
+    if (TRITONSERVER_Error* error = TRITONBACKEND_RequestIsCancelled(request, &cancelled)) {
+      TRITONSERVER_ErrorDelete(error);  // of requests that nobody can cancel
+      return false;
+    }
+  }
+  return cancelled;
+}
+
 void add_output(TRITONBACKEND_Response* response, const serving::OutputTensor& tensor) {
   TRITONBACKEND_Output* output = nullptr;
   const std::string name(tensor.name);
@@ -77,7 +89,8 @@ void add_output(TRITONBACKEND_Response* response, const serving::OutputTensor& t
 
 }  // namespace
 
-Expected<void> Task::read(const Bundle& bundle, const serving::QuestionLimits& limits) {
+Expected<void> Task::read(const Bundle& bundle, const Settings& settings) {
+  if (is_cancelled(request)) return Failure{Status::kCancelled, "the request was withdrawn by its client"};
   uint32_t count = 0;
   check(TRITONBACKEND_RequestInputCount(request, &count));
   std::vector<serving::Tensor> tensors(count);
@@ -102,7 +115,9 @@ Expected<void> Task::read(const Bundle& bundle, const serving::QuestionLimits& l
     outputs.emplace_back(name);
   }
   Expected<void> done = serving::read_question(tensors, parameters_of(request), outputs, bundle, &question);
-  return done ? serving::check_limits(question, limits, bundle.n_items()) : done;
+  const std::optional<double>& longest = settings.engine.batching->timeout;
+  if (longest) question.timeout = std::min(question.timeout.value_or(*longest), *longest);
+  return done ? serving::check_limits(question, settings.limits, bundle.n_items()) : done;
 }
 
 void Task::write(const Bundle& bundle, TRITONBACKEND_Response* response) const {

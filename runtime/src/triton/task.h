@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "recblr/recblr.hpp"
-#include "serving/limits.h"
 #include "serving/question.h"
+#include "triton/config.h"
 #include "triton/triton_api.h"
 
 namespace recblr::triton {
@@ -29,7 +29,7 @@ struct Task {
   std::vector<std::string_view> outputs;  // asked for; the request's memory
 
   // Fills the question from `request`. What is wrong with the request is in the result, faults of Triton's are thrown.
-  Expected<void> read(const Bundle& bundle, const serving::QuestionLimits& limits);
+  Expected<void> read(const Bundle& bundle, const Settings& settings);
   // Puts the answered question into a response. Throws Error.
   void write(const Bundle& bundle, TRITONBACKEND_Response* response) const;
 };

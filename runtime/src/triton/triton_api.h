@@ -77,6 +77,9 @@ TRITONSERVER_Error* TRITONBACKEND_RequestParameterCount(TRITONBACKEND_Request* r
 TRITONSERVER_Error* TRITONBACKEND_RequestParameter(TRITONBACKEND_Request* request, const uint32_t index,
                                                    const char** key, TRITONSERVER_ParameterType* type,
                                                    const void** vvalue);
+// From 23.10 on; nullptr in older servers.
+TRITONSERVER_Error* TRITONBACKEND_RequestIsCancelled(TRITONBACKEND_Request* request, bool* is_cancelled)
+    __attribute__((weak));
 // Of 2024; nullptr in older servers.
 TRITONSERVER_Error* TRITONBACKEND_InferenceRequestTimeoutMicroseconds(TRITONBACKEND_Request* request, uint64_t* timeout)
     __attribute__((weak));

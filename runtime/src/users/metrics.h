@@ -6,7 +6,8 @@
 
 namespace recblr {
 
-// Of users who were asked for; all models' of a Recommender.
+// Of users who were answered, and of those whose states a new model got before it took over; all models' of a
+// Recommender.
 struct UserCounts {
   std::atomic<int64_t> state_hits{0};      // a cached state was used, and fed what came since
   std::atomic<int64_t> state_rebuilds{0};  // all of the history was fed

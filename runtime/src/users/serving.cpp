@@ -90,9 +90,9 @@ int32_t Serving::index_of(const Id& item) {
   }
   const int32_t index = vocabulary.index(item.text);
   if (index == 0 && is_integer_model && !vocabulary.can_be_id(item.text) && !has_warned_.exchange(true)) {
-    log(LogLevel::kWarning, "histories hold item ids such as " + shown(item) +
-                                ", which the model in place cannot know, as its ids are integers: they are skipped; is "
-                                "it the model of these histories?");
+    log(LogLevel::kWarning,
+        "histories hold item ids that are text, which the model in place cannot know, as its ids are integers: they "
+        "are skipped; is it the model of these histories?");
   }
   return index;
 }
@@ -175,10 +175,10 @@ bool Serving::rank_part(const std::string_view* users, int64_t begin, int64_t en
   work.states = part->states.data();
   work.new_states = nullptr;
   if (!may_wait && (work.items.size() > kFewItems || !engine_->run_now(&work))) return false;
-  counts_->state_hits += part->hits;
-  counts_->state_rebuilds += part->rebuilds;
   if (may_wait) engine_->run(&work, timeout);
   engine_->finish(&work);
+  counts_->state_hits += part->hits;
+  counts_->state_rebuilds += part->rebuilds;
 
   for (size_t b = 0; b < rows; ++b) {
     if (part->is_changed[b] != 0) {
@@ -208,7 +208,10 @@ void Serving::bring_up_to_date(std::string_view user, const Log& log, bool is_al
   }
   if (!fault.empty()) {
     if (is_alone) refuse(Code::kStore, fault + "; nothing was read; remove it, or forget the user");
-    recblr::log(LogLevel::kWarning, fault + "; the user is answered as a new one; remove it, or forget the user");
+    // Without the user's id, which the fault names: services keep none in their logs.
+    recblr::log(LogLevel::kWarning,
+                "a user's history cannot be read, and the user is answered as a new one: ask for each of the request's "
+                "users alone, to be told which and why");
     items.clear();
     is_new_state = true;
   }

@@ -249,10 +249,9 @@ uint32_t StateCache::insert(uint32_t hash) {
     block.states.reset(new float[static_cast<size_t>(kBlock * state_size_)]);  // memory is taken as it is written
     blocks_.push_back(std::move(block));
   }
-  const uint32_t number = size_;
+  fit_index(size_ + 1);  // the last that may throw
+  const uint32_t number = size_++;
   slot(number) = {{}, 0, nullptr, kNone, kNone, hash, 0};
-  ++size_;
-  fit_index();
   index_[index_place(number)] = number + 1;
   link(number);
   return number;
@@ -275,7 +274,7 @@ void StateCache::remove(uint32_t number) {
   explicit_bzero(state(last), static_cast<size_t>(4 * state_size_));
   --size_;
   if (size_ + 2 * kBlock <= blocks_.size() * kBlock) blocks_.pop_back();
-  fit_index();
+  fit_index(size_);
 }
 
 void StateCache::use(uint32_t number) {
@@ -329,11 +328,11 @@ void StateCache::unindex(uint32_t number) {
   }
 }
 
-// Makes the index of such a size that between a third and two thirds of its places are taken.
-void StateCache::fit_index() {
+// Makes the index of such a size that `n` slots take between a third and two thirds of its places.
+void StateCache::fit_index(size_t n) {
   size_t places = std::max(index_.size(), kFewestPlaces);
-  while (size_t{size_} * 3 > places * 2) places *= 2;
-  while (places > kFewestPlaces && size_t{size_} * 6 < places) places /= 2;
+  while (n * 3 > places * 2) places *= 2;
+  while (places > kFewestPlaces && n * 6 < places) places /= 2;
   if (places == index_.size()) return;
   index_.assign(places, 0);
   index_.shrink_to_fit();

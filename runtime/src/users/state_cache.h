@@ -76,7 +76,7 @@ class StateCache {
   void use(uint32_t number);
   size_t index_place(uint32_t number) const;
   void unindex(uint32_t number);
-  void fit_index();
+  void fit_index(size_t n);
 
   const int64_t state_size_, max_bytes_;
   const std::optional<int64_t> max_history_;

@@ -407,14 +407,14 @@ def test_a_collector_that_is_not_there_delays_nothing(start_server: Start, golde
 
 
 def test_logs_tell_of_requests_and_of_no_ids(start_server: Start, golden_bundles: Path) -> None:
-    token, user, item = "token-a1b2c3", "user-d4e5f6", 777_000_111
+    token, user, item, text_item = "token-a1b2c3", "user-d4e5f6", 777_000_111, "item-i9j0"
     server = start_server(
         *(golden_bundles / "integer", "--store", "memory", "--log-requests", "--log-level", "debug"),
         environment={"RECBLR_SERVE_TOKEN": token},
     )
     headers = {"authorization": f"Bearer {token}", "x-request-id": "request-1"}
     with server.client(headers=headers) as client:
-        client.post(f"/v1/users/{user}/events", json={"items": [item], "event_id": "event-g7h8"})
+        client.post(f"/v1/users/{user}/events", json={"items": [item, text_item], "event_id": "event-g7h8"})
         client.get(f"/v1/users/{user}/recommendations?exclude={item}")
         client.post("/v1/recommend", json={"histories": [[item, 10]], "k": 2})
         client.post("/v1/recommend", json={"histories": [[user]], "k": 0})
@@ -423,8 +423,9 @@ def test_logs_tell_of_requests_and_of_no_ids(start_server: Start, golden_bundles
     server.process.send_signal(signal.SIGTERM)
     server.process.wait(SECONDS)
     errors = server.errors()
-    for private in (token, user, str(item), "event-g7h8", "histories"):
+    for private in (token, user, str(item), text_item, "event-g7h8", 'histories\\"'):
         assert private not in errors
+    assert "histories hold item ids that are text" in errors  # a warning that names none
     lines = [json.loads(line) for line in errors.splitlines()]  # each is JSON
     events = [line["event"] for line in lines]
     assert events[0] == "ready"

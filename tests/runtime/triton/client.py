@@ -131,12 +131,13 @@ def check_answer(answer: Answer, rankings: Sequence[Ranking]) -> None:
     """Check that an answer is these rankings, bit for bit."""
     k = max((len(ranking.items) for ranking in rankings), default=0)
     assert answer["items"].shape == answer["scores"].shape == (len(rankings), k)
+    no_item = 0 if np.issubdtype(answer["items"].dtype, np.integer) else ""
     for b, ranking in enumerate(rankings):
         count = len(ranking.items)
         items = [item.decode() if isinstance(item, bytes) else item for item in answer["items"][b].tolist()]
-        padding = [0 if isinstance(ranking.items[0], int) else ""] * (k - count) if count else items
-        assert items == [*ranking.items, *padding]
+        assert items == [*ranking.items, *[no_item] * (k - count)]
         assert answer["scores"][b, :count].tobytes() == ranking.scores.tobytes()
+        assert (answer["scores"][b, count:] == np.finfo(np.float32).min).all()
     for name in ("unknown", "popular"):
         assert answer[name].tolist() == [getattr(ranking, name) for ranking in rankings]
     assert answer["counts"].tolist() == [len(ranking.items) for ranking in rankings]

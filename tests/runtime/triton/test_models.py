@@ -61,7 +61,7 @@ def grpc(triton: Triton) -> Iterator[Client]:
             "leave all outputs out",
         ),
         (parameter("threads", "two"), "config.pbtxt: parameter threads is 'two': give a whole number"),
-        (parameter("workers", 0), "config.pbtxt: parameter workers is 0: give a whole number from 1 to 1,000,000,000"),
+        (parameter("workers", 0), "config.pbtxt: parameter workers is 0: give a whole number from 1 to 1,024"),
         (parameter("max_delay_ms", -1), "max_delay is -0.001: "),
         (parameter("timeout", 0), "config.pbtxt: parameter timeout is 0: give seconds above 0"),
         (parameter("thread", 2), "config.pbtxt: parameter 'thread' is unknown: give threads, workers, "),

@@ -365,7 +365,7 @@ def test_stored_ids_that_the_model_cannot_know_are_skipped_with_a_word(
     users.add_events("u", ["C-3"])  # alone in what is new
     assert same(users.recommend("u", 5, exclude_seen=False), *toy.ranking([10], 5))
     (record,) = caplog.records
-    assert "item ids such as 'A-1', which the model in place cannot know, as its ids are integers" in record.message
+    assert "item ids that are text, which the model in place cannot know, as its ids are integers" in record.message
     assert users.history("v") == ["A-1", "B-2"]
 
 

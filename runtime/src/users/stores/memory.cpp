@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <unordered_set>
+#include <utility>
 
 #include "base/error.h"
 
@@ -12,6 +13,7 @@ struct MemoryStore::History {
     int64_t stamp, n_items;
     std::string items, event_id;
   };
+  std::mutex mutex;       // of all that follows
   int64_t first_seq = 1;  // of the first event kept
   int64_t n_items = 0;    // of all events kept
   std::deque<Event> events;
@@ -23,18 +25,33 @@ MemoryStore::MemoryStore(std::optional<int64_t> max_history) : Store(max_history
 MemoryStore::~MemoryStore() = default;
 
 void MemoryStore::check_open() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (is_closed_) refuse(Code::kStore, "the store is closed: open it again");
+}
+
+std::shared_ptr<MemoryStore::History> MemoryStore::find(const std::string& user) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = histories_.find(user);
+  return found == histories_.end() ? nullptr : found->second;
+}
+
+std::shared_ptr<MemoryStore::History> MemoryStore::find_or_add(const std::string& user) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::shared_ptr<History>& history = histories_[user];
+  if (history == nullptr) history = std::make_shared<History>();
+  return history;
 }
 
 void MemoryStore::append(const NewEvent* events, int64_t n, Appended* appended) {
   check_process();
-  const std::lock_guard<std::mutex> lock(mutex_);
   check_open();
   for (int64_t j = 0; j < n; ++j) appended[j] = append_one(events[j]);
 }
 
 Appended MemoryStore::append_one(const NewEvent& event) {
-  History& history = histories_[event.user];
+  const std::shared_ptr<History> kept = find_or_add(event.user);
+  History& history = *kept;
+  const std::lock_guard<std::mutex> lock(history.mutex);
   if (!event.event_id.empty() && !history.event_ids.insert(event.event_id).second) return {};
   Appended appended;
   appended.is_new = true;
@@ -53,19 +70,19 @@ Appended MemoryStore::append_one(const NewEvent& event) {
 
 void MemoryStore::read(const std::string_view* users, const Place* places, int64_t n, Log* logs) {
   check_process();
-  const std::lock_guard<std::mutex> lock(mutex_);
   check_open();
   std::string key;
   for (int64_t b = 0; b < n; ++b) {
     Log& log = logs[b];
     log.clear();
     key.assign(users[b]);
-    const auto found = histories_.find(key);
-    if (found == histories_.end()) {
+    const std::shared_ptr<History> kept = find(key);
+    if (kept == nullptr) {
       log.continues = places[b].stamp == kAnyStamp;
       continue;
     }
-    const History& history = found->second;
+    const History& history = *kept;
+    const std::lock_guard<std::mutex> lock(kept->mutex);
     const auto size = static_cast<int64_t>(history.events.size());
     int64_t at = places[b].seq - history.first_seq;  // of the event asked for
     log.continues = places[b].stamp == kAnyStamp ||
@@ -80,15 +97,21 @@ void MemoryStore::read(const std::string_view* users, const Place* places, int64
 
 bool MemoryStore::forget(std::string_view user) {
   check_process();
-  const std::lock_guard<std::mutex> lock(mutex_);
   check_open();
-  return histories_.erase(std::string(user)) > 0;
+  std::shared_ptr<History> gone;  // without the lock
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = histories_.find(std::string(user));
+  if (found == histories_.end()) return false;
+  gone = std::move(found->second);
+  histories_.erase(found);
+  return true;
 }
 
 void MemoryStore::close() {
+  std::unordered_map<std::string, std::shared_ptr<History>> gone;  // without the lock
   const std::lock_guard<std::mutex> lock(mutex_);
   is_closed_ = true;
-  histories_.clear();
+  gone.swap(histories_);
 }
 
 }  // namespace recblr

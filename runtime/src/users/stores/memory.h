@@ -24,10 +24,14 @@ class MemoryStore : public Store {
  private:
   struct History;
   void check_open() const;
+  std::shared_ptr<History> find(const std::string& user) const;  // nullptr where there is none
+  std::shared_ptr<History> find_or_add(const std::string& user);
   Appended append_one(const NewEvent& event);
 
+  // Held for no longer than a look-up: each history has a lock of its own, so that reading a long one holds up nobody
+  // else. One that is forgotten lives on in the calls that have found it.
   mutable std::mutex mutex_;
-  std::unordered_map<std::string, History> histories_;
+  std::unordered_map<std::string, std::shared_ptr<History>> histories_;
   bool is_closed_ = false;
 };
 

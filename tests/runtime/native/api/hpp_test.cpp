@@ -109,6 +109,9 @@ TEST_F(HppTest, RanksStringsAndAllowLists) {
   request.only_ids = allowed;
   engine.recommend(request, &result_);
   EXPECT_EQ(result_.row(0).string(0), "item-4");
+  result_.clear();
+  EXPECT_EQ(result_.n_rows(), 0U);
+  EXPECT_EQ(result_.fingerprint(), "");
 }
 
 TEST_F(HppTest, ErrorsAreExceptionsOrValues) {

@@ -58,6 +58,20 @@ TEST_F(RequestTest, RanksInStringIdsThatOutliveEngineAndBundle) {
   }
 }
 
+TEST_F(RequestTest, AResultThatIsClearedHoldsNoAnswerAndMayBeUsedAgain) {
+  const IdRows rows(Integers{{20}});
+  const recblr_request request = request_for(rows);
+  ASSERT_OK(recblr_recommend(engine_, &request, result_));
+  EXPECT_OK(recblr_result_clear(result_));
+  EXPECT_OK(recblr_result_clear(result_));
+  recblr_ranking ranking;
+  expect_error(recblr_result_row(result_, 0, &ranking), RECBLR_INVALID_ARGUMENT, "result holds no answer");
+  EXPECT_STREQ(recblr_result_fingerprint(result_), "");
+  ASSERT_OK(recblr_recommend(engine_, &request, result_));
+  EXPECT_OK(recblr_result_row(result_, 0, &ranking));
+  expect_error(recblr_result_clear(nullptr), RECBLR_INVALID_ARGUMENT, "result is NULL");
+}
+
 TEST_F(RequestTest, AnEngineKeepsItsBundle) {
   recblr_bundle_free(bundle_);
   bundle_ = nullptr;

@@ -143,6 +143,7 @@ TEST_F(SubmitTest, AResultBelongsToOneRequestAtATime) {
   expect_error(recblr_submit(engine_, &request, result_, Waiter::done, &second, nullptr), RECBLR_INVALID_ARGUMENT,
                "result is in use");
   expect_error(recblr_recommend(engine_, &request, result_), RECBLR_INVALID_ARGUMENT, "result is in use");
+  expect_error(recblr_result_clear(result_), RECBLR_INVALID_ARGUMENT, "result is in use");
   recblr_ranking ranking;
   expect_error(recblr_result_row(result_, 0, &ranking), RECBLR_INVALID_ARGUMENT, "result holds no answer");
   gate_.set_open(true);

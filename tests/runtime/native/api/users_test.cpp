@@ -199,6 +199,14 @@ TEST_F(UsersApiTest, CachedUsersAreAnsweredNowWhereNothingIsWaitedFor) {
       EXPECT_FALSE(is_answered_now());  // too much is to be fed
     }
   }
+  recblr_request hurried{};
+  hurried.struct_size = sizeof hurried;
+  hurried.timeout = -1;
+  int32_t is_answered = 0;
+  expect_error(recblr_recommender_recommend_now(recommender_, &ann, &hurried, result_, &is_answered),
+               RECBLR_INVALID_ARGUMENT, "timeout is -1.0: give seconds above 0");
+  expect_error(recblr_recommender_recommend(recommender_, &ann, 0, &hurried, result_), RECBLR_INVALID_ARGUMENT,
+               "timeout is -1.0: give seconds above 0");
 }
 
 TEST_F(UsersApiTest, StoresAreUsedByThemselves) {

@@ -95,6 +95,24 @@ TEST(BatcherAllocations, OfADirectExecutorAreNoneAfterWarmUp) {
   EXPECT_EQ(allocations - before, 0);
 }
 
+TEST(BatcherAllocations, ThatFailAtTheStartEndTheWorkersThatHaveStarted) {
+  BatchingSettings settings;
+  settings.workers = 3;
+  const auto backend = std::make_shared<QuietBackend>();
+  int failed = 0;
+  for (bool made = false; !made && failed < 1000; failed += made ? 0 : 1) {
+    left = failed;
+    try {
+      const Batcher batcher(backend, kStateSize, settings);
+      made = left >= 0;
+      left = -1;
+    } catch (const std::bad_alloc&) {
+    }
+  }
+  EXPECT_GT(failed, 3);
+  EXPECT_LT(failed, 1000);
+}
+
 TEST(BatcherAllocations, ThatFailFailTheirRequestAlone) {
   for (int64_t n = 0; n < 40; ++n) {
     BatchingSettings settings;

@@ -333,6 +333,16 @@ TEST_F(BatcherTest, ARequestThatMayRunHereRunsInItsCallersThreadWhereAPlaceIsFre
   EXPECT_EQ(metrics.failed, 1);
 }
 
+TEST_F(BatcherTest, ARequestThatMayRunHereMayHaveACallbackThatThrows) {
+  make();
+  Asked asked(Lists{{1}});
+  const auto fail = [](const std::exception_ptr&) { throw std::runtime_error("a callback must not"); };
+  EXPECT_NO_THROW(batcher->submit(asked.rows(), 1, fail, {}, true));
+  EXPECT_EQ(asked.scores(), asked.expected());
+  EXPECT_EQ(batcher->metrics().done_errors, 1);
+  EXPECT_EQ(batcher->metrics().answered, 1);
+}
+
 TEST_F(BatcherTest, ARequestThatMayRunHereWaitsBehindOthers) {
   make();
   block();

@@ -167,19 +167,65 @@ TEST(BatchQueue, CallersThatRunTheirOwnBatchTakeAWorkersPlace) {
 }
 
 TEST(BatchQueue, ARequestThatWaitsForAPlaceExpiresInTime) {
-  BatchingSettings settings = small_settings();
-  BatchQueue queue(settings, kStateSize);
+  FakeClock clock;
+  BatchQueue queue(settings_of(&clock), kStateSize);
   Worker worker(&queue);
   const Asked own(Lists{{1}});
   const Splitter rows(own.rows(), 1);
+  Asked answered(Lists{{3}}), late(Lists{{2}});
+  put(&queue, &answered, 0.02);  // whose deadline means nothing any more
+  EXPECT_EQ(worker.take(), (std::vector<int64_t>{1}));
+  worker.finish();
+  worker.rest();
   ASSERT_TRUE(queue.enter(rows));
   auto taken = std::async(std::launch::async, [&] { return worker.take(); });
-  Asked late(Lists{{2}});
-  put(&queue, &late, 0.01);
+  EXPECT_EQ(taken.wait_for(std::chrono::milliseconds(30)), std::future_status::timeout);
+  clock.advance(0.01);
+  put(&queue, &late, 0.02);
+  clock.advance(1);
   EXPECT_EQ(late.wait().substr(0, 18), "the request waited");  // told by the worker, which has no place
   queue.close();
   EXPECT_EQ(taken.get(), (std::vector<int64_t>{-1}));
   queue.leave(rows, Outcome::kAnswered, 0);
+}
+
+TEST(BatchQueue, AWorkerThatWasWokenHasItsPlaceBeforeItRuns) {
+  BatchQueue queue(small_settings(2), kStateSize);
+  std::vector<std::thread> workers;
+  for (int number = 0; number < 2; ++number) {
+    queue.worker_started();
+    workers.emplace_back([&queue, number] {
+      Batch batch;
+      while (queue.take(&batch, number)) {
+        compute(&batch);
+        queue.finish(&batch);
+      }
+      queue.worker_ended(&batch);
+    });
+  }
+  const Asked own(Lists{{1}});
+  const Splitter rows(own.rows(), 1);
+  bool entered_beside = false;  // while a request waited for the worker that was woken for it
+  for (int round = 0; round < 10'000 && !entered_beside; ++round) {
+    Asked first(Lists{{2}}), second(Lists{{3}});
+    put(&queue, &first);
+    if (queue.enter(rows)) {
+      entered_beside = queue.metrics().queued_rows == 1;
+      queue.leave(rows, Outcome::kAnswered, 0);
+    }
+    EXPECT_EQ(first.wait(), "");
+    if (!queue.enter(rows)) continue;
+    put(&queue, &second);
+    if (queue.enter(rows)) {  // not in the place of the worker that is to answer the second
+      EXPECT_TRUE(second.is_told());
+      queue.leave(rows, Outcome::kAnswered, 0);
+    }
+    queue.leave(rows, Outcome::kAnswered, 0);
+    EXPECT_EQ(second.wait(), "");
+  }
+  EXPECT_TRUE(entered_beside);
+  queue.close();
+  for (std::thread& worker : workers) worker.join();
 }
 
 // Puts rows of so many items, and returns the batches in which they are taken.

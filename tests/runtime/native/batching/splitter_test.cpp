@@ -120,6 +120,7 @@ TEST(Settings, OutOfRangeAreRefused) {
   };
   EXPECT_EQ(refused([](auto* s) { s->batch.rows = 0; }), "max_batch_rows is 0: give a whole number of at least 1");
   EXPECT_EQ(refused([](auto* s) { s->workers = -1; }), "workers is -1: give a whole number of at least 0");
+  EXPECT_EQ(refused([](auto* s) { s->workers = 1'000'000'000; }), "workers is 1000000000: give at most 1,024");
   EXPECT_EQ(refused([](auto* s) { s->max_delay = -1; }), "max_delay is -1.0: give seconds, 0 for none");
   EXPECT_EQ(refused([](auto* s) { s->max_delay = kNever; }), "max_delay is inf: give seconds, 0 for none");
   EXPECT_EQ(refused([](auto* s) { s->timeout = 0; }), "timeout is 0.0: give seconds above 0");

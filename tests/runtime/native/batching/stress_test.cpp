@@ -66,13 +66,18 @@ class Caller {
     Asked asked(std::move(lists), std::move(exclude));
     std::optional<double> timeout;
     if (random_() % 4 == 0) timeout = 0.0005;
-    bool cancelled = false;
+    bool cancelled = false, ran = false;
+    if (random_() % 4 == 0) {
+      const Code code = error_of([&] { ran = batcher_->run_now(asked.rows(), asked.n_rows()); }).second;
+      if (ran || code != Code::kOk) return count(asked, code, poisoned, false);
+    }
     if (random_() % 2 == 0) {
       count(asked, error_of([&] { batcher_->run(asked.rows(), asked.n_rows(), timeout); }).second, poisoned, false);
       return;
     }
     try {
-      const Ticket ticket = batcher_->submit(asked.rows(), asked.n_rows(), asked.done(), timeout);
+      const bool may_run_here = random_() % 2 == 0;
+      const Ticket ticket = batcher_->submit(asked.rows(), asked.n_rows(), asked.done(), timeout, may_run_here);
       cancelled = random_() % 4 == 0 && batcher_->cancel(ticket);
     } catch (const Error& error) {
       count(asked, error.code(), poisoned, false);

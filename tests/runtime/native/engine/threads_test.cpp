@@ -14,6 +14,7 @@ TEST(ThreadsTest, OfOneRun) {
   EXPECT_EQ(run_threads(3, true, 1000, 8), 3);
   EXPECT_EQ(run_threads(3, false, kLargeCatalogue, 8), 3);
   EXPECT_THROW(run_threads(-1, false, 1000, 8), Error);
+  EXPECT_EQ(run_threads(0, false, 1000, 2048), 1024);  // of more CPUs than threads are of use
 }
 
 TEST(ThreadsTest, WorkersUseTheCpusThatOneRunLeaves) {
@@ -22,6 +23,7 @@ TEST(ThreadsTest, WorkersUseTheCpusThatOneRunLeaves) {
   EXPECT_EQ(filled_in(given, 3, 1000, 8).workers, 2);
   EXPECT_EQ(filled_in(given, 8, kLargeCatalogue, 8).workers, 1);
   EXPECT_EQ(filled_in(given, 16, 1000, 8).workers, 1);
+  EXPECT_EQ(filled_in(given, 1, 1000, 2048).workers, kMostWorkers);
   given.workers = 5;
   EXPECT_EQ(filled_in(given, 1, 1000, 8).workers, 5);
 }

@@ -215,6 +215,51 @@ TEST_F(BackendTest, ParametersOfEveryType) {
   EXPECT_EQ(numbers<int64_t>(answers[2].outputs.at("items")), expected({10}));
 }
 
+TEST_F(BackendTest, TheShorterOfTheModelsAndTheRequestsTimeoutCounts) {
+  model_.config = R"({"parameters": {"timeout": {"string_value": "0.000001"}, "workers": {"string_value": "1"},
+                      "max_delay_ms": {"string_value": "50"}}})";
+  TRITONBACKEND_ModelInstance& one = instance();
+  std::list<TRITONBACKEND_Request> requests;
+  add(&requests, {integers("item_ids", {10})}).timeout = 60'000'000;
+  add(&requests, {integers("item_ids", {10})}).parameters = {{"timeout_ms", 60'000.0}};
+  add(&requests, {integers("item_ids", {10})});
+  for (const Answer& answer : execute(&one, &requests)) {
+    EXPECT_EQ(answer.code, TRITONSERVER_ERROR_UNAVAILABLE);
+    EXPECT_EQ(answer.error.find("the request waited "), 0U) << answer.error;
+  }
+}
+
+TEST_F(BackendTest, ARequestWhoseClientHasLeftIsNotComputed) {
+  TRITONBACKEND_ModelInstance& one = instance();
+  std::list<TRITONBACKEND_Request> requests;
+  add(&requests, {integers("item_ids", {10})}).is_cancelled = true;
+  add(&requests, {integers("item_ids", {20})});
+  const std::vector<Answer> answers = execute(&one, &requests);
+  EXPECT_EQ(answers[0].code, TRITONSERVER_ERROR_CANCELLED);
+  EXPECT_EQ(answers[0].error, "the request was withdrawn by its client");
+  EXPECT_EQ(numbers<int64_t>(answers[1].outputs.at("items")), expected({20}));
+}
+
+TEST_F(BackendTest, WhatIsThrownFailsItsRequestAlone) {
+  TRITONBACKEND_ModelInstance& one = instance();
+  std::list<TRITONBACKEND_Request> requests;
+  add(&requests, {integers("item_ids", {10})}).throws = true;
+  add(&requests, {integers("item_ids", {20})});
+  const std::vector<Answer> answers = execute(&one, &requests);
+  EXPECT_EQ(answers[0].code, TRITONSERVER_ERROR_INTERNAL);
+  EXPECT_EQ(answers[0].error, "an exception of an unknown type");
+  EXPECT_EQ(numbers<int64_t>(answers[1].outputs.at("items")), expected({20}));
+}
+
+TEST_F(BackendTest, MoreThreadsThanAreOfUseAreRefused) {
+  for (const std::string name : {"threads", "workers"}) {
+    model_.config = R"({"parameters": {")" + name + R"(": {"string_value": "1000000000"}}})";
+    EXPECT_EQ(message_of(TRITONBACKEND_ModelInitialize(&model_)),
+              "config.pbtxt: parameter " + name + " is 1000000000: give a whole number from 1 to 1,024");
+    EXPECT_EQ(model_.state, nullptr);
+  }
+}
+
 TEST_F(BackendTest, ARequestThatGetsNoResponseIsLetGo) {
   TRITONBACKEND_ModelInstance& one = instance();
   std::list<TRITONBACKEND_Request> requests;

@@ -122,6 +122,7 @@ Error* TRITONBACKEND_ModelInstanceReportBatchStatistics(TRITONBACKEND_ModelInsta
 }
 
 Error* TRITONBACKEND_RequestInputCount(TRITONBACKEND_Request* request, uint32_t* count) {
+  if (request->throws) throw 1;
   *count = static_cast<uint32_t>(request->inputs.size());
   return nullptr;
 }
@@ -174,7 +175,15 @@ Error* TRITONBACKEND_InferenceRequestTimeoutMicroseconds(TRITONBACKEND_Request* 
   *timeout = request->timeout;
   return nullptr;
 }
+Error* TRITONBACKEND_RequestIsCancelled(TRITONBACKEND_Request* request, bool* is_cancelled) {
+  *is_cancelled = request->is_cancelled;
+  return nullptr;
+}
+// What a request has is gone then, so that sanitizers see who uses it after.
 Error* TRITONBACKEND_RequestRelease(TRITONBACKEND_Request* request, uint32_t) {
+  std::vector<TRITONBACKEND_Input>().swap(request->inputs);
+  std::vector<std::string>().swap(request->outputs);
+  request->parameters.clear();
   request->released.set_value();
   return nullptr;
 }

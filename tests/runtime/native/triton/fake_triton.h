@@ -80,6 +80,8 @@ struct TRITONBACKEND_Request {
   std::vector<std::string> outputs;
   std::vector<std::pair<std::string, std::variant<std::string, int64_t, bool, double>>> parameters;
   uint64_t timeout = 0;                                             // microseconds
+  bool is_cancelled = false;                                        // its client has left
+  bool throws = false;                                              // what no function of C does
   TRITONSERVER_MemoryType output_memory = TRITONSERVER_MEMORY_CPU;  // where outputs are wanted
   bool has_no_response = false;                                     // making one fails
   std::promise<Answer> answer;
