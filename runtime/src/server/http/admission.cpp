@@ -49,4 +49,8 @@ std::optional<Reply> busy(const ServerState& state, const Route& route) {
                      std::to_string(most) + " requests are being answered, as many as may be at once: try again later");
 }
 
+Reply too_many_connections() {
+  return error_reply(503, "there are as many connections as may be at once: try again later");
+}
+
 }  // namespace recblr::server

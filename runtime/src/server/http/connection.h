@@ -4,6 +4,8 @@
 #include <atomic>
 #include <boost/system/error_code.hpp>
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -55,6 +57,8 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
     kClosed,
   };
   using ErrorCode = boost::system::error_code;
+  static constexpr size_t kRoom = 8 * 1024;        // for a read, and kept while idle
+  static constexpr size_t kPipelined = 64 * 1024;  // bytes taken from a client whose request is being answered
   // What is told of a request that gets no reply.
   struct Unanswered {
     int status;
@@ -136,5 +140,23 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
   std::weak_ptr<ExchangeImpl> exchange_;                       // that is being answered
   std::optional<std::pair<Reply, RequestRecord>> reply_made_;  // by the handler before it returned
 };
+
+template <typename Step>
+void Connection::guarded(const Step& step) {
+  try {
+    step();
+  } catch (const std::exception& error) {
+    unanswered_ = {500, "internal"};
+    close();
+    if (state_.options.warn) state_.options.warn(std::string("a connection failed and is closed: ") + error.what());
+  }
+}
+
+template <typename Member>
+auto Connection::then(Member member) {
+  return [self = shared_from_this(), member](const auto&... results) {
+    self->guarded([&] { std::invoke(member, *self, results...); });
+  };
+}
 
 }  // namespace recblr::server
