@@ -37,6 +37,10 @@ void IdRows::clear() {
   text_offsets_.resize(1);
 }
 
+size_t IdRows::kept_bytes() const {
+  return (offsets_.capacity() + integers_.capacity() + text_offsets_.capacity()) * sizeof(int64_t) + text_.capacity();
+}
+
 recblr_ids IdRows::view() const {
   recblr_ids ids{};
   ids.type = strings_ ? RECBLR_STRING_IDS : RECBLR_INTEGER_IDS;

@@ -1,6 +1,7 @@
 // Rows of item ids as they come from JSON or tensors: integers, strings, or both mixed.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -34,6 +35,8 @@ class IdRows {
     const auto b = static_cast<size_t>(row);
     return offsets_[b + 1] - offsets_[b];
   }
+  // Memory that clear() keeps.
+  size_t kept_bytes() const;
   bool has_strings() const { return strings_; }
   // Of the rows that are ended. Valid until the next change.
   recblr_ids view() const;

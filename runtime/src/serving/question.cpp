@@ -1,5 +1,6 @@
 #include "serving/question.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -23,16 +24,6 @@ Request request_of(const Bundle& bundle, Question* question) {
   return request;
 }
 
-// Refuses what stands for a default in the C API.
-Expected<void> check(const Bundle& bundle, const Question& question) {
-  if (question.k == 0) {
-    return Failure{Status::kInvalidArgument,
-                   "k is 0: give a whole number from 1 to " + std::to_string(bundle.n_items())};
-  }
-  if (question.timeout == 0.0) return Failure{Status::kInvalidArgument, "timeout is 0: give seconds above 0"};
-  return {};
-}
-
 }  // namespace
 
 void Question::clear() {
@@ -52,19 +43,45 @@ int64_t Question::n_ids() const {
   return items.n_ids() + (exclude ? exclude->n_ids() : 0) + (only ? only->n_ids() : 0);
 }
 
+int64_t Question::n_results() const {
+  size_t n = 0;
+  for (size_t b = 0; b < result.n_rows(); ++b) n += result.row(b).size();
+  return static_cast<int64_t>(n);
+}
+
+size_t Question::kept_bytes() const {
+  constexpr size_t kBytesPerResult = 64, kBytesPerUser = 1024;  // about, of the library's
+  const size_t ids = items.kept_bytes() + (exclude ? exclude->kept_bytes() : 0) + (only ? only->kept_bytes() : 0);
+  return ids + (states.capacity() + new_states.capacity()) * sizeof(float) +
+         static_cast<size_t>(n_results()) * kBytesPerResult + static_cast<size_t>(n_users()) * kBytesPerUser;
+}
+
 bool is_short(const Question& question, const Bundle& bundle) {
-  constexpr int64_t kFewIds = 128, kFewUsers = 8, kLargeCatalogue = 100'000;
-  return question.n_ids() <= kFewIds && question.n_users() <= kFewUsers && bundle.n_items() < kLargeCatalogue;
+  constexpr int64_t kFewIds = 128, kFewUsers = 8, kFewNumbers = 1024;
+  constexpr int64_t kLargeCatalogue = 100'000;  // the engine's, from which on its runs take all threads
+  const int64_t n_users = question.n_users(), n_items = bundle.n_items();
+  if (n_users > kFewUsers || question.n_ids() > kFewIds || n_items >= kLargeCatalogue) return false;
+  const int64_t n_results = std::min(question.k.value_or(kDefaultK), n_items);
+  const bool has_states = !question.states.empty() || question.wants_states;
+  return n_users * (n_results + (has_states ? bundle.state_size() : 0)) <= kFewNumbers;
+}
+
+Expected<void> check_values(const Question& question, int64_t n_items) {
+  if (question.k == 0) {
+    return Failure{Status::kInvalidArgument, "k is 0: give a whole number from 1 to " + std::to_string(n_items)};
+  }
+  if (question.timeout == 0.0) return Failure{Status::kInvalidArgument, "timeout is 0: give seconds above 0"};
+  return {};
 }
 
 Expected<void> ask(const Bundle& bundle, const Engine& engine, Question* question) {
-  if (Expected<void> checked = check(bundle, *question); !checked) return checked;
+  if (Expected<void> checked = check_values(*question, bundle.n_items()); !checked) return checked;
   return engine.try_recommend(request_of(bundle, question), &question->result);
 }
 
 Expected<uint64_t> submit(const Bundle& bundle, const Engine& engine, Question* question,
                           std::function<void(Expected<void>)> done) {
-  if (Expected<void> checked = check(bundle, *question); !checked) return checked.error();
+  if (Expected<void> checked = check_values(*question, bundle.n_items()); !checked) return checked.error();
   return engine.try_submit(request_of(bundle, question), &question->result, std::move(done));
 }
 

@@ -11,6 +11,8 @@
 
 namespace recblr::serving {
 
+inline constexpr int64_t kDefaultK = 10;  // recblr_request's, or all items of a smaller catalogue
+
 // B rows. Used again: clear() keeps the memory.
 struct Question {
   IdRows items;                   // histories, or what is new since `states`
@@ -29,10 +31,20 @@ struct Question {
   int64_t n_users() const { return items.n_rows(); }
   // Items and ids in all: what a request costs.
   int64_t n_ids() const;
+  // How many items all rows of the answer rank.
+  int64_t n_results() const;
+  // About how many bytes it holds on to for the next request, those of the answer included. Before clear().
+  size_t kept_bytes() const;
 };
+
+// A question that holds on to more is not worth keeping for another request.
+inline constexpr size_t kMostKeptBytes = 1024 * 1024;
 
 // Whether the answer takes a fraction of a millisecond: then it may be made where the question came in.
 bool is_short(const Question& question, const Bundle& bundle);
+
+// Refuses values that stand for a default in the C API.
+Expected<void> check_values(const Question& question, int64_t n_items);
 
 // Waits for the answer, in question.result and new_states. `engine` is one of `bundle`.
 Expected<void> ask(const Bundle& bundle, const Engine& engine, Question* question);

@@ -9,9 +9,7 @@ namespace recblr::triton {
 
 namespace {
 
-// What is kept of requests that were answered: so many, and none larger.
-constexpr size_t kMostTasks = 64;
-constexpr int64_t kMostKeptIds = 16'384;
+constexpr size_t kMostTasks = 64;  // that are kept of requests that were answered
 
 Bundle open_version(TRITONBACKEND_Model* model) {
   TRITONBACKEND_ArtifactType type{};
@@ -84,7 +82,7 @@ std::unique_ptr<Task> Model::take_task() {
 }
 
 void Model::give_task(std::unique_ptr<Task> task) {
-  if (task->question.n_ids() > kMostKeptIds) return;
+  if (task->question.kept_bytes() > serving::kMostKeptBytes) return;
   const std::lock_guard<std::mutex> lock(mutex_);
   if (tasks_.size() < kMostTasks) tasks_.push_back(std::move(task));
 }

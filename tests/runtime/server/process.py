@@ -140,6 +140,11 @@ class Server:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def peak_bytes(self) -> int:
+        """The most memory that it ever had."""
+        (line,) = re.findall(r"^VmHWM:\s*(\d+) kB$", Path(f"/proc/{self.pid}/status").read_text("ascii"), re.MULTILINE)
+        return 1024 * int(line)
+
     def stop(self, number: signal.Signals | None = signal.SIGTERM) -> None:
         """End it by a signal, or await that it ends by itself, or by one that it got before: the status must be 0, and
         nothing unexpected may have been said."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -323,3 +324,21 @@ def test_a_client_that_has_left_is_not_computed_for(start_server: Callable[..., 
     began = time.monotonic()
     assert server.post(PATH, json=body).status_code == 200
     assert waited < 6 * (time.monotonic() - began)
+
+
+def test_stores_that_fail_are_told_to_the_log(
+    start_server: Callable[..., Server], golden_bundles: Path, tmp_path: Path
+) -> None:
+    """With the place of the store, which clients are not told, and without users."""
+    folder = tmp_path / "histories"
+    server = start_server(golden_bundles / "integer", "--store", folder, expected='"reason":"store"')
+    assert server.post("/v1/users/secretive/events", json={"items": [3]}).status_code == 200
+    shutil.rmtree(folder)
+    for _ in range(20):
+        reply = server.post("/v1/users/secretive/events", json={"items": [3]})
+        assert reply.status_code == 503
+        assert reply.json() == {"error": "the store does not answer: try again later"}
+    lines = [line for line in server.errors().splitlines() if '"reason":"store"' in line]
+    assert 1 <= len(lines) <= 5
+    assert str(folder) in lines[0]
+    assert "secretive" not in server.errors()

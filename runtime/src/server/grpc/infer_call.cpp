@@ -4,15 +4,13 @@
 #include <optional>
 #include <utility>
 
+#include "server/answer/large.h"
 #include "server/grpc/infer_message.h"
-#include "server/v1/answer.h"
 #include "serving/limits.h"
 
 namespace recblr::server {
 namespace {
 
-constexpr int64_t kLargeMessage = 64 * 1024;  // bytes
-constexpr int64_t kLargeAnswer = 4096;        // results
 constexpr std::chrono::milliseconds kClockDifference(50);
 
 }  // namespace
@@ -51,14 +49,14 @@ void InferCall::OnDone() { const std::shared_ptr<InferCall> last = std::move(sel
 
 void InferCall::start() {
   record_->request_bytes = static_cast<int64_t>(request_->ByteSizeLong());
-  if (record_->request_bytes <= kLargeMessage) return ask();
+  if (static_cast<size_t>(record_->request_bytes) <= kLargeBody) return ask();
   const bool is_taken = shared_->pool->post([self = shared_from_this()] { self->guarded([&] { self->ask(); }); });
   if (!is_taken) fail({Status::kOverloaded, "too many requests wait: try again later"});
 }
 
 void InferCall::ask() {
   if (is_cancelled_) return fail({Status::kCancelled, "the client left before it was answered"});
-  question_ = shared_->questions.take();
+  question_ = model_->questions->take();
   if (const Expected<void> submitted = submit(); !submitted) fail(submitted.error());
 }
 
@@ -94,16 +92,15 @@ Expected<void> InferCall::submit() {
 void InferCall::finish(const Expected<void>& done) {
   if (!done) return fail(done.error());
   answered_ = std::chrono::steady_clock::now();
-  if (n_results(question_->result) > kLargeAnswer) {
-    const auto write_later = [self = shared_from_this()] { self->guarded([&] { self->write(); }); };
-    if (shared_->pool->post(write_later)) return;
-  }
+  // It is answered at the cost of this thread where the pool is full, as the work is done.
+  const auto write_there = [self = shared_from_this()] { self->guarded([&] { self->write(); }); };
+  if (is_large_answer(*question_) && shared_->pool->post(write_there)) return;
   write();
 }
 
 void InferCall::write() {
   write_infer_message(*model_, *question_, request_->id(), outputs_, response_);
-  shared_->questions.give_back(std::move(question_));
+  model_->questions->give_back(std::move(question_));
   record_->response_bytes = static_cast<int64_t>(response_->ByteSizeLong());
   shared_->statistics->add_success(*model_, record_->rows, record_->began, asked_, answered_);
   end({});

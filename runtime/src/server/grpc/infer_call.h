@@ -14,7 +14,6 @@
 #include "server/model/served_model.h"
 #include "server/oip/routes.h"
 #include "server/oip/statistics.h"
-#include "server/v1/question_pool.h"
 #include "server/work/pool.h"
 
 namespace recblr::server {
@@ -24,7 +23,6 @@ struct InferShared {
   Pool* pool;
   OipStatistics* statistics;
   OipOptions options;
-  QuestionPool questions;
   std::atomic<int64_t> calls{0};  // that are not answered yet
   // When the server ends, and how many calls it withdrew then.
   std::atomic<std::chrono::system_clock::time_point> end{std::chrono::system_clock::time_point::max()};

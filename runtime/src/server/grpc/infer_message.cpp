@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "serving/limits.h"
 #include "serving/tensors.h"
 #include "serving/text.h"
 
@@ -80,6 +81,7 @@ serving::Parameters read_parameters(const inference::ModelInferRequest& message)
 
 Expected<void> read_infer_message(const inference::ModelInferRequest& message, const Bundle& bundle,
                                   serving::Question* question, std::vector<std::string_view>* outputs) {
+  if (auto checked = serving::check_request_id(message.id()); !checked) return checked;
   const int n_raw = message.raw_input_contents_size();
   if (n_raw != 0 && n_raw != message.inputs_size()) {
     return invalid("raw_input_contents are " + std::to_string(n_raw) + " for " + std::to_string(message.inputs_size()) +

@@ -48,7 +48,7 @@ OipService::OipService(const GrpcOptions& options, const Models* models, Pool* p
       tokens_(options.tokens),
       max_calls_(options.limits.max_concurrent),
       observer_(observer),
-      shared_{pool, statistics, options.oip, {}} {}
+      shared_{pool, statistics, options.oip} {}
 
 template <typename Fill>
 OipService::Reactor* OipService::answer(Context* context, std::string_view route, Access access, const Fill& fill) {

@@ -59,11 +59,7 @@ class Models::Impl {
 
   Expected<ServedModelPtr> rollback() {
     return change(ModelEvent::Kind::kRolledBack, ModelEvent::Kind::kRollbackFailed, [&]() -> Expected<ServedModelPtr> {
-      ServedModelPtr before;
-      {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        before = previous_;
-      }
+      const ServedModelPtr before = previous();
       if (before == nullptr) {
         return Failure{Status::kInvalidArgument,
                        "there is no model before this one to go back to: one is kept from each reload to the next "
@@ -92,6 +88,10 @@ class Models::Impl {
   }
 
   ServedModelPtr current() const { return std::atomic_load_explicit(&current_, std::memory_order_acquire); }
+  ServedModelPtr previous() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return previous_;
+  }
   std::shared_ptr<const Recommender> users() const {
     return std::atomic_load_explicit(&users_, std::memory_order_acquire);
   }
@@ -160,7 +160,7 @@ class Models::Impl {
   Disposal disposal_;  // before the models, as it frees them
   std::mutex changing_;
   int64_t last_version_ = 0;  // by who changes
-  std::mutex mutex_;          // of what follows, for writers
+  mutable std::mutex mutex_;  // of what follows, for writers
   std::shared_ptr<const Recommender> users_;
   ServedModelPtr current_;  // read by atomic_load
   ServedModelPtr previous_;
@@ -173,6 +173,7 @@ Models::~Models() = default;
 
 void Models::load() { impl_->load(); }
 ServedModelPtr Models::current() const { return impl_->current(); }
+ServedModelPtr Models::previous() const { return impl_->previous(); }
 std::shared_ptr<const Recommender> Models::users() const { return impl_->users(); }
 bool Models::ready() const { return impl_->ready(); }
 void Models::set_draining() { impl_->set_draining(); }

@@ -43,6 +43,8 @@ class Models {
   // nullptr before it is loaded. Costs nanoseconds; ask once for a request. A model may be let go in any thread: it is
   // freed in one of its own.
   ServedModelPtr current() const;
+  // That a rollback goes back to; nullptr where there is none.
+  ServedModelPtr previous() const;
   // nullptr where there is no store, or before it is loaded. It changes models by itself, a moment before `current`.
   std::shared_ptr<const Recommender> users() const;
   bool ready() const;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "recblr/recblr.hpp"
+#include "server/answer/question_pool.h"
 
 namespace recblr::server {
 
@@ -20,6 +21,7 @@ struct ServedModel {
   Bundle bundle;
   Engine engine;
   recblr_metrics warm_up{};  // what the engine counted before it was served; zeros where it does not batch
+  std::unique_ptr<QuestionPool> questions = std::make_unique<QuestionPool>();
 };
 using ServedModelPtr = std::shared_ptr<const ServedModel>;
 

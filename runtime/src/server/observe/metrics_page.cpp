@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "server/v1/replies.h"
+#include "server/answer/replies.h"
 
 namespace recblr::server {
 

@@ -55,9 +55,17 @@ void Observation::finished(const RequestRecord& record) {
   }
   if (record.status == 500) {
     write(LogLevel::kError, record);
+  } else if (record.reason == "store" && may_warn()) {
+    write(LogLevel::kWarning, record);
   } else if (logs_requests_ && log_.writes(LogLevel::kInfo)) {
     write(LogLevel::kInfo, record);
   }
+}
+
+bool Observation::may_warn() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  const int64_t second = std::chrono::duration_cast<std::chrono::seconds>(now).count();
+  return last_warning_.exchange(second) != second;
 }
 
 void Observation::write(LogLevel level, const RequestRecord& record) {

@@ -1,6 +1,8 @@
 // Metrics, log and traces of one server.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <optional>
 
 #include "server/http/router.h"
@@ -33,10 +35,13 @@ class Observation : public Observer {
 
  private:
   void tell(const ModelEvent& event);
+  // Of stores that do not answer: once a second, as each request tells of it.
+  bool may_warn();
   void write(LogLevel level, const RequestRecord& record);
 
   Models* const models_;
   const bool logs_requests_;
+  std::atomic<int64_t> last_warning_{0};
   Log log_;
   Metrics metrics_;
   std::optional<Traces> traces_;

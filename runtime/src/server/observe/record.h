@@ -20,7 +20,7 @@ struct RequestRecord {
   int64_t request_bytes = 0, response_bytes = 0;
   std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
   double seconds = 0;  // until the reply was handed over
-  std::string detail;  // of status 500: what the log says; never ids
+  std::string detail;  // of status 500, and of stores that fail: what the log says; never ids
 };
 
 }  // namespace recblr::server

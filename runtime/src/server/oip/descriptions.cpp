@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "server/v1/json_text.h"
+#include "server/answer/json_text.h"
 #include "serving/tensors.h"
 
 namespace recblr::server {

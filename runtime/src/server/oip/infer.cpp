@@ -4,16 +4,13 @@
 #include <optional>
 #include <utility>
 
+#include "server/answer/large.h"
+#include "server/answer/replies.h"
 #include "server/oip/infer_request.h"
 #include "server/oip/infer_response.h"
-#include "server/v1/answer.h"
-#include "server/v1/replies.h"
 
 namespace recblr::server {
 namespace {
-
-constexpr size_t kLargeBody = 64 * 1024;
-constexpr int64_t kLargeAnswer = 4096;  // results
 
 std::optional<std::string_view> json_size(const Request& request) {
   const std::string_view size = request.header("Inference-Header-Content-Length");
@@ -31,9 +28,11 @@ struct Infer::Job {
 };
 
 void Infer::answer(const ExchangePtr& exchange, const ServedModelPtr& model) {
-  const auto job = std::make_shared<Job>(Job{exchange, model, questions_.take()});
-  if (exchange->request().body.size() <= kLargeBody) return ask(job);
-  run_in_pool(pool_, exchange, [self = shared_from_this(), job] { self->ask(job); });
+  const auto job = std::make_shared<Job>(Job{exchange, model, model->questions->take()});
+  const auto work = [self = shared_from_this(), job] { self->ask(job); };
+  const auto fail = [self = shared_from_this(), job](const Failure& failure) { self->fail(*job, failure); };
+  if (exchange->request().body.size() <= kLargeBody) return guarded(work, fail);
+  run_in_pool(pool_, exchange, work, fail);
 }
 
 void Infer::ask(const std::shared_ptr<Job>& job) {
@@ -41,7 +40,8 @@ void Infer::ask(const std::shared_ptr<Job>& job) {
   const ExchangePtr exchange = job->exchange;
   serving::Question& question = *job->question;
   const Request& request = exchange->request();
-  const auto read = read_infer_request(request.body, json_size(request), model->bundle, &question, &job->wanted);
+  const auto read =
+      read_infer_request(request.body, json_size(request), options_.limits, model->bundle, &question, &job->wanted);
   if (!read) return fail(*job, read.error());
   exchange->record().rows = question.n_users();
   exchange->record().items = question.n_ids();
@@ -52,7 +52,7 @@ void Infer::ask(const std::shared_ptr<Job>& job) {
   job->asked = std::chrono::steady_clock::now();
   const auto submitted =
       serving::submit(model->bundle, model->engine, &question, [self = shared_from_this(), job](Expected<void> done) {
-        guarded(job->exchange, [&] { self->finish(job, done); });
+        guarded([&] { self->finish(job, done); }, [&](const Failure& failure) { self->fail(*job, failure); });
       });
   if (!submitted) return fail(*job, submitted.error());
   // It may be answered already: then there is nobody to tell of the client, and nothing to cancel.
@@ -62,17 +62,17 @@ void Infer::ask(const std::shared_ptr<Job>& job) {
 void Infer::finish(const std::shared_ptr<Job>& job, const Expected<void>& done) {
   if (!done) return fail(*job, done.error());
   job->answered = std::chrono::steady_clock::now();
-  if (n_results(job->question->result) > kLargeAnswer) {
-    const bool is_taken =
-        pool_->post([self = shared_from_this(), job] { guarded(job->exchange, [&] { self->write(job.get()); }); });
-    if (is_taken) return;
-  }
+  // It is answered at the cost of this thread where the pool is full, as the work is done.
+  const auto write_there = [self = shared_from_this(), job] {
+    guarded([&] { self->write(job.get()); }, [&](const Failure& failure) { self->fail(*job, failure); });
+  };
+  if (is_large_answer(*job->question) && pool_->post(write_there)) return;
   write(job.get());
 }
 
 void Infer::write(Job* job) {
   Reply reply = infer_reply(*job->model, *job->question, job->wanted);
-  questions_.give_back(std::move(job->question));
+  job->model->questions->give_back(std::move(job->question));
   const RequestRecord& record = job->exchange->record();
   statistics_->add_success(*job->model, record.rows, record.began, job->asked, job->answered);
   job->exchange->reply(std::move(reply));

@@ -5,7 +5,6 @@
 
 #include "server/http/exchange.h"
 #include "server/oip/routes.h"
-#include "server/v1/question_pool.h"
 
 namespace recblr::server {
 
@@ -26,7 +25,6 @@ class Infer : public std::enable_shared_from_this<Infer> {
   Pool* const pool_;
   OipStatistics* const statistics_;
   const OipOptions options_;
-  QuestionPool questions_;
 };
 
 }  // namespace recblr::server

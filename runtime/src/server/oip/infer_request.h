@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "recblr/recblr.hpp"
+#include "serving/limits.h"
 #include "serving/question.h"
 
 namespace recblr::server {
@@ -25,8 +26,10 @@ struct WantedAnswer {
 
 // `json_size` is the value of the header Inference-Header-Content-Length: how much of the body is JSON; none: all. The
 // rest are the tensors with the parameter binary_data_size, one after another. Fails with kInvalidArgument and one line
-// that names what is wrong and what to do.
+// that names what is wrong and what to do. Of `limits` it keeps only that the values of a tensor in JSON are not many
+// more than what may be asked: the rest is serving::check_limits'.
 Expected<void> read_infer_request(std::string_view body, std::optional<std::string_view> json_size,
-                                  const Bundle& bundle, serving::Question* question, WantedAnswer* wanted);
+                                  const serving::QuestionLimits& limits, const Bundle& bundle,
+                                  serving::Question* question, WantedAnswer* wanted);
 
 }  // namespace recblr::server

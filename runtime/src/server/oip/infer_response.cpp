@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "server/v1/json_text.h"
+#include "server/answer/json_text.h"
 #include "serving/tensors.h"
 
 namespace recblr::server {

@@ -1,14 +1,15 @@
 #include "server/oip/routes.h"
 
+#include <boost/json.hpp>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "server/answer/json_text.h"
+#include "server/answer/replies.h"
 #include "server/oip/descriptions.h"
 #include "server/oip/infer.h"
 #include "server/oip/model_lookup.h"
-#include "server/v1/json_text.h"
-#include "server/v1/replies.h"
 
 namespace recblr::server {
 namespace {
@@ -51,6 +52,32 @@ void reply_model_ready(const ExchangePtr& exchange, const ServedModel& model, bo
   reply_json(exchange, text + R"(,"ready":true})");
 }
 
+// Whether {"ready": true} asks for models that are ready alone. Other fields are left alone.
+Expected<bool> read_index_request(std::string_view body) {
+  constexpr size_t kMost = 4096;  // bytes; it has one field
+  const auto refusal = [](const char* what) {
+    return Failure{Status::kInvalidArgument,
+                   std::string(what) + R"(: give an object such as {"ready": true}, or none)"};
+  };
+  if (body.empty()) return false;
+  boost::json::error_code error;
+  if (body.size() > kMost) return refusal("the body is larger than 4,096 bytes");
+  const boost::json::value value = boost::json::parse({body.data(), body.size()}, error);
+  if (error || !value.is_object()) return refusal("the body is no JSON object");
+  const boost::json::value* const ready = value.get_object().if_contains("ready");
+  if (ready == nullptr) return false;
+  if (!ready->is_bool()) return refusal("ready is neither true nor false");
+  return ready->get_bool();
+}
+
+void reply_repository_index(const Models& models, const ExchangePtr& exchange) {
+  const Expected<bool> is_ready_alone = read_index_request(exchange->request().body);
+  if (!is_ready_alone) return reply_failure(exchange, is_ready_alone.error());
+  const bool is_ready = models.ready();
+  const ServedModelPtr model = *is_ready_alone && !is_ready ? nullptr : models.current();
+  reply_json(exchange, repository_index_text(model.get(), is_ready));
+}
+
 }  // namespace
 
 void add_oip_routes(Router* router, const Models* models, Pool* pool, OipStatistics* statistics,
@@ -58,9 +85,8 @@ void add_oip_routes(Router* router, const Models* models, Pool* pool, OipStatist
   add_health_routes(router, models);
   router->add(Method::kGet, "/v2", Access::kUser,
               [](const ExchangePtr& exchange) { reply_json(exchange, server_metadata_text()); });
-  router->add(Method::kPost, "/v2/repository/index", Access::kUser, [models](const ExchangePtr& exchange) {
-    reply_json(exchange, repository_index_text(models->current().get(), models->ready()));
-  });
+  router->add(Method::kPost, "/v2/repository/index", Access::kUser,
+              [models](const ExchangePtr& exchange) { reply_repository_index(*models, exchange); });
   router->add(Method::kGet, "/v2/models/stats", Access::kUser, [models, statistics](const ExchangePtr& exchange) {
     const ServedModelPtr model = models->current();
     if (model == nullptr) return reply_loading(exchange);

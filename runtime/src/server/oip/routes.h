@@ -13,7 +13,7 @@ namespace recblr::server {
 
 struct OipOptions {
   serving::QuestionLimits limits;
-  std::optional<double> timeout;  // seconds that a request may wait for its answer; none: the engine's
+  std::optional<double> timeout;  // seconds that a request may wait at most, whatever it allows
 };
 
 // GET  /v2, /v2/health/live, /v2/health/ready, and /live and /ready for short

@@ -43,11 +43,15 @@ OipStatistics::Snapshot OipStatistics::of(const ServedModel& model) const {
   }
   const Expected<recblr_metrics> metrics = model.engine.try_metrics();
   if (!metrics) return snapshot;  // an engine that does not batch counts nothing
-  const auto count = [](const auto& buckets) {
-    return std::accumulate(std::begin(buckets), std::end(buckets), int64_t{0});
+  const recblr_metrics& before = model.warm_up;
+  const auto since = [](const auto& buckets, const auto& buckets_before, double seconds) {
+    const auto sum = [](const auto& all) { return std::accumulate(std::begin(all), std::end(all), int64_t{0}); };
+    return Duration{sum(buckets) - sum(buckets_before), static_cast<int64_t>(seconds * 1e9)};
   };
-  snapshot.compute_infer = {count(metrics->run_seconds), static_cast<int64_t>(metrics->run_seconds_total * 1e9)};
-  snapshot.queue = {count(metrics->wait_seconds), static_cast<int64_t>(metrics->wait_seconds_total * 1e9)};
+  snapshot.compute_infer =
+      since(metrics->run_seconds, before.run_seconds, metrics->run_seconds_total - before.run_seconds_total);
+  snapshot.queue =
+      since(metrics->wait_seconds, before.wait_seconds, metrics->wait_seconds_total - before.wait_seconds_total);
   return snapshot;
 }
 

@@ -22,7 +22,8 @@ class OipStatistics {
     int64_t inference_count = 0;             // users answered
     Duration success, fail;                  // requests
     Duration compute_input, compute_output;  // reading requests and writing answers
-    // Of all that the engine is asked, by other protocols, too: its runs, and how long requests waited for one.
+    // Of all that the engine was asked since it was warmed up, by other protocols, too: its runs, and how long requests
+    // waited for one.
     Duration compute_infer, queue;
   };
 

@@ -1,6 +1,6 @@
 #include "server/v1/answer.h"
 
-#include "server/v1/json_text.h"
+#include "server/answer/json_text.h"
 
 namespace recblr::server {
 
@@ -36,16 +36,11 @@ void append_model(std::string_view fingerprint, std::string* out) {
 
 }  // namespace
 
-int64_t n_results(const Result& result) {
-  size_t n = 0;
-  for (size_t b = 0; b < result.n_rows(); ++b) n += result.row(b).size();
-  return static_cast<int64_t>(n);
-}
-
-std::string rankings_text(const Result& result) {
+std::string rankings_text(const serving::Question& question) {
+  const Result& result = question.result;
   const size_t n_rows = result.n_rows();
   std::string out;
-  out.reserve(static_cast<size_t>(n_results(result)) * kBytesPerResult + n_rows * kBytesPerRow + kBytesAround);
+  out.reserve(static_cast<size_t>(question.n_results()) * kBytesPerResult + n_rows * kBytesPerRow + kBytesAround);
   out += "{\"rankings\":[";
   for (size_t b = 0; b < n_rows; ++b) {
     const Ranking ranking = result.row(b);

@@ -6,9 +6,9 @@
 #include <string>
 #include <utility>
 
+#include "server/answer/json_text.h"
+#include "server/answer/replies.h"
 #include "server/v1/body_reader.h"
-#include "server/v1/json_text.h"
-#include "server/v1/replies.h"
 
 namespace recblr::server {
 
@@ -24,7 +24,8 @@ std::string time_text(std::chrono::system_clock::time_point time) {
   return {text, size};
 }
 
-std::string model_text(const ServedModel& model) {
+// `previous` is what a rollback goes back to, or nullptr.
+std::string model_text(const ServedModel& model, const ServedModel* previous) {
   std::string text = "{\"name\":";
   const auto add_string = [&text](const char* name, std::string_view value) {
     text += ",\"" + std::string(name) + "\":";
@@ -35,6 +36,7 @@ std::string model_text(const ServedModel& model) {
     append_integer(value, &text);
   };
   append_string(model.name, &text);
+  add_string("path", model.resolved_path);
   add_string("fingerprint", model.bundle.fingerprint());
   add_integer("version", model.version);
   add_string("loaded", time_text(model.loaded));
@@ -42,11 +44,13 @@ std::string model_text(const ServedModel& model) {
   add_string("id_type", model.bundle.has_string_ids() ? "string" : "integer");
   add_integer("state_size", model.bundle.state_size());
   add_string("description", model.engine.description());
+  if (previous == nullptr) return text + ",\"previous\":null}";
+  add_string("previous", previous->bundle.fingerprint());
   return text + "}";
 }
 
-void reply_changed(const ExchangePtr& exchange, const Expected<ServedModelPtr>& changed) {
-  if (changed) return reply_json(exchange, model_text(**changed));
+void reply_changed(const Models& models, const ExchangePtr& exchange, const Expected<ServedModelPtr>& changed) {
+  if (changed) return reply_json(exchange, model_text(**changed, models.previous().get()));
   const Failure& failure = changed.error();
   // What is wrong with a bundle is for whoever asked for it.
   const bool is_bundle = failure.status == Status::kBadBundle || failure.status == Status::kBadConfig;
@@ -58,7 +62,7 @@ void reply_changed(const ExchangePtr& exchange, const Expected<ServedModelPtr>& 
 void reply_model(const Models& models, const ExchangePtr& exchange) {
   const ServedModelPtr model = models.current();
   if (model == nullptr) return reply_loading(exchange);
-  reply_json(exchange, model_text(*model));
+  reply_json(exchange, model_text(*model, models.previous().get()));
 }
 
 void reload_model(Models* models, Pool* pool, const ExchangePtr& exchange) {
@@ -68,12 +72,12 @@ void reload_model(Models* models, Pool* pool, const ExchangePtr& exchange) {
       const auto read = read_body(exchange->request().body, {{"path", &path, "give a string", false, true}});
       if (!read) return reply_failure(exchange, read.error());
     }
-    reply_changed(exchange, models->reload(path.value_or("")));
+    reply_changed(*models, exchange, models->reload(path.value_or("")));
   });
 }
 
 void rollback_model(Models* models, Pool* pool, const ExchangePtr& exchange) {
-  run_in_pool(pool, exchange, [models, exchange] { reply_changed(exchange, models->rollback()); });
+  run_in_pool(pool, exchange, [models, exchange] { reply_changed(*models, exchange, models->rollback()); });
 }
 
 }  // namespace recblr::server

@@ -1,5 +1,6 @@
 #include "server/v1/query.h"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 

@@ -2,26 +2,28 @@
 
 #include <utility>
 
+#include "server/answer/large.h"
+#include "server/answer/replies.h"
 #include "server/v1/answer.h"
 #include "server/v1/body_reader.h"
 #include "server/v1/id_sinks.h"
-#include "server/v1/replies.h"
 #include "serving/limits.h"
 
 namespace recblr::server {
 
 namespace {
 
-constexpr size_t kLargeBody = 64 * 1024;
-constexpr int64_t kLargeAnswer = 4096;  // results
-
-Expected<void> read_question(std::string_view body, serving::Question* question) {
-  RowsSink histories(&question->items), exclude(&question->exclude), only(&question->only);
-  return read_body(body, {{"histories", Field::Rows{&histories}, "give one list of item ids per user", true},
-                          {"k", &question->k, "give a whole number"},
-                          {"exclude_seen", &question->exclude_seen, "give true or false"},
-                          {"exclude", Field::Rows{&exclude}, "give one list of item ids per user", false, true},
-                          {"only", Field::Row{&only}, "give a list of item ids", false, true}});
+Expected<void> read_question(std::string_view body, const serving::QuestionLimits& limits,
+                             serving::Question* question) {
+  IdCount count(limits);
+  RowsSink histories(&question->items, &count), exclude(&question->exclude, &count), only(&question->only, &count);
+  const Expected<void> read =
+      read_body(body, {{"histories", Field::Rows{&histories}, "give one list of item ids per user", true},
+                       {"k", &question->k, "give a whole number"},
+                       {"exclude_seen", &question->exclude_seen, "give true or false"},
+                       {"exclude", Field::Rows{&exclude}, "give one list of item ids per user", false, true},
+                       {"only", Field::Row{&only}, "give a list of item ids", false, true}});
+  return read ? count.check("users") : read;
 }
 
 }  // namespace
@@ -40,9 +42,9 @@ void Recommend::answer(const ExchangePtr& exchange) {
 void Recommend::ask(const ExchangePtr& exchange) {
   const ServedModelPtr model = models_->current();
   if (model == nullptr) return reply_loading(exchange);
-  const auto job = std::make_shared<Job>(Job{exchange, model, questions_.take()});
+  const auto job = std::make_shared<Job>(Job{exchange, model, model->questions->take()});
   serving::Question& question = *job->question;
-  if (const auto read = read_question(exchange->request().body, &question); !read) {
+  if (const auto read = read_question(exchange->request().body, options_.limits, &question); !read) {
     return reply_failure(exchange, read.error());
   }
   exchange->record().rows = question.n_users();
@@ -62,12 +64,12 @@ void Recommend::ask(const ExchangePtr& exchange) {
 
 void Recommend::finish(const std::shared_ptr<Job>& job, const Expected<void>& done) {
   if (!done) return reply_failure(job->exchange, done.error());
-  const auto write = [self = shared_from_this(), job] {
-    std::string text = rankings_text(job->question->result);
-    self->questions_.give_back(std::move(job->question));
+  const auto write = [job] {
+    std::string text = rankings_text(*job->question);
+    job->model->questions->give_back(std::move(job->question));
     reply_json(job->exchange, std::move(text));
   };
-  if (n_results(job->question->result) <= kLargeAnswer) return write();
+  if (!is_large_answer(*job->question)) return write();
   // It is answered at the cost of this thread where the pool is full, as the work is done.
   if (!pool_->post([job, write] { guarded(job->exchange, write); })) write();
 }

@@ -5,7 +5,6 @@
 
 #include "server/http/exchange.h"
 #include "server/model/models.h"
-#include "server/v1/question_pool.h"
 #include "server/v1/routes.h"
 #include "server/work/pool.h"
 
@@ -27,7 +26,6 @@ class Recommend : public std::enable_shared_from_this<Recommend> {
   const Models* models_;
   Pool* pool_;
   const V1Options options_;
-  QuestionPool questions_;
 };
 
 }  // namespace recblr::server

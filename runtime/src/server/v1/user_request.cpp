@@ -74,12 +74,6 @@ Expected<UserQuery> read_user_query(const Request& request, bool ranks) {
   return query;
 }
 
-int64_t EventsBody::n_items() const {
-  size_t n = 0;
-  for (const Event& event : events) n += event.items.size();
-  return static_cast<int64_t>(n);
-}
-
 std::vector<recblr::Event> EventsBody::of(const Id& user) const {
   std::vector<recblr::Event> views;
   views.reserve(events.size());
@@ -92,15 +86,20 @@ std::vector<recblr::Event> EventsBody::of(const Id& user) const {
   return views;
 }
 
-Expected<EventsBody> read_events(std::string_view body) {
+Expected<EventsBody> read_events(std::string_view body, const serving::QuestionLimits& limits) {
   constexpr std::string_view kItems = "give a list of item ids", kEventId = "give an integer or a string";
   EventsBody read;
   EventsBody::Event alone;
-  OwnedIdsSink alone_items(&alone.items), alone_id(&alone.event_id), items, event_id;
+  EventsBody::Event beyond;  // the limit: read, but not kept
+  IdCount count(limits), event_ids(limits);
+  int64_t n_events = 0;
+  OwnedIdsSink alone_items(&count, &alone.items), alone_id(&event_ids, &alone.event_id);
+  OwnedIdsSink items(&count), event_id(&event_ids);
   ObjectSink objects{
       {{"items", Field::Row{&items}, kItems, true}, {"event_id", Field::One{&event_id}, kEventId, false, true}},
       [&] {
-        EventsBody::Event& event = read.events.emplace_back();
+        beyond = {};
+        EventsBody::Event& event = count.add_row(++n_events) ? read.events.emplace_back() : beyond;
         items.redirect(&event.items);
         event_id.redirect(&event.event_id);
       },
@@ -109,6 +108,8 @@ Expected<EventsBody> read_events(std::string_view body) {
                                                {"event_id", Field::One{&alone_id}, kEventId, false, true},
                                                {"events", &objects, "give a list of events"}});
   if (!done) return done.error();
+  if (const Expected<void> checked = count.check("events"); !checked) return checked.error();
+  read.n_items = count.n_ids();
   if (read.is_list && (alone_items.is_given() || alone_id.is_given())) {
     return invalid("items and event_id are beside events: give either one event's or the list");
   }

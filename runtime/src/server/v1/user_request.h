@@ -30,12 +30,13 @@ struct EventsBody {
     std::vector<OwnedId> event_id;  // one, or none
   };
   std::vector<Event> events;
+  int64_t n_items = 0;   // of all
   bool is_list = false;  // they came as {"events": [...]}, not as {"items": [...], "event_id": ...}
 
-  int64_t n_items() const;
   // Views of them, for the library.
   std::vector<recblr::Event> of(const Id& user) const;
 };
-Expected<EventsBody> read_events(std::string_view body);
+// Fails beyond the limits, too, of which max_users are events.
+Expected<EventsBody> read_events(std::string_view body, const serving::QuestionLimits& limits);
 
 }  // namespace recblr::server

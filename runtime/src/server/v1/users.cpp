@@ -4,19 +4,15 @@
 #include <string>
 #include <utility>
 
+#include "server/answer/json_text.h"
+#include "server/answer/replies.h"
 #include "server/v1/answer.h"
-#include "server/v1/json_text.h"
-#include "server/v1/replies.h"
 #include "server/v1/user_request.h"
 #include "serving/limits.h"
-#include "serving/text.h"
 
 namespace recblr::server {
 
 namespace {
-
-// What is answered where it came in, if that needs no waiting.
-constexpr int64_t kFewResults = 100, kFewIds = 128, kLargeCatalogue = 100'000;
 
 void append_id(const Id& id, std::string* out) {
   if (id.is_string()) {
@@ -28,15 +24,8 @@ void append_id(const Id& id, std::string* out) {
   }
 }
 
-Failure too_many(int64_t n, const char* what, int64_t most) {
-  return {Status::kInvalidArgument, "the request has " + serving::grouped(n) + " " + what + ", the limit is " +
-                                        serving::grouped(most) + ": send fewer at once"};
-}
-
 Expected<void> check(const serving::Question& asked, const serving::QuestionLimits& limits, int64_t n_items) {
-  if (asked.k == 0) {
-    return Failure{Status::kInvalidArgument, "k is 0: give a whole number from 1 to " + std::to_string(n_items)};
-  }
+  if (Expected<void> checked = serving::check_values(asked, n_items); !checked) return checked;
   return serving::check_limits(asked, limits, n_items);
 }
 
@@ -50,6 +39,10 @@ RankOptions options_of(const serving::Question& asked) {
   return options;
 }
 
+void reply_no_store(const ExchangePtr& exchange) {
+  reply_error(exchange, 404, "not_found", "this server keeps no histories: start it with --store");
+}
+
 const char* text_of(bool value) { return value ? "true" : "false"; }
 
 }  // namespace
@@ -59,9 +52,7 @@ void Users::run(const ExchangePtr& exchange, Call call) const {
   run_in_pool(pool_, exchange, [models = models_, exchange, call = std::move(call)] {
     if (models->current() == nullptr) return reply_loading(exchange);
     const std::shared_ptr<const Recommender> users = models->users();
-    if (users == nullptr) {
-      return reply_error(exchange, 404, "not_found", "this server keeps no histories: start it with --store");
-    }
+    if (users == nullptr) return reply_no_store(exchange);
     Expected<std::string> text = call(*users);
     if (!text) return reply_failure(exchange, text.error());
     reply_json(exchange, *std::move(text));
@@ -72,12 +63,9 @@ void Users::add_events(const ExchangePtr& exchange) const {
   run(exchange, [exchange, limits = options_.limits](const Recommender& users) -> Expected<std::string> {
     const Expected<UserQuery> query = read_user_query(exchange->request(), false);
     if (!query) return query.error();
-    const Expected<EventsBody> body = read_events(exchange->request().body);
+    const Expected<EventsBody> body = read_events(exchange->request().body, limits);
     if (!body) return body.error();
-    const int64_t n_items = body->n_items(), n_events = static_cast<int64_t>(body->events.size());
-    exchange->record().items = n_items;
-    if (n_items > limits.max_ids) return too_many(n_items, "item ids", limits.max_ids);
-    if (n_events > limits.max_users) return too_many(n_events, "events", limits.max_users);
+    exchange->record().items = body->n_items;
     const Expected<std::vector<bool>> added = users.try_add_events_many(body->of(query->user.view()));
     if (!added) return added.error();
     std::string text = "{\"added\":";
@@ -96,18 +84,17 @@ void Users::recommend(const ExchangePtr& exchange) const {
   const auto query = std::make_shared<UserQuery>(*std::move(read));
   exchange->record().items = query->ranking.n_ids();
   const ServedModelPtr model = models_->current();
+  if (model == nullptr) return reply_loading(exchange);
   const std::shared_ptr<const Recommender> users = models_->users();
-  if (model != nullptr && users != nullptr) {
-    const Expected<void> checked = check(query->ranking, options_.limits, model->bundle.n_items());
-    if (!checked) return reply_failure(exchange, checked.error());
-    if (query->ranking.k.value_or(0) <= kFewResults && query->ranking.n_ids() <= kFewIds &&
-        model->bundle.n_items() < kLargeCatalogue) {
-      exchange->record().rows = 1;
-      const Expected<bool> done =
-          users->try_recommend_now(query->user.view(), &query->ranking.result, options_of(query->ranking));
-      if (!done) return reply_failure(exchange, done.error());
-      if (*done) return reply_json(exchange, user_ranking_text(query->ranking.result));
-    }
+  if (users == nullptr) return reply_no_store(exchange);
+  const Expected<void> checked = check(query->ranking, options_.limits, model->bundle.n_items());
+  if (!checked) return reply_failure(exchange, checked.error());
+  if (serving::is_short(query->ranking, model->bundle)) {
+    exchange->record().rows = 1;
+    const Expected<bool> done =
+        users->try_recommend_now(query->user.view(), &query->ranking.result, options_of(query->ranking));
+    if (!done) return reply_failure(exchange, done.error());
+    if (*done) return reply_json(exchange, user_ranking_text(query->ranking.result));
   }
   run(exchange, [query](const Recommender& users) -> Expected<std::string> {
     serving::Question& asked = query->ranking;

@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view body = input.substr(std::min(line + 1, input.size()));
   recblr::serving::Question question;
   recblr::server::WantedAnswer wanted;
-  const auto read = recblr::server::read_infer_request(body, input.substr(0, line),
+  const auto read = recblr::server::read_infer_request(body, input.substr(0, line), {},
                                                        recblr::serving::fuzzed_model().bundle, &question, &wanted);
   if (!read) {
     recblr::serving::check_message(read.error());

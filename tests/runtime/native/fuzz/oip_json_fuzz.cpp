@@ -6,7 +6,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view body(reinterpret_cast<const char*>(data), size);
   recblr::serving::Question question;
   recblr::server::WantedAnswer wanted;
-  const auto read = recblr::server::read_infer_request(body, std::nullopt, recblr::serving::fuzzed_model().bundle,
+  const auto read = recblr::server::read_infer_request(body, std::nullopt, {}, recblr::serving::fuzzed_model().bundle,
                                                        &question, &wanted);
   if (!read) {
     recblr::serving::check_message(read.error());

@@ -57,7 +57,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::optional<int64_t> k;
   std::optional<std::string> path;
   bool exclude_seen = true;
-  recblr::server::RowsSink histories_sink(&histories), exclude_sink(&exclude), only_sink(&only);
+  const recblr::serving::QuestionLimits limits;
+  recblr::server::IdCount count(limits);
+  recblr::server::RowsSink histories_sink(&histories, &count), exclude_sink(&exclude, &count), only_sink(&only, &count);
   const auto read = recblr::server::read_body(body, {{"histories", Field::Rows{&histories_sink}, "give lists", true},
                                                      {"k", &k, "give a whole number"},
                                                      {"exclude_seen", &exclude_seen, "give true or false"},
@@ -79,7 +81,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     check_message(read.error());
   }
 
-  const auto events = recblr::server::read_events(body);
+  const auto events = recblr::server::read_events(body, limits);
   if (!events) {
     check_message(events.error());
     return 0;

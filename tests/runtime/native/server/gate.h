@@ -39,9 +39,10 @@ class Gate : public Backend {
     is_open_ = false;
     waiting_ = 0;
   }
-  void wait_for_a_run() {
+  // `runs` of them since it was closed.
+  void wait_for_a_run(int runs = 1) {
     std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [this] { return waiting_ > 0; });
+    changed_.wait(lock, [this, runs] { return waiting_ >= runs; });
   }
 
  private:

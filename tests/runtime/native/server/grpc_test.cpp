@@ -1,112 +1,18 @@
 #ifdef RECBLR_WITH_GRPC
 #include <arpa/inet.h>
-#include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <condition_variable>
-#include <cstring>
-#include <mutex>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "health.grpc.pb.h"
-#include "inference.grpc.pb.h"
-#include "server/gate.h"
-#include "server/grpc/grpc_server.h"
-#include "tiny_bundle.h"
+#include "server/grpc_fixture.h"
 
 namespace recblr::server {
 namespace {
-
-class Records : public Observer {
- public:
-  void finished(const RequestRecord& record) override {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    records_.push_back(record);
-  }
-  std::vector<RequestRecord> all() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return records_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<RequestRecord> records_;
-};
-
-class GrpcTest : public testing::Test {
- protected:
-  void SetUp() override {
-#if defined(__SANITIZE_THREAD__)
-    GTEST_SKIP() << "ThreadSanitizer does not see the locks of a libgrpc that is compiled without it";
-#endif
-  }
-  void serve(const std::shared_ptr<Gate>& gate = nullptr) {
-    tests::write_bundle(tests::TinyBundle{}, folder_.path());
-    ModelOptions options;
-    options.path = folder_.path();
-    options.engine.batching = Batching{};
-    options.engine.batching->workers = 1;
-    options.engine.backend = gate;
-    models_ = std::make_unique<Models>(options);
-    models_->load();
-    listen();
-  }
-  void listen() {
-    if (options_.addresses.empty()) options_.addresses = {"127.0.0.1:0"};
-    server_ = std::make_unique<GrpcServer>(options_, models_.get(), &pool_, &statistics_, &records_);
-    channel_ = grpc::CreateChannel(address(), grpc::InsecureChannelCredentials());
-    stub_ = inference::GRPCInferenceService::NewStub(channel_);
-  }
-  std::string address() const { return server_->urls().at(0).substr(std::strlen("grpc://")); }
-
-  static void add_input(const std::string& name, const std::vector<int64_t>& ids,
-                        inference::ModelInferRequest* request) {
-    auto* const input = request->add_inputs();
-    input->set_name(name);
-    input->set_datatype("INT64");
-    input->add_shape(static_cast<int64_t>(ids.size()));
-    request->add_raw_input_contents(std::string(reinterpret_cast<const char*>(ids.data()), 8 * ids.size()));
-  }
-  static inference::ModelInferRequest one_item() {
-    inference::ModelInferRequest request;
-    request.set_model_name("recblr");
-    add_input("item_ids", {10}, &request);
-    return request;
-  }
-  grpc::Status infer(const inference::ModelInferRequest& request) {
-    grpc::ClientContext context;
-    return stub_->ModelInfer(&context, request, &response_);
-  }
-  std::vector<int64_t> integers(int output) const {
-    const std::string& content = response_.raw_output_contents(output);
-    std::vector<int64_t> read(content.size() / 8);
-    std::memcpy(read.data(), content.data(), content.size());
-    return read;
-  }
-
-  tests::TemporaryFolder folder_;
-  Pool pool_{1, 10};
-  OipStatistics statistics_;
-  Records records_;
-  GrpcOptions options_;
-  std::unique_ptr<Models> models_;
-  std::unique_ptr<GrpcServer> server_;
-  std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<inference::GRPCInferenceService::Stub> stub_;
-  inference::ModelInferResponse response_;
-};
-
-void expect(const grpc::Status& status, grpc::StatusCode code, const std::string& message) {
-  EXPECT_EQ(status.error_code(), code) << status.error_message();
-  EXPECT_EQ(status.error_message(), message);
-}
 
 TEST_F(GrpcTest, TellsWhatItServes) {
   serve();
@@ -146,11 +52,21 @@ TEST_F(GrpcTest, TellsWhatItServes) {
     EXPECT_TRUE(health->Check(&context, {}, &response).ok());
     return response.status();
   };
+  const auto models = [&](bool ready) {
+    inference::RepositoryIndexRequest request;
+    request.set_ready(ready);
+    inference::RepositoryIndexResponse index;
+    EXPECT_TRUE(call(&Stub::RepositoryIndex, request, &index).ok());
+    return index.models_size();
+  };
+  EXPECT_EQ(models(true), 1);
   EXPECT_EQ(check(), grpc::health::v1::HealthCheckResponse::SERVING);
   models_->set_draining();
   EXPECT_EQ(check(), grpc::health::v1::HealthCheckResponse::NOT_SERVING);
   EXPECT_TRUE(call(&Stub::ServerReady, inference::ServerReadyRequest(), &ready).ok());
   EXPECT_FALSE(ready.ready());
+  EXPECT_EQ(models(true), 0);
+  EXPECT_EQ(models(false), 1);
 }
 
 TEST_F(GrpcTest, AnswersBytesAndContents) {
@@ -225,6 +141,9 @@ TEST_F(GrpcTest, ErrorsAreInWords) {
   expect(infer(request), grpc::NOT_FOUND, "version '3' of model 'recblr' is not served: use '1', or none");
   request.set_raw_input_contents(0, std::string(200'000, '\0'));
   EXPECT_EQ(infer(request).error_code(), grpc::RESOURCE_EXHAUSTED);
+  request = one_item();
+  request.set_id(std::string(1025, 'a'));
+  expect(infer(request), grpc::INVALID_ARGUMENT, "id has 1,025 bytes: give at most 1,024");
   EXPECT_EQ(records_.all()[0].status, 400);
   EXPECT_EQ(records_.all()[0].reason, "invalid");
 }
@@ -247,133 +166,6 @@ TEST_F(GrpcTest, TokensAreNeeded) {
   EXPECT_TRUE(stub_->ServerReady(&context, {}, &ready).ok());
 }
 
-// A call in a thread of its own.
-class Calling {
- public:
-  Calling(inference::GRPCInferenceService::Stub* stub, const inference::ModelInferRequest& request,
-          std::chrono::milliseconds time = std::chrono::minutes(1)) {
-    context_.set_deadline(std::chrono::system_clock::now() + time);
-    thread_ = std::thread([this, stub, request] { status_ = stub->ModelInfer(&context_, request, &response_); });
-  }
-  void cancel() { context_.TryCancel(); }
-  grpc::Status wait() {
-    thread_.join();
-    return status_;
-  }
-
- private:
-  grpc::ClientContext context_;
-  inference::ModelInferResponse response_;
-  grpc::Status status_;
-  std::thread thread_;
-};
-
-int64_t cancelled(const Models& models) { return models.current()->engine.metrics().cancelled; }
-
-void wait_until(const std::function<bool()>& is_so) {
-  for (int tries = 0; !is_so(); ++tries) {
-    ASSERT_LT(tries, 6000);
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-}
-
-TEST_F(GrpcTest, CallsThatAreCancelledAreNotComputedFor) {
-  const auto gate = std::make_shared<Gate>();
-  serve(gate);
-  gate->close();
-  Calling first(stub_.get(), one_item());
-  gate->wait_for_a_run();
-  Calling second(stub_.get(), one_item());
-  wait_until([&] { return models_->current()->engine.metrics().queued_rows == 1; });
-  second.cancel();
-  EXPECT_EQ(second.wait().error_code(), grpc::CANCELLED);
-  wait_until([&] { return cancelled(*models_) == 1; });
-  gate->open();
-  EXPECT_TRUE(first.wait().ok());
-  wait_until([&] { return records_.all().size() == 2; });
-  EXPECT_EQ(records_.all()[0].reason, "client_gone");
-}
-
-TEST_F(GrpcTest, DeadlinesAreKept) {
-  const auto gate = std::make_shared<Gate>();
-  serve(gate);
-  gate->close();
-  Calling first(stub_.get(), one_item());
-  gate->wait_for_a_run();
-  const auto wait_for_queued = [&](int64_t rows) {
-    wait_until([&, rows] { return models_->current()->engine.metrics().queued_rows == rows; });
-  };
-  Calling second(stub_.get(), one_item(), std::chrono::seconds(1));
-  wait_for_queued(1);
-  EXPECT_EQ(second.wait().error_code(), grpc::DEADLINE_EXCEEDED);
-  wait_for_queued(0);
-  inference::ModelInferRequest hasty = one_item();
-  (*hasty.mutable_parameters())["timeout"].set_int64_param(1000);
-  Calling third(stub_.get(), hasty);
-  wait_until([&] { return models_->current()->engine.metrics().queued_rows == 1 || records_.all().size() == 2; });
-  std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  gate->open();
-  EXPECT_TRUE(first.wait().ok());
-  EXPECT_EQ(third.wait().error_code(), grpc::DEADLINE_EXCEEDED);
-  wait_until([&] { return records_.all().size() == 3; });
-  EXPECT_EQ(records_.all()[0].reason, "deadline");
-}
-
-TEST_F(GrpcTest, MoreCallsThanAllowedAreRefused) {
-  const auto gate = std::make_shared<Gate>();
-  options_.limits.max_concurrent = 1;
-  serve(gate);
-  gate->close();
-  Calling first(stub_.get(), one_item());
-  gate->wait_for_a_run();
-  // Of another connection, since one has no more streams than that.
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  const auto other = inference::GRPCInferenceService::NewStub(
-      grpc::CreateCustomChannel(address(), grpc::InsecureChannelCredentials(), arguments));
-  grpc::ClientContext context;
-  expect(other->ModelInfer(&context, one_item(), &response_), grpc::UNAVAILABLE,
-         "too many requests are under way: try again later");
-  gate->open();
-  EXPECT_TRUE(first.wait().ok());
-  EXPECT_TRUE(infer(one_item()).ok());
-}
-
-TEST_F(GrpcTest, DrainAnswersWhatItTook) {
-  const auto gate = std::make_shared<Gate>();
-  serve(gate);
-  gate->close();
-  Calling first(stub_.get(), one_item());
-  gate->wait_for_a_run();
-  std::thread draining([&] { server_->drain(60); });
-  wait_until([&] {
-    grpc::ClientContext context;
-    inference::ServerLiveResponse live;
-    return stub_->ServerLive(&context, {}, &live).error_code() == grpc::UNAVAILABLE;
-  });
-  gate->open();
-  EXPECT_TRUE(first.wait().ok());
-  draining.join();
-}
-
-TEST_F(GrpcTest, DrainEndsInTime) {
-  const auto gate = std::make_shared<Gate>();
-  serve(gate);
-  gate->close();
-  Calling first(stub_.get(), one_item());
-  gate->wait_for_a_run();
-  Calling second(stub_.get(), one_item());
-  wait_until([&] { return models_->current()->engine.metrics().queued_rows == 1; });
-  std::thread opening([&] {
-    wait_until([&] { return cancelled(*models_) >= 1; });
-    gate->open();
-  });
-  EXPECT_EQ(server_->drain(0.05), 2);
-  opening.join();
-  EXPECT_FALSE(first.wait().ok());
-  EXPECT_FALSE(second.wait().ok());
-}
-
 TEST_F(GrpcTest, AddressesThatAreTakenAreToldOf) {
   serve();
   options_.addresses = {address()};
@@ -386,24 +178,6 @@ TEST_F(GrpcTest, AddressesThatAreTakenAreToldOf) {
     message = error.what();
   }
   EXPECT_EQ(message.rfind("cannot listen at '" + address() + "' for gRPC", 0), 0U) << message;
-}
-
-TEST_F(GrpcTest, ManyCallsFromManyThreads) {
-  serve();
-  std::atomic<int> answered{0};
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 8; ++t) {
-    threads.emplace_back([&, t] {
-      for (int j = 0; j < 25; ++j) {
-        Calling call(stub_.get(), one_item());
-        if ((t + j) % 4 == 0) call.cancel();
-        answered += call.wait().ok();
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_GE(answered, 150);
-  EXPECT_TRUE(infer(one_item()).ok());
 }
 
 // What no gRPC client sends.

@@ -12,7 +12,7 @@ namespace {
 class InferRequestTest : public testing::Test {
  protected:
   Expected<void> read(const std::string& body, std::optional<std::string_view> json_size = std::nullopt) {
-    return read_infer_request(body, json_size, served_.bundle, &question_, &wanted_);
+    return read_infer_request(body, json_size, limits_, served_.bundle, &question_, &wanted_);
   }
   std::string refusal(const std::string& body, std::optional<std::string_view> json_size = std::nullopt) {
     const Expected<void> was_read = read(body, json_size);
@@ -32,6 +32,7 @@ class InferRequestTest : public testing::Test {
   serving::Served served_ = serving::served();
   serving::Question question_;
   WantedAnswer wanted_;
+  serving::QuestionLimits limits_;
 };
 
 using Rows = std::vector<std::vector<int64_t>>;
@@ -106,7 +107,8 @@ TEST_F(InferRequestTest, WrongJsonIsRefused) {
   EXPECT_EQ(refusal(R"({"inputs":[1]})"), "inputs[0] is 1: give an object");
   EXPECT_EQ(refusal(R"({"inputs":[{}]})"), "inputs[0].name is missing: give a string");
   EXPECT_EQ(refusal(R"({"inputs":[],"id":7})"), "id is 7: give a string");
-  EXPECT_EQ(refusal(R"({"inputs":[],"id":")" + std::string(1025, 'a') + "\"}"), "id has 1025 bytes: give at most 1024");
+  EXPECT_EQ(refusal(R"({"inputs":[],"id":")" + std::string(1025, 'a') + "\"}"),
+            "id has 1,025 bytes: give at most 1,024");
   EXPECT_EQ(refusal(R"({"inputs":[],"parameters":[]})"), "parameters is a list: give an object");
   EXPECT_EQ(refusal(R"({"inputs":[],"parameters":{"binary_data_output":1}})"),
             "parameters.binary_data_output is 1: give true or false");
@@ -114,14 +116,41 @@ TEST_F(InferRequestTest, WrongJsonIsRefused) {
   EXPECT_EQ(refusal(R"({"inputs":[],"outputs":["items"]})"), "outputs[0] is 'items': give an object");
   EXPECT_EQ(refusal(R"({"inputs":[],"outputs":[{"name":"items","parameters":{"classification":3}}]})"),
             "outputs[0].parameters.classification cannot be given: this model's outputs are rankings already");
-  EXPECT_NE(refusal(std::string(100000, '[')).find("no JSON"), std::string::npos);
+  EXPECT_EQ(refusal(std::string(100000, '[')), "the body is a list: give an object with inputs");
+  EXPECT_NE(refusal(R"({"later":)" + std::string(100000, '[')).find("no JSON"), std::string::npos);
+}
+
+TEST_F(InferRequestTest, WhatIsThereTwiceIsRefused) {
+  EXPECT_EQ(refusal(R"({"inputs":[],"inputs":[]})"), "inputs is there twice: give it once");
+  EXPECT_EQ(refusal(with_input(R"({"name":"lengths","datatype":"INT64","shape":[1],"data":[1],"data":[2]})")),
+            "inputs[1].data is there twice: give it once");
+  EXPECT_EQ(refusal(R"({"parameters":{"k":1,"k":2}})"), "parameters.k is there twice: give it once");
+  EXPECT_EQ(refusal(R"({"outputs":[{"name":"items","parameters":{"binary_data":true,"binary_data":true}}]})"),
+            "outputs[0].parameters.binary_data is there twice: give it once");
+}
+
+TEST_F(InferRequestTest, TheOrderOfFieldsIsFree) {
+  ASSERT_TRUE(read(R"({"outputs":[{"parameters":{},"name":"items"}],"parameters":{"binary_data_output":true},"inputs":[
+    {"data":["10"],"shape":[1],"later":{"data":["a",[null]]},"datatype":"BYTES","name":"item_ids"}]})"));
+  EXPECT_TRUE(wanted_.outputs[0].is_binary);
+  EXPECT_TRUE(question_.items.has_strings());
+}
+
+TEST_F(InferRequestTest, MoreThanMayBeAskedIsNotKept) {
+  limits_.max_ids = 3;
+  limits_.max_users = 0;
+  EXPECT_EQ(refusal(R"({"inputs":[{"name":"item_ids","datatype":"INT64","shape":[4],"data":[10,20,[30,40]]}]})"),
+            "inputs[0].data has 4 values, the limit is 3: send fewer at once");
+  std::string inputs = "{}";
+  for (int j = 0; j < 100; ++j) inputs = R"({"name":"a","datatype":"b","shape":[],"data":[]},)" + inputs;
+  EXPECT_EQ(refusal(R"({"inputs":[)" + inputs + "]}"), "inputs has more tensors than this model: give each once");
 }
 
 TEST_F(InferRequestTest, WrongTensorsAreRefused) {
   EXPECT_EQ(refusal(with_input(R"({"name":"lengths","datatype":"INT64","data":[1]})")),
             "inputs[1].shape is missing: give a list of whole numbers");
   EXPECT_EQ(refusal(with_input(R"({"name":"lengths","datatype":"INT64","shape":[1.5],"data":[1]})")),
-            "inputs[1].shape has 1.5E0: give whole numbers");
+            "inputs[1].shape has 1.5: give whole numbers");
   EXPECT_EQ(refusal(with_input(R"({"name":"lengths","datatype":"INT64","shape":[1]})")),
             "inputs[1].data is missing: give a list, or bytes behind the JSON with the parameter binary_data_size");
   EXPECT_EQ(refusal(with_input(
@@ -137,6 +166,10 @@ TEST_F(InferRequestTest, WrongTensorsAreRefused) {
             "value 1 of 'only_ids' is 1: give strings");
   EXPECT_EQ(refusal(with_input(R"({"name":"state_in","datatype":"FP32","shape":[1],"data":["a"]})")),
             "value 0 of 'state_in' is 'a': give numbers");
+  EXPECT_EQ(refusal(with_input(R"({"name":"lengths","datatype":"INT64","shape":[3],"data":[1,2.50,"a"]})")),
+            "value 1 of 'lengths' is 2.50: give whole numbers of 64 bits");
+  EXPECT_EQ(refusal(with_input(R"({"name":"state_in","datatype":"FP32","shape":[3],"data":[1,2.5,[null,"a"]]})")),
+            "value 2 of 'state_in' is null: give numbers");
   EXPECT_EQ(refusal(with_input(R"({"name":"lengths","datatype":"FP64","shape":[1],"data":[1]})")),
             "lengths is of type 'FP64': send INT64");
 }

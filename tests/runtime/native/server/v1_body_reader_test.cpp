@@ -26,8 +26,9 @@ struct Body {
   std::vector<Event> events;
 
   Expected<void> read(std::string_view text) {
-    RowsSink histories_sink(&histories), exclude_sink(&exclude), only_sink(&only);
-    OwnedIdsSink id_sink(&id), items_sink, event_id_sink;
+    IdCount count(serving::QuestionLimits{});
+    RowsSink histories_sink(&histories, &count), exclude_sink(&exclude, &count), only_sink(&only, &count);
+    OwnedIdsSink id_sink(&count, &id), items_sink(&count), event_id_sink(&count);
     ObjectSink objects{{{"items", Field::Row{&items_sink}, "give a list of item ids", true},
                         {"event_id", Field::One{&event_id_sink}, "give an integer or a string", false, true}},
                        [&] {
@@ -69,6 +70,28 @@ std::vector<std::string> strings(const serving::IdRows& rows) {
     all.emplace_back(ids.text + ids.text_offsets[j], ids.text + ids.text_offsets[j + 1]);
   }
   return all;
+}
+
+TEST(BodyReader, WhatIsBeyondTheLimitsIsCountedAlone) {
+  serving::QuestionLimits limits;
+  limits.max_ids = 3;
+  limits.max_users = 2;
+  const auto read = [&](std::string_view text, serving::IdRows* rows) {
+    IdCount count(limits);
+    RowsSink sink(rows, &count);
+    EXPECT_TRUE(read_body(text, {{"rows", Field::Rows{&sink}, "give lists"}}));
+    const Expected<void> checked = count.check("users");
+    return checked ? "" : checked.error().message;
+  };
+  serving::IdRows few, ids, rows;
+  EXPECT_EQ(read(R"({"rows": [[1, 2], [3]]})", &few), "");
+  EXPECT_EQ(few.n_ids(), 3);
+  EXPECT_EQ(read(R"({"rows": [[1, 2, "a", 18446744073709551616], [5]]})", &ids),
+            "the request has 5 item ids, the limit is 3: send fewer at once");
+  EXPECT_EQ(ids.n_ids(), 3);
+  EXPECT_EQ(read(R"({"rows": [[], [], [], []]})", &rows),
+            "the request has 4 users, the limit is 2: send fewer at once");
+  EXPECT_EQ(rows.n_rows(), 2);
 }
 
 TEST(BodyReader, FillsWhatWasAskedFor) {

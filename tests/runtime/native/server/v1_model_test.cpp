@@ -16,6 +16,8 @@ TEST_F(ModelRoutesTest, TellsWhatIsServed) {
   EXPECT_EQ(model.at("name"), "recblr");
   EXPECT_EQ(model.at("fingerprint"), served->bundle.fingerprint());
   EXPECT_EQ(model.at("version"), 1);
+  EXPECT_EQ(model.at("path"), served->resolved_path);
+  EXPECT_EQ(model.at("previous"), nullptr);
   EXPECT_EQ(model.at("n_items"), 6);
   EXPECT_EQ(model.at("id_type"), "integer");
   EXPECT_EQ(model.at("state_size"), served->bundle.state_size());
@@ -30,6 +32,7 @@ TEST_F(ModelRoutesTest, ReloadsAndRollsBack) {
   const Json before = answer(Method::kGet, "/v1/model");
   EXPECT_NE(refusal(400, Method::kPost, "/v1/model/rollback").find("no model before"), std::string::npos);
   EXPECT_EQ(answer(Method::kPost, "/v1/model/reload").at("version"), 2);
+  EXPECT_EQ(answer(Method::kGet, "/v1/model").at("previous"), before.at("fingerprint"));
   EXPECT_EQ(answer(Method::kPost, "/v1/model/reload", R"({"path": null})").at("version"), 3);
   const Json back = answer(Method::kPost, "/v1/model/rollback");
   EXPECT_EQ(back.at("fingerprint"), before.at("fingerprint"));

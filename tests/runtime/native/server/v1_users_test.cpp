@@ -114,6 +114,13 @@ TEST_F(UsersTest, LimitsAreNamed) {
   EXPECT_NE(refused("ann/recommendations?only=1&only=2&only=3&only=4").find("4 item ids"), std::string::npos);
 }
 
+TEST_F(UsersTest, WhileTheModelLoadsThatIsSaid) {
+  models_ = std::make_unique<Models>(ModelOptions{});
+  add_routes({}, 1, 0);
+  EXPECT_EQ(refusal(503, Method::kGet, "/v1/users/ann/recommendations?k=1000000000"),
+            "the model is not loaded yet: try again later");
+}
+
 TEST_F(UsersTest, WithoutAStoreThereAreNone) {
   serve({}, {}, false);
   for (const auto& [method, target] : {std::pair(Method::kGet, "ann"),

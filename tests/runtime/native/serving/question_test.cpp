@@ -93,6 +93,52 @@ TEST_F(QuestionTest, StatesOfAnotherSizeAreRefused) {
   EXPECT_EQ(refusal(), "states has 15 numbers, this model's states need 16");
 }
 
+TEST_F(QuestionTest, WhatTakesLongIsNotShort) {
+  const auto few = [this] {
+    question_.clear();
+    for (int b = 0; b < 8; ++b) add_row({10, 20}, &question_.items);
+  };
+  few();
+  EXPECT_TRUE(is_short(question_, served_.bundle));
+  question_.wants_states = true;
+  EXPECT_TRUE(is_short(question_, served_.bundle));
+  add_row({}, &question_.items);
+  EXPECT_FALSE(is_short(question_, served_.bundle));
+  few();
+  add_row(std::vector<int64_t>(200, 10), &question_.only.emplace());
+  EXPECT_FALSE(is_short(question_, served_.bundle));
+}
+
+TEST_F(QuestionTest, ManyResultsAreNotShort) {
+  const tests::TemporaryFolder folder;
+  tests::TinyBundle tiny;
+  tiny.n_items = 2000;
+  tests::write_bundle(tiny, folder.path());
+  const Bundle bundle(folder.path());
+  for (int b = 0; b < 8; ++b) add_row({10}, &question_.items);
+  EXPECT_TRUE(is_short(question_, bundle));
+  question_.k = 2000;
+  EXPECT_FALSE(is_short(question_, bundle));
+  question_.k = 120;
+  EXPECT_TRUE(is_short(question_, bundle));
+  question_.wants_states = true;
+  EXPECT_FALSE(is_short(question_, bundle));
+}
+
+TEST_F(QuestionTest, KeptBytesAreThoseOfMemory) {
+  add_row({10}, &question_.items);
+  ask();
+  EXPECT_LT(question_.kept_bytes(), 10'000U);
+  question_.items.add(std::string(5'000'000, 'a'));
+  question_.items.end_row();
+  EXPECT_GT(question_.kept_bytes(), 5'000'000U);
+  question_.clear();
+  EXPECT_GT(question_.kept_bytes(), 5'000'000U);
+  Question with_states;
+  with_states.states.resize(1'000'000);
+  EXPECT_GT(with_states.kept_bytes(), kMostKeptBytes);
+}
+
 TEST_F(QuestionTest, SubmitCallsDone) {
   add_row({10}, &question_.items);
   int calls = 0;

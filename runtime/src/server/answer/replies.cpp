@@ -1,4 +1,4 @@
-#include "server/v1/replies.h"
+#include "server/answer/replies.h"
 
 #include <exception>
 #include <new>
@@ -10,6 +10,16 @@ namespace {
 
 constexpr const char* kInternalError = "internal error: the server's log says why";
 constexpr int kClientClosedRequest = 499;  // nginx's, for a client that left
+
+// The reason names files and machines, which are none of the client's, or a user, who is none of the log's.
+void reply_store_failure(const ExchangePtr& exchange, const std::string& reason) {
+  if (reason.find("of user ") != std::string::npos) {
+    exchange->record().detail = "the store holds a user's history that cannot be read: forget the user";
+    return reply_error(exchange, 503, "store", "the user's history cannot be read: forget the user");
+  }
+  exchange->record().detail = reason;
+  reply_error(exchange, 503, "store", "the store does not answer: try again later");
+}
 
 }  // namespace
 
@@ -33,7 +43,7 @@ void reply_failure(const ExchangePtr& exchange, const Failure& failure) {
     case Status::kClosed:
       return reply_error(exchange, 503, "closed", failure.message);
     case Status::kStoreFailed:
-      return reply_error(exchange, 503, "store", failure.message);
+      return reply_store_failure(exchange, failure.message);
     case Status::kDeadline:
       return reply_error(exchange, 504, "deadline", failure.message);
     case Status::kCancelled:
@@ -48,28 +58,33 @@ void reply_loading(const ExchangePtr& exchange) {
   reply_error(exchange, 503, "loading", "the model is not loaded yet: try again later");
 }
 
-void guarded(const ExchangePtr& exchange, const std::function<void()>& work) {
+void guarded(const std::function<void()>& work, const Fail& fail) {
   try {
     work();
   } catch (const Error& error) {
-    reply_failure(exchange, {error.status(), error.what()});
+    fail({error.status(), error.what()});
   } catch (const std::bad_alloc&) {
-    reply_failure(exchange, {Status::kOutOfMemory, "out of memory"});
+    fail({Status::kOutOfMemory, "out of memory"});
   } catch (const std::exception& error) {
-    reply_failure(exchange, {Status::kInternal, error.what()});
+    fail({Status::kInternal, error.what()});
   }
 }
 
-void run_in_pool(Pool* pool, const ExchangePtr& exchange, std::function<void()> work) {
-  const auto task = [exchange, work = std::move(work)] {
-    if (exchange->client_gone()) {
-      return reply_error(exchange, kClientClosedRequest, "client_gone", "the client left before it was answered");
-    }
-    guarded(exchange, work);
+void guarded(const ExchangePtr& exchange, const std::function<void()>& work) {
+  guarded(work, [&exchange](const Failure& failure) { reply_failure(exchange, failure); });
+}
+
+void run_in_pool(Pool* pool, const ExchangePtr& exchange, std::function<void()> work, Fail fail) {
+  const auto task = [exchange, work = std::move(work), fail] {
+    if (exchange->client_gone()) return fail({Status::kCancelled, "the client left before it was answered"});
+    guarded(work, fail);
   };
-  if (!pool->post(task)) {
-    reply_error(exchange, 503, "overloaded", "too many requests wait: try again later");
-  }
+  if (!pool->post(task)) fail({Status::kOverloaded, "too many requests wait: try again later"});
+}
+
+void run_in_pool(Pool* pool, const ExchangePtr& exchange, std::function<void()> work) {
+  run_in_pool(pool, exchange, std::move(work),
+              [exchange](const Failure& failure) { reply_failure(exchange, failure); });
 }
 
 }  // namespace recblr::server

@@ -1,4 +1,4 @@
-#include "server/v1/question_pool.h"
+#include "server/answer/question_pool.h"
 
 #include <utility>
 
@@ -7,8 +7,6 @@ namespace recblr::server {
 namespace {
 
 constexpr size_t kMostIdle = 64;
-constexpr int64_t kLargeIds = 10'000;
-constexpr size_t kLargeRows = 64;
 
 }  // namespace
 
@@ -25,8 +23,7 @@ std::unique_ptr<serving::Question> QuestionPool::take() {
 }
 
 void QuestionPool::give_back(std::unique_ptr<serving::Question> question) {
-  if (question->n_ids() > kLargeIds || question->items.n_rows() > static_cast<int64_t>(kLargeRows)) return;
-  if (question->k.value_or(0) > kLargeIds) return;
+  if (question->kept_bytes() > serving::kMostKeptBytes) return;
   question->clear();
   const std::lock_guard<std::mutex> lock(mutex_);
   if (idle_.size() < kMostIdle) idle_.push_back(std::move(question));

@@ -1,4 +1,4 @@
-#include "server/v1/json_text.h"
+#include "server/answer/json_text.h"
 
 #include <charconv>
 #include <cmath>

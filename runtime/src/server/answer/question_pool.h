@@ -10,12 +10,12 @@
 
 namespace recblr::server {
 
-// Threads may share it.
+// Of one model, as answers keep what they were made with. Threads may share it.
 class QuestionPool {
  public:
   // An empty question.
   std::unique_ptr<serving::Question> take();
-  // Keeps it, unless there are enough or it is large.
+  // Keeps it, unless there are enough or it holds on to much memory.
   void give_back(std::unique_ptr<serving::Question> question);
 
  private:

@@ -1,4 +1,4 @@
-// Replies that /v1's handlers share.
+// Replies that the handlers of /v1 and /v2 share.
 #pragma once
 
 #include <functional>
@@ -16,16 +16,21 @@ void reply_json(const ExchangePtr& exchange, std::string body);
 // `reason` is static, for the record.
 void reply_error(const ExchangePtr& exchange, int status, std::string_view reason, std::string_view message);
 
-// With the status that fits. What is no fault of the client's and no passing state is told to the log alone.
+// With the status that fits. What is no fault of the client's is told to the log alone, but for passing states.
 void reply_failure(const ExchangePtr& exchange, const Failure& failure);
 
 // While there is no model yet.
 void reply_loading(const ExchangePtr& exchange);
 
-// Runs `work` now; what it throws is replied as an error.
+using Fail = std::function<void(const Failure&)>;
+
+// Runs `work` now; `fail` gets what it throws.
+void guarded(const std::function<void()>& work, const Fail& fail);
+// What it throws is replied as an error.
 void guarded(const ExchangePtr& exchange, const std::function<void()>& work);
 
-// Runs `work` in the pool, guarded, unless the client leaves before; replies 503 where too much waits there.
+// Runs `work` in the pool, guarded; `fail` is called instead where too much waits there, or the client leaves before.
+void run_in_pool(Pool* pool, const ExchangePtr& exchange, std::function<void()> work, Fail fail);
 void run_in_pool(Pool* pool, const ExchangePtr& exchange, std::function<void()> work);
 
 }  // namespace recblr::server

@@ -1,3 +1,5 @@
+#include "server/answer/json_text.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -6,8 +8,6 @@
 #include <limits>
 #include <random>
 #include <string>
-
-#include "server/v1/json_text.h"
 
 namespace recblr::server {
 namespace {
