@@ -58,9 +58,8 @@ size_t Question::kept_bytes() const {
 
 bool is_short(const Question& question, const Bundle& bundle) {
   constexpr int64_t kFewIds = 128, kFewUsers = 8, kFewNumbers = 1024;
-  constexpr int64_t kLargeCatalogue = 100'000;  // the engine's, from which on its runs take all threads
   const int64_t n_users = question.n_users(), n_items = bundle.n_items();
-  if (n_users > kFewUsers || question.n_ids() > kFewIds || n_items >= kLargeCatalogue) return false;
+  if (n_users > kFewUsers || question.n_ids() > kFewIds || n_items >= RECBLR_LARGE_CATALOGUE) return false;
   const int64_t n_results = std::min(question.k.value_or(kDefaultK), n_items);
   const bool has_states = !question.states.empty() || question.wants_states;
   return n_users * (n_results + (has_states ? bundle.state_size() : 0)) <= kFewNumbers;
