@@ -69,7 +69,7 @@ class Models::Impl {
     });
   }
 
-  void close(double timeout) {
+  bool close(double timeout) {
     const Clock::time_point began = Clock::now();
     ServedModelPtr current, previous;
     {
@@ -78,11 +78,13 @@ class Models::Impl {
       current = this->current();
       previous = previous_;
     }
+    bool has_ended = true;
     for (const ServedModelPtr& model : {current, previous}) {
       if (model == nullptr) continue;
-      static_cast<void>(model->engine.try_close(true, std::max(0.0, timeout - seconds_since(began))));
+      if (!model->engine.try_close(true, std::max(0.0, timeout - seconds_since(began)))) has_ended = false;
     }
     if (const auto users = this->users()) static_cast<void>(users->try_close());
+    return has_ended;
   }
 
   ServedModelPtr current() const { return std::atomic_load_explicit(&current_, std::memory_order_acquire); }
@@ -179,6 +181,6 @@ void Models::set_draining() { impl_->set_draining(); }
 Expected<ServedModelPtr> Models::reload(const std::string& path) { return impl_->reload(path); }
 Expected<ServedModelPtr> Models::rollback() { return impl_->rollback(); }
 void Models::on_event(std::function<void(const ModelEvent&)> told) { impl_->told = std::move(told); }
-void Models::close(double timeout) { impl_->close(timeout); }
+bool Models::close(double timeout) { return impl_->close(timeout); }
 
 }  // namespace recblr::server

@@ -61,8 +61,9 @@ class Models {
   // failures of `load`. Set before `load`.
   void on_event(std::function<void(const ModelEvent&)> told);
 
-  // Ends all engines: they take no more, and answer what they took within `timeout` seconds. A reload under way fails.
-  void close(double timeout);
+  // Ends all engines: they take no more, and answer what they took within `timeout` seconds. Whether they did; if not,
+  // their end is still waited for where they are freed. A reload under way fails.
+  bool close(double timeout);
 
  private:
   class Impl;

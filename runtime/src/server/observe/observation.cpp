@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "server/observe/metrics_page.h"
 #include "server/observe/trace_target.h"
 
 namespace recblr::server {
@@ -110,17 +111,9 @@ bool Observation::flush(double timeout) {
 }
 
 void add_metrics_route(Router* router, const Metrics* metrics, Pool* pool) {
-  router->add(Method::kGet, "/metrics", Access::kPublic, [metrics, pool](const ExchangePtr& exchange) {
-    const bool is_taken = pool->post([metrics, exchange] {
-      Reply reply;
-      reply.content_type = Metrics::kContentType;
-      reply.body = metrics->text();
-      exchange->reply(std::move(reply));
-    });
-    if (is_taken) return;
-    exchange->record().reason = "overloaded";
-    exchange->reply(error_reply(503, "too many requests wait: try again later"));
-  });
+  const auto page = std::make_shared<MetricsPage>(metrics, pool);
+  router->add(Method::kGet, "/metrics", Access::kPublic,
+              [page](const ExchangePtr& exchange) { page->answer(exchange); });
 }
 
 }  // namespace recblr::server
