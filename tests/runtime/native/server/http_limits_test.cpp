@@ -108,9 +108,9 @@ TEST_F(HttpLimitsTest, OfBodiesAtOnce) {
   for (int times = 0; times < 5; ++times) EXPECT_EQ(client.ask(post("/echo", body)).status, 200);  // one at a time
   Client first = connect(), second = connect();
   first.send(post("/hold", body));
-  next_held();
+  const ExchangePtr of_first = next_held();
   second.send(post("/hold", body));
-  next_held();
+  const ExchangePtr of_second = next_held();
   const Answer answer = client.ask(post("/echo", body));
   EXPECT_EQ(answer.status, 503);
   EXPECT_EQ(answer.headers.at("retry-after"), "1");
