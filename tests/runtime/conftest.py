@@ -7,6 +7,7 @@ ones, so results are exact however a request is split.
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -256,6 +257,10 @@ class RedisServer:
                 assert self._process.poll() is None, "the Redis server ended"
                 assert time.monotonic() < deadline, "the Redis server does not answer"
                 time.sleep(0.02)
+
+    def pause(self) -> None:
+        """Answer nothing any more, though connections stay open."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         self._process.kill()

@@ -1,7 +1,9 @@
 #include "server/fronts.h"
 
+#include <functional>
+#include <future>
 #include <optional>
-#include <thread>
+#include <system_error>
 
 #include "server/oip/routes.h"
 #include "server/v1/routes.h"
@@ -25,11 +27,12 @@ std::function<void(const std::string&)> warnings(Observation* observation, const
 
 }  // namespace
 
-Fronts::Fronts(const Options& options, Models* models, Observation* observation) : pool_(kPoolThreads, kPoolQueue) {
+Fronts::Fronts(const Options& options, Models* models, Observation* observation)
+    : pool_(kPoolThreads, kPoolQueue), users_pool_(kPoolThreads, kPoolQueue) {
   const V1Options v1{options.limits, options.http.limits.max_body_bytes};
   const std::optional<Batching>& batching = options.model.engine.batching;
   const OipOptions oip{options.limits, batching ? batching->timeout : std::nullopt};
-  add_v1_routes(&router_, models, &pool_, v1);
+  add_v1_routes(&router_, models, &pool_, &users_pool_, v1);
   add_page_routes(&router_, models, v1);
   add_oip_routes(&router_, models, &pool_, &statistics_, oip);
   add_metrics_route(&router_, &observation->metrics(), &pool_);
@@ -53,7 +56,11 @@ Fronts::Fronts(const Options& options, Models* models, Observation* observation)
   http_->start();
 }
 
-Fronts::~Fronts() = default;
+Fronts::~Fronts() {
+  // What still waits in them uses the servers.
+  pool_.stop();
+  users_pool_.stop();
+}
 
 std::vector<std::string> Fronts::urls() const {
   std::vector<std::string> urls = http_->urls();
@@ -63,16 +70,21 @@ std::vector<std::string> Fronts::urls() const {
   return urls;
 }
 
-void Fronts::drain(double timeout) {
+int64_t Fronts::drain(double timeout) {
 #ifdef RECBLR_WITH_GRPC
-  std::thread grpc([this, timeout] {
-    if (grpc_) grpc_->drain(timeout);
-  });
-  http_->drain(timeout);
-  grpc.join();
-#else
-  http_->drain(timeout);
+  if (grpc_) {
+    const auto drain_grpc = [this, timeout] { return grpc_->drain(timeout); };
+    std::future<int64_t> n_left_of_grpc;
+    try {
+      n_left_of_grpc = std::async(std::launch::async, drain_grpc);
+    } catch (const std::system_error&) {  // no thread can be had: one after the other
+      n_left_of_grpc = std::async(std::launch::deferred, drain_grpc);
+    }
+    const int64_t n_left = http_->drain(timeout);
+    return n_left + n_left_of_grpc.get();
+  }
 #endif
+  return http_->drain(timeout);
 }
 
 }  // namespace recblr::server

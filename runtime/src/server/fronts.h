@@ -1,7 +1,7 @@
 // All that clients come in by: HTTP and, where it is built in, gRPC.
 #pragma once
 
-#include <functional>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,15 +23,17 @@ class Fronts {
   // Listens and answers at once. What is given must outlive it. Throws recblr::Error (kBadConfig) where it cannot
   // listen.
   Fronts(const Options& options, Models* models, Observation* observation);
-  ~Fronts();
+  ~Fronts();  // not while a request waits for something that may never come: then end the process
   // The addresses with their real ports, HTTP's first.
   std::vector<std::string> urls() const;
-  // Takes no more requests, and returns once those taken are answered, or after `timeout` seconds.
-  void drain(double timeout);
+  // Takes no more requests, and returns once those taken are answered, or after `timeout` seconds: then how many were
+  // not.
+  int64_t drain(double timeout);
 
  private:
   OipStatistics statistics_;
   Pool pool_;
+  Pool users_pool_;  // of its own, as a store that hangs shall hold up nothing else
   Router router_;
   std::unique_ptr<HttpServer> http_;
 #ifdef RECBLR_WITH_GRPC

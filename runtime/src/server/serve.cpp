@@ -67,17 +67,26 @@ class Service {
     }
     print("Listening at " + joined(fronts_->urls()) + ", loading " + options_.model.path);
     FirstLoad load(&models_, &signals_);
-    const int status = answer(load);
+    int status = answer(load);
     const Clock::time_point began = Clock::now();
     guard_.emplace(&signals_, &observation_, options_.drain_delay + options_.drain_timeout);
     if (reloader_) reloader_->stop();
-    drain();
+    const Drained drained = drain();
+    if (drained.n_left > 0) {
+      log().write(LogLevel::kWarning, "stop",
+                  "the time to drain is over: " + serving::grouped(drained.n_left) +
+                      (drained.n_left == 1 ? " request under way is left" : " requests under way are left"),
+                  {{"drain_timeout", options_.drain_timeout}});
+      status = 1;
+    }
     guard_->answered(status);
-    const bool is_idle = load.has_ended() && (!reloader_ || reloader_->stop());
+    const bool is_idle =
+        drained.n_left == 0 && drained.engines_ended && load.has_ended() && (!reloader_ || reloader_->stop());
     if (status == 0) log().write(LogLevel::kInfo, "stop", "", {{"seconds", seconds_since(began)}});
     const double left = std::max(0.0, options_.drain_delay + options_.drain_timeout - seconds_since(began));
     const bool is_told = observation_.flush(std::min(kFlush, left));
-    // Nobody waits for a model that is being loaded, nor for a collector that does not answer.
+    // Nobody waits for a model that is being loaded, for requests that are left, nor for a collector that does not
+    // answer.
     if (!is_idle || !is_told) std::_Exit(status);
     return status;
   }
@@ -116,8 +125,9 @@ class Service {
   void greet(double seconds) {
     const ServedModelPtr model = models_.current();
     const std::vector<std::string> urls = fronts_->urls();
+    const bool has_page = urls.front().rfind("http", 0) == 0;  // no browser asks a unix socket
     print("Serving " + serving::grouped(model->bundle.n_items()) + " items at " + joined(urls) +
-          " (API page: " + urls.front() + "/docs), " + std::string(model->engine.description()));
+          (has_page ? " (API page: " + urls.front() + "/docs)" : "") + ", " + std::string(model->engine.description()));
     LogFields fields{{"version", version()},
                      {"pid", int64_t{getpid()}},
                      {"fingerprint", model->bundle.fingerprint()},
@@ -127,7 +137,12 @@ class Service {
     log().write(LogLevel::kInfo, "ready", "", fields);
   }
 
-  void drain() {
+  struct Drained {
+    int64_t n_left;  // requests
+    bool engines_ended;
+  };
+
+  Drained drain() {
     models_.set_draining();
     // For balancers that look only now and then whether it is ready.
     if (models_.current() != nullptr) std::this_thread::sleep_for(std::chrono::duration<double>(options_.drain_delay));
@@ -135,8 +150,8 @@ class Service {
     // What is left for engines and the log.
     const double reserve = std::min(1.0, 0.1 * options_.drain_timeout);
     const auto left = [&](double kept) { return std::max(0.0, options_.drain_timeout - seconds_since(began) - kept); };
-    fronts_->drain(left(reserve));
-    models_.close(left(reserve / 2));
+    const int64_t n_left = fronts_->drain(left(reserve));
+    return {n_left, models_.close(left(reserve / 2))};
   }
 
   const Options& options_;

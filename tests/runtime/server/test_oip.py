@@ -303,3 +303,16 @@ def test_grpc_with_tls_certificates_and_tokens(
     assert ask(mutual, (("authorization", "Bearer other"),)) == grpc.StatusCode.UNAUTHENTICATED
     assert ask(mutual, ()) == grpc.StatusCode.UNAUTHENTICATED
     assert ask(grpc.ssl_channel_credentials(pem), (("authorization", "Bearer secret"),)) == grpc.StatusCode.UNAVAILABLE
+
+
+def test_grpc_takes_no_compressed_messages(start_server: Callable[..., Server], golden_bundles: Path) -> None:
+    grpc = pytest.importorskip("grpc")
+    server = start_server(golden_bundles / "integer", "--grpc-port", 0, expected="Compression algorithm 'gzip'")
+    held = server.resident_bytes()
+    with grpc.insecure_channel(server.grpc) as channel:
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError) as refused:
+                infer(bytes(30 << 20), compression=grpc.Compression.Gzip, timeout=30)
+            assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert server.resident_bytes() - held < 16 << 20

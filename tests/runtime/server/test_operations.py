@@ -139,9 +139,16 @@ def test_while_it_drains_it_is_not_ready_and_answers(start_server: Start, golden
         slow.sendall(HALF)
         other.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
         assert other.recv(65_536).startswith(b"HTTP/1.1 200")
+        other.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n")
+        time.sleep(0.1)  # until that has arrived
         server.process.send_signal(signal.SIGTERM)
         until(lambda: any(line["event"] == "drain" for line in server.log()))
-        # A request that began before is read to its end.
+        time.sleep(0.1)
+        # Requests that began before are read to their ends.
+        other.sendall(b"\r\n")
+        answer = received(other)
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"\r\nConnection: close\r\n" in answer
         slow.sendall(b'"histories": [[10]], "k": 2}'.ljust(99))
         assert received(slow).startswith(b"HTTP/1.1 200")
     server.stop(None)
@@ -174,6 +181,29 @@ def test_stalled_clients_do_not_keep_it(start_server: Start, golden_bundles: Pat
                     client.send(WHOLE * 100)
         time.sleep(0.1)
         server.stop()
+
+
+def test_requests_that_are_left_are_told_of(start_server: Start, golden_bundles: Path, new_redis_server: Any) -> None:
+    store = f"{new_redis_server.address}?socket_timeout={SECONDS}"
+    server = start_server(
+        golden_bundles / "integer", "--store", store, "--drain-timeout", 2, expected="requests under way are left"
+    )
+    assert server.get("/v1/users/x").status_code in (200, 404)
+    new_redis_server.pause()
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(server)) for _ in range(40)]
+        for client in clients:
+            client.sendall(b"GET /v1/users/x HTTP/1.1\r\nHost: x\r\n\r\n")
+        # What needs no store does not wait behind them.
+        assert server.post("/v1/recommend", content=BODY + b" " * 200_000).status_code == 200
+        assert metrics(server)["recblr_ready"] == 1
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(SECONDS) == 1
+        assert time.monotonic() - began < 2.5
+        assert [received(client) for client in clients] == [b""] * len(clients)
+    (line,) = (line for line in server.log() if line["event"] == "stop")
+    assert line["message"] == "the time to drain is over: 40 requests under way are left"
 
 
 def test_a_second_signal_ends_it_at_once(start_server: Start, golden_bundles: Path) -> None:

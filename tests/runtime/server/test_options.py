@@ -38,7 +38,10 @@ def test_a_flag_goes_before_the_variable_and_that_before_the_file(tmp_path: Path
 
 
 def test_what_is_printed_is_a_config(tmp_path: Path) -> None:
-    text = printed("--host", "::1", "--host", "127.0.0.1", "--timeout", 0.5, "--cache-bytes", "64MiB")
+    text = printed(
+        "--host", "::1", "--host", "127.0.0.1", "--timeout", 0.5, "--cache-bytes", "64MiB", "--unix-socket", "a,b"
+    )
+    assert tomllib.loads(text)["unix-socket"] == ["a,b"]
     (tmp_path / "serve.toml").write_text(text)
     again = run("--config", tmp_path / "serve.toml", "--print-config")
     assert again.returncode == 0, again.stderr

@@ -39,6 +39,9 @@ std::shared_ptr<grpc::ServerCredentials> credentials(const TlsFiles& files) {
   return grpc::SslServerCredentials(options);
 }
 
+constexpr double kMostOfConnection = 128;  // calls at once; clients let others wait
+constexpr double kAge = 600;               // seconds until a connection is to be replaced by a new one
+
 int whole(double number) { return static_cast<int>(std::min(number, 2e9)); }
 
 bool is_unix(const std::string& address) { return address.rfind("unix:", 0) == 0; }
@@ -75,20 +78,34 @@ class GrpcServer::Impl {
 
   const std::vector<std::string>& urls() const { return urls_; }
 
-  void drain(double timeout) {
-    if (server_ == nullptr || is_drained_) return;
+  int64_t drain(double timeout) {
+    if (server_ == nullptr || is_drained_) return 0;
     is_drained_ = true;
     const auto left = std::chrono::microseconds(static_cast<int64_t>(std::min(timeout, 1e9) * 1e6));
-    server_->Shutdown(std::chrono::system_clock::now() + left);
+    const auto deadline = std::chrono::system_clock::now() + left;
+    service_.end_at(deadline);
+    server_->Shutdown(deadline);
     server_->Wait();
+    return service_.n_dropped();
   }
 
  private:
   static void set_limits(const HttpLimits& limits, grpc::ServerBuilder* builder) {
+    const auto max_concurrent = static_cast<double>(limits.max_concurrent);
     builder->SetMaxReceiveMessageSize(whole(static_cast<double>(limits.max_body_bytes)));
     builder->SetMaxSendMessageSize(-1);
     builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, whole(static_cast<double>(limits.max_header_bytes)));
-    builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, whole(static_cast<double>(limits.max_concurrent)));
+    builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, whole(std::min(max_concurrent, kMostOfConnection)));
+    // The limit of messages is of their packed size: what they would unpack to has none. So they come as they are.
+    builder->AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+    builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+    builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+    builder->SetResourceQuota(grpc::ResourceQuota("recblr").Resize(static_cast<size_t>(limits.max_bodies_bytes)));
+    // A connection without calls goes as HTTP's does; one with calls that never come to their end goes, too, in time.
+    builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, whole(limits.keep_alive * 1e3));
+    builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, whole(kAge * 1e3));
+    builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS,
+                                whole((limits.body_timeout + limits.write_timeout) * 1e3));
     builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, whole(limits.header_timeout * 1e3));
     builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, whole(limits.keep_alive * 1e3));
     builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, whole(limits.header_timeout * 1e3));
@@ -121,6 +138,6 @@ GrpcServer::~GrpcServer() = default;
 
 const std::vector<std::string>& GrpcServer::urls() const { return impl_->urls(); }
 
-void GrpcServer::drain(double timeout) { impl_->drain(timeout); }
+int64_t GrpcServer::drain(double timeout) { return impl_->drain(timeout); }
 
 }  // namespace recblr::server

@@ -20,8 +20,8 @@ namespace recblr::server {
 struct GrpcOptions {
   std::vector<std::string> addresses;  // "127.0.0.1:8001", "[::1]:8001", "unix:/run/recblr-grpc.sock"
   TlsFiles tls;                        // used for all addresses where it is not empty
-  // Of them the sizes of metadata and messages, concurrent calls, and how long until a silent client is asked whether
-  // it is still there.
+  // Of them the sizes of metadata and messages, of one and of all, concurrent calls, how long a connection may be
+  // without calls, and how long until a silent client is asked whether it is still there.
   HttpLimits limits;
   Tokens tokens;  // in the metadata `authorization`
   OipOptions oip;
@@ -39,8 +39,8 @@ class GrpcServer {
   // The addresses with their real ports: "grpc://127.0.0.1:8001", "grpcs://..." with TLS, "unix:...".
   const std::vector<std::string>& urls() const;
   // Takes no more calls, answers those that it took, and returns once that is done, or after `timeout` seconds, when
-  // the rest is cancelled. May be called once.
-  void drain(double timeout);
+  // the rest is cancelled: how many those are. May be called once.
+  int64_t drain(double timeout);
 
  private:
   class Impl;

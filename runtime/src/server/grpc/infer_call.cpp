@@ -37,6 +37,10 @@ InferCall::InferCall(grpc::CallbackServerContext* context, const inference::Mode
       deadline_(context->deadline()) {}
 
 void InferCall::OnCancel() {
+  if (std::chrono::system_clock::now() + kClockDifference >= shared_->end.load()) {
+    is_dropped_ = true;
+    ++shared_->dropped;
+  }
   is_cancelled_ = true;
   if (const uint64_t ticket = ticket_; ticket != 0) model_->engine.cancel(ticket);
 }
@@ -108,6 +112,9 @@ void InferCall::fail(const Failure& failure) {
   // gRPC withdraws calls at their deadlines, too, and clients whose clock began earlier do.
   if (failure.status == Status::kCancelled && std::chrono::system_clock::now() >= deadline_ - kClockDifference) {
     ended = call_end({Status::kDeadline, "the call's deadline is over: give it more time"});
+  }
+  if (failure.status == Status::kCancelled && is_dropped_) {
+    ended = call_end({Status::kClosed, "the server ends: ask another one"});
   }
   if (ended.http_status == 500) record_->detail = failure.message;
   end(ended);

@@ -24,6 +24,9 @@ struct InferShared {
   OipStatistics* statistics;
   OipOptions options;
   std::atomic<int64_t> calls{0};  // that are not answered yet
+  // When the server ends, and how many calls it withdrew then.
+  std::atomic<std::chrono::system_clock::time_point> end{std::chrono::system_clock::time_point::max()};
+  std::atomic<int64_t> dropped{0};
 };
 
 // Lives until gRPC is done with the call and the engine with the question. Large messages are read and written in the
@@ -64,8 +67,8 @@ class InferCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
   std::vector<std::string_view> outputs_;
   // Either of both is seen by whoever sets the other: then the question is withdrawn.
   std::atomic<uint64_t> ticket_{0};
-  std::atomic<bool> is_cancelled_{false};
-  std::shared_ptr<InferCall> self_;  // until gRPC is done
+  std::atomic<bool> is_cancelled_{false}, is_dropped_{false};  // dropped: by the server, as it ends
+  std::shared_ptr<InferCall> self_;                            // until gRPC is done
 };
 
 }  // namespace recblr::server

@@ -1,6 +1,8 @@
 // The protocol's calls, answered.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <string_view>
 
 #include "inference.grpc.pb.h"
@@ -15,6 +17,10 @@ class OipService : public inference::GRPCInferenceService::CallbackService {
   // What is given must outlive it.
   OipService(const GrpcOptions& options, const Models* models, Pool* pool, OipStatistics* statistics,
              Observer* observer);
+
+  // Calls that are withdrawn from then on are the server's to answer for.
+  void end_at(std::chrono::system_clock::time_point end) { shared_.end = end; }
+  int64_t n_dropped() const { return shared_.dropped; }
 
   using Context = grpc::CallbackServerContext;
   using Reactor = grpc::ServerUnaryReactor;

@@ -22,4 +22,7 @@ Admission admit(const ServerState& state, RequestReader& reader);
 // health is told of whatever the load.
 std::optional<Reply> busy(const ServerState& state, const Route& route);
 
+// The reply where there are as many connections as may be.
+Reply too_many_connections();
+
 }  // namespace recblr::server

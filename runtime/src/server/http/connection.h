@@ -1,8 +1,11 @@
 // One client's connection: reads a request, has it answered, writes the reply, reads the next.
 #pragma once
 
+#include <atomic>
 #include <boost/system/error_code.hpp>
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,30 +18,32 @@
 #include "server/http/output.h"
 #include "server/http/reply_head.h"
 #include "server/http/request_reader.h"
+#include "server/http/share.h"
 #include "server/http/stream.h"
 
 namespace recblr::server {
 
-inline constexpr const char* kUnixPeer = "unix";
-
-// All but answer() runs in the loop's thread.
+// All but answer() and lose() runs in the loop's thread. What fails within it, as where there is no memory, closes it.
 class Connection final : public ReplySink, public std::enable_shared_from_this<Connection> {
  public:
   // Without TLS where `tls` is nullptr. With `too_many` its first request is answered 503.
-  Connection(std::shared_ptr<Loop> loop, Stream::Socket socket, boost::asio::ssl::context* tls, std::string peer,
+  Connection(std::shared_ptr<Loop> loop, Stream::Socket socket, boost::asio::ssl::context* tls, bool is_unix,
              bool too_many);
 
   void start();
   // When expire() is to be called.
-  Clock::time_point deadline() const { return deadline_; }
+  Clock::time_point deadline() const { return is_lost_ ? Clock::time_point::min() : deadline_; }
   void expire();
   // It waits for a request that has not begun.
   bool is_idle() const { return phase_ == Phase::kReading && !began_; }
   // Once `draining` is set.
   void drain();
   void close();
+  // Closes it though it may be answering, as the server ends.
+  void drop();
 
-  void answer(Reply reply, RequestRecord record) override;
+  void answer(Reply reply, RequestRecord record) noexcept override;
+  void lose() noexcept override { is_lost_ = true; }
 
  private:
   enum class Phase {
@@ -52,6 +57,19 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
     kClosed,
   };
   using ErrorCode = boost::system::error_code;
+  static constexpr size_t kRoom = 8 * 1024;        // for a read, and kept while idle
+  static constexpr size_t kPipelined = 64 * 1024;  // bytes taken from a client whose request is being answered
+  // What is told of a request that gets no reply.
+  struct Unanswered {
+    int status;
+    std::string_view reason;
+  };
+
+  template <typename Step>
+  void guarded(const Step& step);
+  // Calls a member, guarded, with what an operation gives.
+  template <typename Member>
+  auto then(Member member);
 
   // Goes as far as it can without waiting.
   void run();
@@ -60,12 +78,17 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
   bool read_request();
   bool take_input();
   void read_more();
+  void on_handshake(const ErrorCode& ec);
   void on_read(const ErrorCode& ec, size_t n);
   void on_end();
   void watch_for_reset();
+  void on_reset(const ErrorCode& ec);
+  // Counts what the body takes, and refuses it where all together take too much.
+  void count_body();
 
   void head_read();
   void invite_body();
+  void on_invited(const ErrorCode& ec, size_t n);
   void answer_request();
   void call_handler();
   void answered(Reply reply, RequestRecord record);
@@ -75,12 +98,15 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
   void send(Reply reply, RequestRecord record);
   void write();
   void on_written(const ErrorCode& ec, size_t n);
+  void on_writable(const ErrorCode& ec) { on_written(ec, 0); }
   void reply_written();
   void finish_record(RequestRecord* record, int status, int64_t bytes);
+  void finish_unanswered(RequestRecord* record);
 
   void begin_close();
   void discard();
   void say_goodbye();
+  void on_goodbye(const ErrorCode&) { close(); }
   void set_deadline(double seconds) { deadline_ = in_seconds(seconds); }
   void wait_for_request();
 
@@ -88,8 +114,7 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
   ServerState& state_;
   const HttpLimits& limits_;
   Stream stream_;
-  const std::string peer_;
-  const bool too_many_;
+  const bool is_unix_, too_many_;
 
   Phase phase_ = Phase::kReading;
   Clock::time_point deadline_ = Clock::time_point::max();
@@ -105,7 +130,9 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
   bool unread_ = false;      // the request is not read to its end
   bool last_reply_ = false;  // the connection is closed after it
   bool in_handler_ = false;
-  bool counted_ = false;  // in state_.concurrent
+  std::atomic<bool> is_lost_{false};  // the reply
+  Unanswered unanswered_{499, "client_gone"};
+  Share body_;  // in state_.body_bytes
 
   const Route* route_ = nullptr;
   RequestRecord record_;
@@ -113,5 +140,23 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
   std::weak_ptr<ExchangeImpl> exchange_;                       // that is being answered
   std::optional<std::pair<Reply, RequestRecord>> reply_made_;  // by the handler before it returned
 };
+
+template <typename Step>
+void Connection::guarded(const Step& step) {
+  try {
+    step();
+  } catch (const std::exception& error) {
+    unanswered_ = {500, "internal"};
+    close();
+    if (state_.options.warn) state_.options.warn(std::string("a connection failed and is closed: ") + error.what());
+  }
+}
+
+template <typename Member>
+auto Connection::then(Member member) {
+  return [self = shared_from_this(), member](const auto&... results) {
+    self->guarded([&] { std::invoke(member, *self, results...); });
+  };
+}
 
 }  // namespace recblr::server

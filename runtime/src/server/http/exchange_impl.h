@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "server/http/exchange.h"
+#include "server/http/share.h"
 
 namespace recblr::server {
 
@@ -14,13 +15,15 @@ namespace recblr::server {
 class ReplySink {
  public:
   virtual ~ReplySink() = default;
-  // Called once per exchange, in any thread.
-  virtual void answer(Reply reply, RequestRecord record) = 0;
+  // One of both is called once per exchange, in any thread. Neither throws.
+  virtual void answer(Reply reply, RequestRecord record) noexcept = 0;
+  virtual void lose() noexcept = 0;  // there is no memory for a reply
 };
 
 class ExchangeImpl final : public Exchange {
  public:
-  ExchangeImpl(std::shared_ptr<ReplySink> sink, Request request, RequestRecord record);
+  // `concurrent` is given back with the reply, `body` once nobody needs the request any more.
+  ExchangeImpl(std::shared_ptr<ReplySink> sink, Request request, RequestRecord record, Share concurrent, Share body);
   ~ExchangeImpl() override;
 
   const Request& request() const override { return request_; }
@@ -38,6 +41,8 @@ class ExchangeImpl final : public Exchange {
   bool begin_reply();
 
   const std::shared_ptr<ReplySink> sink_;
+  Share concurrent_;
+  const Share body_;
   Request request_;
   RequestRecord record_;
 

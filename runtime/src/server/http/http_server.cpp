@@ -1,7 +1,6 @@
 #include "server/http/http_server.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cstdio>
 #include <utility>
 
@@ -29,12 +28,11 @@ class HttpServer::Impl {
     const TlsFiles& tls = options.tls;
     if (!tls.certificate.empty() || !tls.key.empty() || !tls.client_ca.empty()) state_->tls = make_tls(tls);
     for (int j = 0; j < state_->options.threads; ++j) loops_.push_back(std::make_shared<Loop>(state_));
-    // "0.0.0.0" and "[::]" with one port shall not be in each other's way.
-    const bool has_ipv4 =
-        std::any_of(options.addresses.begin(), options.addresses.end(),
-                    [](const std::string& address) { return !address.empty() && std::isdigit(address[0]); });
+    // "0.0.0.0" or "localhost" and "[::]" with one port shall not be in each other's way.
+    const auto n_over_tcp = std::count_if(options.addresses.begin(), options.addresses.end(),
+                                          [](const std::string& address) { return address.rfind("unix:", 0) != 0; });
     for (const std::string& address : options.addresses) {
-      for (ListeningSocket& socket : listen_at(address, !has_ipv4)) {
+      for (ListeningSocket& socket : listen_at(address, n_over_tcp == 1)) {
         urls_.push_back(socket.url(state_->tls ? "https" : "http"));
         listeners_.push_back(std::make_unique<Listener>(std::move(socket), loops_));
       }
@@ -53,20 +51,22 @@ class HttpServer::Impl {
     started_ = true;
   }
 
-  void drain(double timeout) {
+  int64_t drain(double timeout) {
     const Clock::time_point deadline = in_seconds(timeout);
     state_->draining = true;
-    if (!started_) return;
+    if (!started_) return 0;
     loops_.front()->post([this] {
       for (const auto& listener : listeners_) listener->drain();
     });
     // Those that the listeners take now know it from the start.
     for (const auto& loop : loops_) loop->post([loop = loop.get()] { loop->drain(); });
-    if (wait_until(deadline)) return;
+    if (wait_until(deadline)) return 0;
+    const int64_t n_left = state_->concurrent;
     loops_.front()->post([this] {
       for (const auto& listener : listeners_) listener->close();
     });
-    for (const auto& loop : loops_) loop->post([loop = loop.get()] { loop->close_all(); });
+    for (const auto& loop : loops_) loop->post([loop = loop.get()] { loop->drop_all(); });
+    return n_left;
   }
 
   const std::vector<std::string>& urls() const { return urls_; }
@@ -92,7 +92,7 @@ HttpServer::HttpServer(const HttpOptions& options, const Router& router, Observe
 HttpServer::~HttpServer() = default;
 const std::vector<std::string>& HttpServer::urls() const { return impl_->urls(); }
 void HttpServer::start() { impl_->start(); }
-void HttpServer::drain(double timeout) { impl_->drain(timeout); }
+int64_t HttpServer::drain(double timeout) { return impl_->drain(timeout); }
 int64_t HttpServer::connections() const { return impl_->connections(); }
 
 }  // namespace recblr::server

@@ -16,6 +16,7 @@ namespace recblr::server {
 struct HttpLimits {
   int64_t max_header_bytes = 16 * 1024;
   int64_t max_body_bytes = 32 * 1024 * 1024;  // after unpacking, too
+  int64_t max_bodies_bytes = 1 << 30;         // of all requests together; more are answered 503
   int64_t max_connections = 1024;             // more are answered 503 and closed
   int64_t max_concurrent = 1024;              // requests at once; more are answered 503
   double header_timeout = 10;                 // seconds, from the first byte of a request
@@ -56,9 +57,10 @@ class HttpServer {
   const std::vector<std::string>& urls() const;
   void start();
   // Takes no more connections, answers the requests that were accepted and those in the accept queue, tells clients to
-  // close, and returns once all is written or after `timeout` seconds. Connections without a request are closed within
-  // half a second, in which they may still ask. May be called once, from any thread but those that call handlers.
-  void drain(double timeout);
+  // close, and returns once all is written or after `timeout` seconds: then how many requests were not answered, whose
+  // connections are closed. Connections without a request are closed within half a second, in which they may still
+  // ask. May be called once, from any thread but those that call handlers.
+  int64_t drain(double timeout);
   int64_t connections() const;
 
  private:

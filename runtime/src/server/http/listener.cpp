@@ -1,6 +1,5 @@
 #include "server/http/listener.h"
 
-#include <netdb.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -8,6 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <exception>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -38,10 +39,14 @@ Room room_for_connections(const HttpLimits& limits) {
   return {std::min(limits.max_connections, descriptors - told), told};
 }
 
-std::string name_of_peer(const sockaddr_storage& peer, socklen_t length) {
-  char host[NI_MAXHOST] = "";
-  ::getnameinfo(reinterpret_cast<const sockaddr*>(&peer), length, host, sizeof(host), nullptr, 0, NI_NUMERICHOST);
-  return host;
+// A socket of `fd`, which is closed where that fails.
+Stream::Socket socket_of(int fd, int family, Loop* loop) {
+  Stream::Socket socket(loop->io());
+  boost::system::error_code ec;
+  socket.assign(boost::asio::generic::stream_protocol(family, 0), fd, ec);
+  if (!ec) return socket;
+  ::close(fd);
+  throw boost::system::system_error(ec);
 }
 
 bool is_passing(int error) {  // what Linux gives of the connection, not of the socket
@@ -91,22 +96,26 @@ void Listener::close() {
 
 void Listener::take_all() {
   if (!socket_) return;
-  for (int taken = 0; draining_ || taken < kAtOnce; ++taken) {
-    sockaddr_storage peer{};
-    socklen_t length = sizeof(peer);
-    const int fd = ::accept4(socket_->fd(), reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  for (int taken = 0; taken < (draining_ ? kBacklog : kAtOnce); ++taken) {
+    const int fd = ::accept4(socket_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-      take(fd, socket_->is_unix() ? kUnixPeer : name_of_peer(peer, length));
+      try {
+        take(fd);
+      } catch (const boost::system::system_error& error) {
+        return on_none_left(error.code().value());
+      } catch (const std::exception&) {
+        return on_none_left(ENOMEM);
+      }
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       return draining_ ? close() : wait();
     } else if (!is_passing(errno)) {
       return on_none_left(errno);
     }
   }
-  wait();
+  return draining_ ? close() : wait();  // while draining, all that waited when that began are taken
 }
 
-void Listener::take(int fd, const std::string& peer) {
+void Listener::take(int fd) {
   const int64_t open = ++state_.connections;
   const Room room = room_for_connections(state_.options.limits);
   if (open > room.served + room.told) {
@@ -121,21 +130,22 @@ void Listener::take(int fd, const std::string& peer) {
     if (loops_[other]->n_connections() < loops_[chosen]->n_connections()) chosen = other;
   }
   const std::shared_ptr<Loop>& loop = loops_[chosen];
-  const int family = socket_->is_unix() ? AF_UNIX : AF_INET;  // only for what Asio does with it, which is nothing
-  Stream::Socket socket(loop->io(), boost::asio::generic::stream_protocol(family, 0), fd);
-  boost::asio::ssl::context* const tls = socket_->is_unix() ? nullptr : state_.tls.get();
-  loop->add(std::make_shared<Connection>(loop, std::move(socket), tls, peer, open > room.served));
+  const bool is_unix = socket_->is_unix();
+  std::shared_ptr<Connection> connection;
+  try {
+    // The family is only for what Asio does with it, which is nothing.
+    Stream::Socket socket = socket_of(fd, is_unix ? AF_UNIX : AF_INET, loop.get());
+    boost::asio::ssl::context* const tls = is_unix ? nullptr : state_.tls.get();
+    connection = std::make_shared<Connection>(loop, std::move(socket), tls, is_unix, open > room.served);
+  } catch (...) {
+    state_.connection_closed();
+    throw;
+  }
+  loop->add(connection);
 }
 
 // No file descriptors, or no memory: tries again soon, and makes room meanwhile.
 void Listener::on_none_left(int error) {
-  for (const auto& loop : loops_) loop->post([loop = loop.get()] { loop->close_idle(); });
-  const auto now = std::chrono::steady_clock::now();
-  if (state_.options.warn && now - warned_ >= std::chrono::seconds(1)) {
-    warned_ = now;
-    state_.options.warn(std::string("connections cannot be accepted: ") + std::strerror(error) +
-                        ": raise the limit of open files (ulimit -n), or lower that of connections");
-  }
   paused_ = true;
   pause_.expires_after(kPause);
   pause_.async_wait([this](const boost::system::error_code& ec) {
@@ -143,6 +153,13 @@ void Listener::on_none_left(int error) {
     paused_ = false;
     take_all();
   });
+  for (const auto& loop : loops_) loop->post([loop = loop.get()] { loop->close_idle(); });
+  const auto now = std::chrono::steady_clock::now();
+  if (state_.options.warn && now - warned_ >= std::chrono::seconds(1)) {
+    warned_ = now;
+    state_.options.warn(std::string("connections cannot be accepted: ") + std::strerror(error) +
+                        ": raise the limit of open files (ulimit -n), or lower that of connections");
+  }
 }
 
 }  // namespace recblr::server

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "server/http/listening_socket.h"
@@ -22,7 +21,6 @@ class Listener {
   // It runs in the first of `loops`.
   Listener(ListeningSocket socket, const std::vector<std::shared_ptr<Loop>>& loops);
   ~Listener();
-  const ListeningSocket& socket() const { return *socket_; }
 
   // In the loop's thread, or before it runs:
   void wait();
@@ -32,7 +30,8 @@ class Listener {
 
  private:
   void take_all();
-  void take(int fd, const std::string& peer);
+  // Serves a connection, or refuses it. Throws where that fails, the connection being closed.
+  void take(int fd);
   void on_none_left(int error);
 
   std::optional<ListeningSocket> socket_;

@@ -18,8 +18,6 @@
 namespace recblr::server {
 namespace {
 
-constexpr int kBacklog = 4096;  // the system cuts it to its own limit
-
 [[noreturn]] void fail(const std::string& address, const std::string& why) {
   throw Error({Status::kBadConfig, "cannot listen at '" + address + "': " + why});
 }
@@ -87,9 +85,6 @@ std::string ListeningSocket::url(const std::string& scheme) const {
 
 std::vector<ListeningSocket> listen_at(const std::string& address, bool also_ipv4) {
   std::vector<ListeningSocket> sockets;
-  const auto listen = [&](ListeningSocket* socket, const sockaddr* where, socklen_t length) {
-    if (::bind(socket->fd_, where, length) != 0 || ::listen(socket->fd_, kBacklog) != 0) fail_of_system(address, errno);
-  };
   if (address.rfind("unix:", 0) == 0) {
     const std::string path = address.substr(5);
     const sockaddr_un where = unix_address(address, path);
@@ -97,7 +92,10 @@ std::vector<ListeningSocket> listen_at(const std::string& address, bool also_ipv
     ListeningSocket socket;
     socket.fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (socket.fd_ < 0) fail_of_system(address, errno);
-    listen(&socket, reinterpret_cast<const sockaddr*>(&where), sizeof(where));
+    if (::bind(socket.fd_, reinterpret_cast<const sockaddr*>(&where), sizeof(where)) != 0 ||
+        ::listen(socket.fd_, kBacklog) != 0) {
+      fail_of_system(address, errno);
+    }
     struct stat file;
     if (::lstat(path.c_str(), &file) == 0) {
       socket.path_ = path;
@@ -130,15 +128,20 @@ std::vector<ListeningSocket> listen_at(const std::string& address, bool also_ipv
   for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
     ListeningSocket socket;
     socket.fd_ = ::socket(one->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const bool is_needed = one->ai_next == nullptr && sockets.empty();
     if (socket.fd_ < 0) {
-      if (one->ai_next != nullptr || !sockets.empty()) continue;  // a system without IPv6
+      if (!is_needed) continue;  // a system without IPv6
       fail_of_system(address, errno);
     }
     const int on = 1, only_ipv6 = also_ipv4 ? 0 : 1;
     ::setsockopt(socket.fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     ::setsockopt(socket.fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));  // those accepted have it from here
     if (one->ai_family == AF_INET6) ::setsockopt(socket.fd_, IPPROTO_IPV6, IPV6_V6ONLY, &only_ipv6, sizeof(on));
-    listen(&socket, one->ai_addr, one->ai_addrlen);
+    if (::bind(socket.fd_, one->ai_addr, one->ai_addrlen) != 0) {
+      if (errno == EADDRNOTAVAIL && !is_needed) continue;  // IPv6 is there, but switched off
+      fail_of_system(address, errno);
+    }
+    if (::listen(socket.fd_, kBacklog) != 0) fail_of_system(address, errno);
     sockets.push_back(std::move(socket));
   }
   return sockets;

@@ -7,6 +7,8 @@
 
 namespace recblr::server {
 
+inline constexpr int kBacklog = 4096;  // connections that may wait; the system cuts it to its own limit
+
 // Closes it in the end, and removes the file of a unix socket if it is still its own.
 class ListeningSocket {
  public:
@@ -29,8 +31,9 @@ class ListeningSocket {
   uint64_t device_ = 0, inode_ = 0;  // of the file
 };
 
-// "127.0.0.1:8000", "[::1]:8000", "name:8000" - which may be several -, "unix:/run/recblr.sock"; "[::]:8000" is IPv4's,
-// too, with `also_ipv4`. Port 0: any free one. Throws recblr::Error (kBadConfig).
+// "127.0.0.1:8000", "[::1]:8000", "unix:/run/recblr.sock", or "name:8000", which may be several, of which those are
+// left out that this machine does not have; "[::]:8000" is IPv4's, too, with `also_ipv4`. Port 0: any free one. Throws
+// recblr::Error (kBadConfig).
 std::vector<ListeningSocket> listen_at(const std::string& address, bool also_ipv4);
 
 }  // namespace recblr::server

@@ -44,7 +44,7 @@ void Loop::start() {
 
 void Loop::end() {
   post([this] {
-    close_all();
+    drop_all();
     timer_.cancel();
     io_.stop();
   });
@@ -53,7 +53,7 @@ void Loop::end() {
     const std::lock_guard lock(mutex_);
     ended_ = true;
   }
-  close_all();
+  drop_all();
   io_.restart();
   io_.poll();  // lets go of what waited for the connections
 }
@@ -65,16 +65,30 @@ void Loop::each(const std::function<void(Connection&)>& use) {
   for (const auto& connection : connections) use(*connection);
 }
 
-void Loop::add(std::shared_ptr<Connection> connection) {
+void Loop::add(const std::shared_ptr<Connection>& connection) {
   ++n_connections_;
   if (is_this_thread()) return begin(connection);
-  post([this, connection = std::move(connection)] { begin(connection); });
+  try {
+    post([this, connection] { begin(connection); });
+  } catch (const std::exception& error) {
+    not_begun(error);
+  }
 }
 
 void Loop::begin(const std::shared_ptr<Connection>& connection) {
-  connections_.emplace(connection.get(), connection);
+  try {
+    connections_.emplace(connection.get(), connection);
+  } catch (const std::exception& error) {
+    return not_begun(error);
+  }
   connection->start();
   if (!ticking_) tick();
+}
+
+void Loop::not_begun(const std::exception& error) {
+  --n_connections_;
+  state_->connection_closed();
+  if (state_->options.warn) state_->options.warn(std::string("a connection cannot be served: ") + error.what());
 }
 
 void Loop::remove(Connection* connection) {
@@ -89,24 +103,25 @@ void Loop::remove(Connection* connection) {
 void Loop::tick() {
   ticking_ = !connections_.empty();
   if (!ticking_) return;
+  // First, so that the next tick comes whatever fails in this one.
+  timer_.expires_after(tick_every_);
+  timer_.async_wait([this](const boost::system::error_code& ec) {
+    if (!ec) tick();
+  });
   const Clock::time_point now = Clock::now();
   std::vector<std::shared_ptr<Connection>> expired;
   for (const auto& [key, connection] : connections_) {
     if (connection->deadline() <= now) expired.push_back(connection);
   }
   for (const auto& connection : expired) connection->expire();
-  timer_.expires_after(tick_every_);
-  timer_.async_wait([this](const boost::system::error_code& ec) {
-    if (!ec) tick();
-  });
 }
 
 void Loop::drain() {
   each([](Connection& connection) { connection.drain(); });
 }
 
-void Loop::close_all() {
-  each([](Connection& connection) { connection.close(); });
+void Loop::drop_all() {
+  each([](Connection& connection) { connection.drop(); });
 }
 
 void Loop::close_idle() {

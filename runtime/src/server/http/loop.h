@@ -7,6 +7,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -33,7 +34,7 @@ class Loop {
   ~Loop();
 
   void start();
-  // Closes all connections and ends the thread. Tasks posted from then on are dropped.
+  // Drops all connections and ends the thread. Tasks posted from then on are dropped.
   void end();
   // Runs `task` in the thread.
   template <typename Task>
@@ -45,17 +46,19 @@ class Loop {
   boost::asio::io_context& io() { return io_; }
   ServerState& state() { return *state_; }
   int64_t n_connections() const { return n_connections_; }
-  void add(std::shared_ptr<Connection> connection);
+  // It was counted in the state's connections; from here on the loop sees to that.
+  void add(const std::shared_ptr<Connection>& connection);
 
   // In the thread:
   void remove(Connection* connection);
   void drain();
-  void close_all();
+  void drop_all();
   // Closes some connections that wait for requests, the longest first, as there are no file descriptors left.
   void close_idle();
 
  private:
   void begin(const std::shared_ptr<Connection>& connection);
+  void not_begun(const std::exception& error);
   void tick();
   void each(const std::function<void(Connection&)>& use);
 

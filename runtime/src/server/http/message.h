@@ -20,7 +20,6 @@ struct Request {
   std::vector<std::string> parameters;  // what stands for the {..} of the route, percent-decoded, UTF-8
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  std::string peer;  // IP address of the client, or "unix", for the log at debug level only
 
   // Of the first header of that name, any case; "" where there is none.
   std::string_view header(std::string_view name) const;

@@ -41,6 +41,14 @@ bool ends_with(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
 }
 
+// Of a target that is a URL; 0 where it is none.
+size_t host_begin(std::string_view target) {
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (same_ignoring_case(target.substr(0, scheme.size()), scheme)) return scheme.size();
+  }
+  return 0;
+}
+
 bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
@@ -119,6 +127,7 @@ void RequestReader::refuse(int status, std::string_view reason, std::string mess
   state_ = State::kRefused;
   keep_alive_ = false;
   request_.body = std::string();
+  unpacker_.reset();
   refusal_ = {status, reason, std::move(message)};
 }
 
@@ -193,9 +202,12 @@ size_t RequestReader::read_head(std::string_view data) {
 }
 
 void RequestReader::on_target(std::string_view target) {
-  if (const size_t scheme = target.find("://"); scheme != std::string_view::npos && target.front() != '/') {
-    const size_t slash = target.find_first_of("/?", scheme + 3);  // as proxies are asked: "GET http://host/path"
+  if (const size_t host = host_begin(target); host != 0) {  // as proxies are asked: "GET http://host/path"
+    const size_t slash = target.find_first_of("/?", host);
     target = slash == std::string_view::npos ? "/" : target.substr(slash);
+  } else if (target.front() != '/' && target != "*") {
+    refuse(400, "invalid", "what is asked for does not begin with '/', 'http://' or 'https://'");
+    return;
   }
   const size_t mark = target.find('?');
   raw_path_ = target.substr(0, mark);
@@ -300,6 +312,10 @@ void RequestReader::whole_body_read() {
   if (!packed_ || dropped_ || request_.body.empty()) return;
   state_ = State::kPacked;
   unpacker_ = std::make_unique<Unpacker>(std::exchange(request_.body, {}));
+}
+
+int64_t RequestReader::held_bytes() const {
+  return static_cast<int64_t>(request_.body.size() + (unpacker_ != nullptr ? unpacker_->packed_bytes() : 0));
 }
 
 void RequestReader::unpack(size_t step) {

@@ -42,6 +42,8 @@ class RequestReader {
   void drop_body();
   // Another `step` bytes of the body.
   void unpack(size_t step);
+  // For a reason of the caller's; lets go of the body.
+  void refuse(int status, std::string_view reason, std::string message);
   // Forgets the request and begins the next.
   void next();
 
@@ -58,6 +60,8 @@ class RequestReader {
   int64_t content_length() const { return chunked_ ? -1 : content_length_; }
   // Of the body, as it came.
   int64_t body_bytes() const { return body_bytes_; }
+  // Of the body, as it is held: packed, unpacked or both.
+  int64_t held_bytes() const;
   const Refusal& refusal() const { return refusal_; }
 
  private:
@@ -73,7 +77,6 @@ class RequestReader {
   void check_head();
   void on_body(std::string_view piece);
   void whole_body_read();
-  void refuse(int status, std::string_view reason, std::string message);
 
   const size_t max_header_bytes_;
   const int64_t max_body_bytes_;

@@ -1,6 +1,7 @@
 // What all connections of a server share.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/ssl/context.hpp>
 #include <condition_variable>
@@ -15,7 +16,12 @@ namespace recblr::server {
 
 struct ServerState {
   ServerState(const HttpOptions& the_options, const Router& the_router, Observer* the_observer)
-      : options(the_options), router(the_router), observer(the_observer), tokens(the_options.tokens) {}
+      : options(the_options),
+        router(the_router),
+        observer(the_observer),
+        tokens(the_options.tokens),
+        // Enough for the longest one, packed and unpacked.
+        max_body_bytes(std::max(options.limits.max_bodies_bytes, 2 * options.limits.max_body_bytes)) {}
 
   // Where the last of what drain() waits for has gone, it is told.
   void listener_closed() { gone(&listeners); }
@@ -25,11 +31,13 @@ struct ServerState {
   const Router& router;
   Observer* const observer;
   const TokenCheck tokens;
+  const int64_t max_body_bytes;                    // of all requests together
   std::unique_ptr<boost::asio::ssl::context> tls;  // or none
 
   std::atomic<bool> draining{false};
   std::atomic<int64_t> listeners{0}, connections{0};
   std::atomic<int64_t> concurrent{0};  // requests whose handlers have not replied
+  std::atomic<int64_t> body_bytes{0};  // of all requests that are held
   std::mutex mutex;
   std::condition_variable changed;
 

@@ -1,5 +1,6 @@
 #include "server/http/unpacker.h"
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -11,14 +12,19 @@ constexpr int kGzipOrZlib = 32 + MAX_WBITS;
 }  // namespace
 
 Unpacker::Unpacker(std::string packed) : packed_(std::move(packed)) {
-  stream_.next_in = reinterpret_cast<Bytef*>(packed_.data());
-  stream_.avail_in = static_cast<uInt>(packed_.size());
   if (inflateInit2(&stream_, kGzipOrZlib) != Z_OK) throw std::bad_alloc();
 }
 
 Unpacker::~Unpacker() { inflateEnd(&stream_); }
 
 Unpacker::Status Unpacker::unpack(size_t step, std::string* out) {
+  if (stream_.avail_in == 0) {
+    const size_t n = std::min(step, packed_.size() - given_);
+    stream_.next_in = reinterpret_cast<Bytef*>(packed_.data() + given_);
+    stream_.avail_in = static_cast<uInt>(n);
+    given_ += n;
+  }
+  const bool is_last = given_ == packed_.size();
   const size_t before = out->size();
   out->resize(before + step);
   stream_.next_out = reinterpret_cast<Bytef*>(out->data() + before);
@@ -27,14 +33,17 @@ Unpacker::Status Unpacker::unpack(size_t step, std::string* out) {
   while (status == Status::kMore && stream_.avail_out > 0) {
     const int result = inflate(&stream_, Z_NO_FLUSH);
     if (result == Z_STREAM_END) {
-      if (stream_.avail_in == 0) {
+      if (stream_.avail_in == 0 && is_last) {
         status = Status::kDone;
       } else if (inflateReset(&stream_) != Z_OK) {  // the next member
         status = Status::kBad;
       }
+    } else if (result == Z_BUF_ERROR && !is_last) {
+      break;                      // it needs the next piece
     } else if (result != Z_OK) {  // Z_BUF_ERROR, too: the body ends early
       status = Status::kBad;
     }
+    if (stream_.avail_in == 0 && !is_last) break;
   }
   out->resize(out->size() - stream_.avail_out);
   return status;

@@ -20,11 +20,13 @@ class Unpacker {
   Unpacker(const Unpacker&) = delete;
   Unpacker& operator=(const Unpacker&) = delete;
 
-  // Appends at most `step` bytes to `out`.
+  size_t packed_bytes() const { return packed_.size(); }
+  // Appends at most `step` bytes to `out`, of at most as much more of what is packed.
   Status unpack(size_t step, std::string* out);
 
  private:
   std::string packed_;
+  size_t given_ = 0;  // bytes of packed_ that the stream has
   z_stream stream_{};
 };
 

@@ -71,7 +71,7 @@ class Models::Impl {
     });
   }
 
-  void close(double timeout) {
+  bool close(double timeout) {
     const Clock::time_point began = Clock::now();
     ServedModelPtr current, previous;
     {
@@ -80,11 +80,13 @@ class Models::Impl {
       current = this->current();
       previous = previous_;
     }
+    bool has_ended = true;
     for (const ServedModelPtr& model : {current, previous}) {
       if (model == nullptr) continue;
-      static_cast<void>(model->engine.try_close(true, std::max(0.0, timeout - seconds_since(began))));
+      if (!model->engine.try_close(true, std::max(0.0, timeout - seconds_since(began)))) has_ended = false;
     }
     if (const auto users = this->users()) static_cast<void>(users->try_close());
+    return has_ended;
   }
 
   std::string first_path() const {
@@ -207,6 +209,6 @@ Expected<ServedModelPtr> Models::reload(const std::string& path) { return impl_-
 Expected<ServedModelPtr> Models::rollback() { return impl_->rollback(); }
 void Models::on_event(std::function<void(const ModelEvent&)> told) { impl_->told = std::move(told); }
 void Models::on_free(std::function<void(const ServedModel&)> told) { impl_->on_free(std::move(told)); }
-void Models::close(double timeout) { impl_->close(timeout); }
+bool Models::close(double timeout) { return impl_->close(timeout); }
 
 }  // namespace recblr::server

@@ -66,8 +66,9 @@ class Models {
   // those that are there at the end. After this returns, what was set before is called no more.
   void on_free(std::function<void(const ServedModel&)> told);
 
-  // Ends all engines: they take no more, and answer what they took within `timeout` seconds. A reload under way fails.
-  void close(double timeout);
+  // Ends all engines: they take no more, and answer what they took within `timeout` seconds. Whether they did; if not,
+  // their end is still waited for where they are freed. A reload under way fails.
+  bool close(double timeout);
 
  private:
   class Impl;

@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "server/answer/replies.h"
+#include "server/observe/metrics_page.h"
 #include "server/observe/trace_target.h"
 
 namespace recblr::server {
@@ -113,14 +113,9 @@ bool Observation::flush(double timeout) {
 }
 
 void add_metrics_route(Router* router, const Metrics* metrics, Pool* pool) {
-  router->add(Method::kGet, "/metrics", Access::kPublic, [metrics, pool](const ExchangePtr& exchange) {
-    run_in_pool(pool, exchange, [metrics, exchange] {
-      Reply reply;
-      reply.content_type = Metrics::kContentType;
-      reply.body = metrics->text();
-      exchange->reply(std::move(reply));
-    });
-  });
+  const auto page = std::make_shared<MetricsPage>(metrics, pool);
+  router->add(Method::kGet, "/metrics", Access::kPublic,
+              [page](const ExchangePtr& exchange) { page->answer(exchange); });
 }
 
 }  // namespace recblr::server

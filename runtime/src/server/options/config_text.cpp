@@ -1,6 +1,6 @@
 #include <toml++/toml.h>
 
-#include <sstream>
+#include <cstdio>
 
 #include "server/options/config_file.h"
 
@@ -27,8 +27,7 @@ std::string toml_value(const Option& option) {
   if (option.kind != Kind::kText && option.kind != Kind::kBytes) return option.show();
   if (!option.many()) return toml_string(option.show());
   std::string values;
-  std::istringstream parts(option.show());
-  for (std::string part; std::getline(parts, part, ',');) values += (values.empty() ? "" : ", ") + toml_string(part);
+  for (const std::string& value : option.values()) values += (values.empty() ? "" : ", ") + toml_string(value);
   return "[" + values + "]";
 }
 

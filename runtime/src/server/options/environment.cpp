@@ -2,8 +2,9 @@
 
 #include <unistd.h>
 
-#include <regex>
+#include <initializer_list>
 #include <sstream>
+#include <string_view>
 
 #include "server/options/names.h"
 
@@ -24,11 +25,32 @@ std::string name_of(const std::string& variable) {
   return name;
 }
 
-// RECBLR_SERVE_PORT=tcp://10.0.0.1:8000, RECBLR_SERVE_SERVICE_HOST, RECBLR_SERVE_PORT_8000_TCP_ADDR, ...
-bool is_of_kubernetes(const std::string& variable, const std::string& value) {
-  static const std::regex names(".*_SERVICE_(HOST|PORT.*)|.*_PORT_[0-9]+_(TCP|UDP|SCTP).*");
-  static const std::regex values("(tcp|udp|sctp)://.*");
-  return std::regex_match(variable, names) || std::regex_match(value, values);
+bool ends_with(std::string_view text, std::string_view end) {
+  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+}
+
+bool begins_with_one_of(std::string_view text, std::initializer_list<std::string_view> beginnings) {
+  for (const std::string_view beginning : beginnings) {
+    if (text.substr(0, beginning.size()) == beginning) return true;
+  }
+  return false;
+}
+
+// RECBLR_SERVE_PORT=tcp://10.0.0.1:8000, RECBLR_SERVE_SERVICE_HOST, RECBLR_SERVE_SERVICE_PORT_HTTP,
+// RECBLR_SERVE_PORT_8000_TCP_ADDR, and the same of a service like recblr-serve-eu.
+bool is_of_kubernetes(std::string_view variable, std::string_view value) {
+  constexpr std::string_view kPort = "_PORT_";
+  if (ends_with(variable, "_PORT")) {
+    return ends_with(variable, "_SERVICE_PORT") || begins_with_one_of(value, {"tcp://", "udp://", "sctp://"});
+  }
+  if (ends_with(variable, "_SERVICE_HOST") || variable.find("_SERVICE_PORT_") != std::string_view::npos) return true;
+  for (size_t at = variable.find(kPort); at != std::string_view::npos; at = variable.find(kPort, at + 1)) {
+    const std::string_view number = variable.substr(at + kPort.size());
+    const size_t end = number.find_first_not_of("0123456789");
+    if (end == 0 || end == std::string_view::npos) continue;
+    if (begins_with_one_of(number.substr(end), {"_TCP", "_UDP", "_SCTP"})) return true;
+  }
+  return false;
 }
 
 }  // namespace

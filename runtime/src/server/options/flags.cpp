@@ -18,7 +18,7 @@ constexpr const char* kSources =
     "Each option is also an environment variable, as RECBLR_SERVE_HTTP_PORT, and a key of the file of --config, as\n"
     "http-port = 8000. A flag goes before the variable, the variable before the file.";
 
-std::string flag_of(const Option& option) { return (option.turns_off ? "--no-" : "--") + option.name; }
+std::string flag_of(const Option& option) { return "--" + option.name; }
 
 class Formatter : public CLI::Formatter {
  public:
@@ -69,7 +69,7 @@ class Flags::Parser {
     for (size_t i = 0; i < flags_.size(); ++i) {
       if (flags_[i]->count() == 0) continue;
       Option& option = (*list_)[i];
-      option.set(option.turns_off ? std::vector<std::string>{"false"} : flags_[i]->results(), flag_of(option));
+      option.set(flags_[i]->results(), flag_of(option));
     }
   }
 

@@ -121,6 +121,7 @@ Option texts(std::string name, std::string placeholder, std::vector<std::string>
   };
   Option option{name, placeholder, help, Kind::kText, expects, read, show};
   option.clear = [values] { values->clear(); };
+  option.values = [values] { return *values; };
   return option;
 }
 
@@ -146,9 +147,7 @@ Option toggle(std::string name, bool* value, std::string help) {
     return true;
   };
   const auto show = [value] { return *value ? "true" : "false"; };
-  Option option{name, "", help, Kind::kSwitch, "true or false", read, show};
-  option.turns_off = *value;
-  return option;
+  return {name, "", help, Kind::kSwitch, "true or false", read, show};
 }
 
 }  // namespace recblr::server

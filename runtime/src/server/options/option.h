@@ -29,10 +29,11 @@ struct Option {
   std::function<std::string()> show;             // the stored value, as it is read; "" for none
   std::string none = "none";                     // what having none means, for people
   std::string alias = "";                        // "port"
-  bool turns_off = false;                        // a switch that is on without its flag, --no-name
   std::string group = "";
   std::string source = "default";
-  std::function<void()> clear = nullptr;  // of one that takes several values
+  // Of one that takes several values:
+  std::function<void()> clear = nullptr;
+  std::function<std::vector<std::string>()> values = nullptr;
   bool secret = false;
 
   // Stores the values that `origin` gave, instead of others. Throws UsageError: which it was, and what would do.
@@ -129,7 +130,7 @@ Option text(std::string name, std::string placeholder, Value* value, std::string
 Option texts(std::string name, std::string placeholder, std::vector<std::string>* values, std::string expects,
              std::string help);
 Option choice(std::string name, std::string* value, std::vector<std::string> choices, std::string help);
-// `help` is of the flag: --name, or --no-name where the value is true.
+// A switch that is off without its flag.
 Option toggle(std::string name, bool* value, std::string help);
 
 }  // namespace recblr::server

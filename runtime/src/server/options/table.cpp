@@ -135,12 +135,15 @@ void add_limits(Given* given, Table* table) {
   table->add(bytes("max-header-bytes", &limits.max_header_bytes, 256, 1 << 20, "Of a request's head (else 431)."));
   table->add(
       bytes("max-body-bytes", &limits.max_body_bytes, 1, kMostBytes, "Of a request's body, unpacked, too (else 413)."));
-  table->add(whole("max-connections", "N", &limits.max_connections, 1, kMost, "At once (else 503)."));
-  table->add(whole("max-concurrent", "N", &limits.max_concurrent, 1, kMost, "Requests at once (else 503)."));
+  table->add(bytes("max-bodies-bytes", &limits.max_bodies_bytes, 1, kMostBytes,
+                   "Of the bodies of all requests at once (else 503); over gRPC, of all memory for messages."));
+  table->add(whole("max-connections", "N", &limits.max_connections, 1, kMost, "At once, over HTTP (else 503)."));
+  table->add(whole("max-concurrent", "N", &limits.max_concurrent, 1, kMost,
+                   "Requests at once, over HTTP and over gRPC each (else 503)."));
   table->add(number("header-timeout", "SECONDS", &limits.header_timeout, 0, kDay,
                     "For a request's head, from its first byte (else 408).", true));
-  table->add(
-      number("body-timeout", "SECONDS", &limits.body_timeout, 0, kDay, "For a request's body (else 408).", true));
+  table->add(number("body-timeout", "SECONDS", &limits.body_timeout, 0, kDay,
+                    "For a request's body, over HTTP (else 408).", true));
   table->add(number("write-timeout", "SECONDS", &limits.write_timeout, 0, kDay,
                     "For a client that reads nothing of its answer.", true));
   table->add(number("keep-alive", "SECONDS", &limits.keep_alive, 0, kDay,
@@ -157,8 +160,8 @@ void add_operations(Given* given, Table* table) {
   table->group("Operations");
   table->add(number("drain-delay", "SECONDS", &options.drain_delay, 0, kDay,
                     "After SIGTERM, while it is no longer ready but still takes connections."));
-  table->add(
-      number("drain-timeout", "SECONDS", &options.drain_timeout, 0, kDay, "After SIGTERM, for requests under way."));
+  table->add(number("drain-timeout", "SECONDS", &options.drain_timeout, 0, kDay,
+                    "After SIGTERM, for requests under way.", true));
   table->add(
       choice("log-level", &options.log.level, {"debug", "info", "warning", "error"}, "The least of what is logged."));
   table->add(choice("log-format", &options.log.format, {"json", "text"}, "Of the lines of the log, on stderr."));

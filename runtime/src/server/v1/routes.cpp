@@ -8,12 +8,12 @@
 
 namespace recblr::server {
 
-void add_v1_routes(Router* router, Models* models, Pool* pool, const V1Options& options) {
+void add_v1_routes(Router* router, Models* models, Pool* pool, Pool* users_pool, const V1Options& options) {
   const auto recommend = std::make_shared<Recommend>(models, pool, options);
   router->add(Method::kPost, "/v1/recommend", Access::kUser,
               [recommend](const ExchangePtr& exchange) { recommend->answer(exchange); });
 
-  const auto users = std::make_shared<const Users>(models, pool, options);
+  const auto users = std::make_shared<const Users>(models, users_pool, options);
   router->add(Method::kPost, "/v1/users/{id}/events", Access::kUser,
               [users](const ExchangePtr& exchange) { users->add_events(exchange); });
   router->add(Method::kGet, "/v1/users/{id}/recommendations", Access::kUser,

@@ -15,8 +15,9 @@ struct V1Options {
   int64_t max_body_bytes = 32 * 1024 * 1024;  // HttpLimits', for the API's description
 };
 
-// POST /v1/recommend, /v1/users/..., /v1/model... What is given must outlive the routes' last request.
-void add_v1_routes(Router* router, Models* models, Pool* pool, const V1Options& options);
+// POST /v1/recommend, /v1/users/..., /v1/model... Calls of the store wait in `users_pool`. What is given must outlive
+// the routes' last request.
+void add_v1_routes(Router* router, Models* models, Pool* pool, Pool* users_pool, const V1Options& options);
 
 // The status page at /, the API's description at /docs, /openapi.json and /v1/openapi.json.
 void add_page_routes(Router* router, const Models* models, const V1Options& options);

@@ -12,16 +12,24 @@ namespace recblr::server {
 class Pool::Impl {
  public:
   Impl(int threads, int64_t max_queued) : max_queued_(max_queued) {
-    for (int j = 0; j < threads; ++j) threads_.emplace_back([this] { work(); });
+    try {
+      for (int j = 0; j < threads; ++j) threads_.emplace_back([this] { work(); });
+    } catch (...) {
+      stop();
+      throw;
+    }
   }
 
-  ~Impl() {
+  ~Impl() { stop(); }
+
+  void stop() {
     {
       const std::lock_guard lock(mutex_);
       ending_ = true;
     }
     changed_.notify_all();
     for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
   }
 
   bool post(std::function<void()> task) {
@@ -63,6 +71,7 @@ class Pool::Impl {
 
 Pool::Pool(int threads, int64_t max_queued) : impl_(std::make_unique<Impl>(threads, max_queued)) {}
 Pool::~Pool() = default;
+void Pool::stop() { impl_->stop(); }
 bool Pool::post(std::function<void()> task) { return impl_->post(std::move(task)); }
 
 }  // namespace recblr::server

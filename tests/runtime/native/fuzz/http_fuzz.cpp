@@ -59,7 +59,11 @@ std::vector<std::string> read(std::string bytes, size_t step) {
       given = std::min(bytes.size(), given + step);
     } else if (before == State::kHeadRead) {
       check_route(&reader);
-      reader.keep_body();
+      if (reader.request().path.size() % 4 == 3) {
+        reader.drop_body();
+      } else {
+        reader.keep_body();
+      }
     } else if (before == State::kPacked) {
       reader.unpack(step);
     } else if (before == State::kRefused) {

@@ -105,7 +105,7 @@ TEST_F(GrpcTest, DrainEndsInTime) {
     wait_until([&] { return cancelled(*models_) >= 1; });
     gate->open();
   });
-  server_->drain(0.05);
+  EXPECT_EQ(server_->drain(0.05), 2);
   opening.join();
   EXPECT_FALSE(first.wait().ok());
   EXPECT_FALSE(second.wait().ok());

@@ -40,6 +40,7 @@ TEST_F(HttpDrain, AnswersWhatIsBeingAnswered) {
   EXPECT_TRUE(client.is_closed());
   draining.join();
   EXPECT_EQ(server->connections(), 0);
+  EXPECT_EQ(finished.wait(1)[0].status, 200);
 }
 
 TEST_F(HttpDrain, AnswersWhatIsOnItsWay) {
@@ -88,11 +89,27 @@ TEST_F(HttpDrain, EndsInTimeWhateverClientsDo) {
   stalled.send("GET /hel");
   does_not_read.send(get("/big"));
   wait_for_connections(3);
-  server->drain(0.2);
+  EXPECT_EQ(server->drain(0.2), 1);  // the one that is held: the others wait for their clients
   wait_for_connections(0);
   EXPECT_TRUE(exchange->client_gone());
   exchange->reply(text_reply("too late"));
   EXPECT_TRUE(held.is_closed());
+  int n_closed = 0;
+  for (const RequestRecord& record : finished.wait(3)) {
+    if (record.status == 200) continue;
+    EXPECT_EQ(record.status, 503);  // the clients had not gone
+    EXPECT_EQ(record.reason, "closed");
+    ++n_closed;
+  }
+  EXPECT_EQ(n_closed, 2);
+}
+
+TEST_F(HttpDrain, CountsNoClientsWithoutARequest) {
+  start();
+  Client half = connect();
+  half.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n");
+  wait_for_connections(1);
+  EXPECT_EQ(server->drain(0.1), 0);
 }
 
 TEST_F(HttpDrain, TakesNoMoreConnections) {

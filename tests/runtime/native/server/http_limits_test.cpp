@@ -99,6 +99,26 @@ TEST_F(HttpLimitsTest, OfRequestsAtOnce) {
   EXPECT_EQ(finished.wait(1)[0].reason, "overloaded");
 }
 
+TEST_F(HttpLimitsTest, OfBodiesAtOnce) {
+  options.limits.max_body_bytes = 1000;
+  options.limits.max_bodies_bytes = 2000;
+  start();
+  const std::string body(900, 'x');
+  Client client = connect();
+  for (int times = 0; times < 5; ++times) EXPECT_EQ(client.ask(post("/echo", body)).status, 200);  // one at a time
+  Client first = connect(), second = connect();
+  first.send(post("/hold", body));
+  const ExchangePtr of_first = next_held();
+  second.send(post("/hold", body));
+  const ExchangePtr of_second = next_held();
+  const Answer answer = client.ask(post("/echo", body));
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(answer.headers.at("retry-after"), "1");
+  EXPECT_EQ(answer.error(), "the bodies of requests take as much memory as they may: try again later");
+  EXPECT_EQ(connect().ask(get("/hello")).status, 200);
+  EXPECT_EQ(finished.wait(6)[5].reason, "overloaded");
+}
+
 TEST_F(HttpLimitsTest, OfOpenFilesArePassedWhenThereAreSomeAgain) {
   std::promise<std::string> promise;
   std::atomic<int> warnings{0};

@@ -92,6 +92,10 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"EscapeOfNoDigit", "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400, "percent-encoded"},
         Refused{"NotUtf8", "GET /%ff HTTP/1.1\r\nHost: a\r\n\r\n", 400, "percent-encoded"},
         Refused{"Overlong", "GET /%c0%af HTTP/1.1\r\nHost: a\r\n\r\n", 400, "percent-encoded"},
+        Refused{"OtherScheme", "GET x://h/v1 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "does not begin with"},
+        Refused{"SchemeInTheQuery", "GET x?://h/v1 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "does not begin with"},
+        Refused{"NoSlash", "GET v1 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "does not begin with"},
+        Refused{"Authority", "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "does not begin with"},
         Refused{"HeaderTooLong", "GET / HTTP/1.1\r\nX: " + std::string(2000, 'x') + "\r\n\r\n", 431, "1024 bytes"},
         Refused{"TargetTooLong", "GET /" + std::string(2000, 'x'), 431, "1024 bytes"}),
     [](const auto& info) { return info.param.name; });
@@ -146,7 +150,7 @@ TEST_P(CutRequests, AreWholeOneAfterTheOther) {
   const std::string bytes =
       "\r\nPOST /a%2Fb/c?q=1&r HTTP/1.1\r\nHost: a\r\nX-One:  1 \r\nContent-Length: 3\r\n\r\nabc" +
       chunked("3;ext=1\r\nabc\r\n2\r\nde\r\n0\r\nTrailer: t\r\n\r\n") +
-      "GET http://a/absolute HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" +
+      "GET HTTP://a/absolute HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" +
       post("/", gzipped("packed") + gzipped(" twice"), "Content-Encoding: gzip\r\n");
   std::string left = feed(&reader, bytes, GetParam());
   ASSERT_EQ(reader.state(), RequestReader::State::kDone) << reader.refusal().message;
@@ -192,6 +196,22 @@ TEST(RequestReader, UnpacksInSteps) {
   EXPECT_EQ(reader.state(), RequestReader::State::kDone);
   EXPECT_EQ(reader.request().body, std::string(10'000, 'x'));
   EXPECT_GE(steps, 100);
+}
+
+TEST(RequestReader, UnpacksWhatIsEmptyInSteps) {
+  RequestReader reader(kMaxHeader, kMaxBody);
+  std::string members;
+  while (members.size() < 9000) members += gzipped("");
+  const std::string bytes = post("/", members, "Content-Encoding: gzip\r\n");
+  const size_t head = reader.read(bytes);
+  reader.keep_body();
+  reader.read(std::string_view(bytes).substr(head));
+  EXPECT_EQ(reader.held_bytes(), static_cast<int64_t>(members.size()));
+  int steps = 0;
+  for (; reader.state() == RequestReader::State::kPacked; ++steps) reader.unpack(100);
+  EXPECT_EQ(reader.state(), RequestReader::State::kDone);
+  EXPECT_EQ(reader.request().body, "");
+  EXPECT_GE(steps, 90);
 }
 
 TEST(RequestReader, ThrowsAwayWhatIsNotWanted) {

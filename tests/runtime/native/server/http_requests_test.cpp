@@ -45,6 +45,21 @@ TEST_F(HttpRequests, OfNoRouteAre404And405) {
   EXPECT_LT(client.ask(get("/" + std::string(5000, 'x'))).body.size(), 300u);
 }
 
+TEST_F(HttpRequests, OfForeignPagesChangeNothing) {
+  start();
+  Client client = connect();
+  for (const char* site : {"cross-site", "same-site"}) {
+    const std::string header = "Sec-Fetch-Site: " + std::string(site) + "\r\n";
+    const Answer answer = client.ask(post("/echo", "body", header));
+    EXPECT_EQ(answer.status, 403);
+    EXPECT_EQ(answer.error(), "a page of another site may not ask this: ask from a program, or from /docs");
+    EXPECT_EQ(client.ask(get("/hello", header)).status, 200);
+  }
+  for (const char* site : {"same-origin", "none"}) {
+    EXPECT_EQ(client.ask(post("/echo", "body", "Sec-Fetch-Site: " + std::string(site) + "\r\n")).status, 200);
+  }
+}
+
 TEST_F(HttpRequests, WithHeadGetNoBody) {
   start();
   Client client = connect();

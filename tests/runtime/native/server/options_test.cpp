@@ -182,8 +182,19 @@ TEST_F(OptionsTest, VariablesOfKubernetesAreLeftAlone) {
   set_variable("RECBLR_SERVE_PORT", "tcp://10.0.0.1:8000");
   set_variable("RECBLR_SERVE_PORT_8000_TCP_ADDR", "10.0.0.1");
   set_variable("RECBLR_SERVE_SERVICE_HOST", "10.0.0.1");
+  set_variable("RECBLR_SERVE_SERVICE_PORT", "8000");
   set_variable("RECBLR_SERVE_SERVICE_PORT_HTTP", "8000");
+  set_variable("RECBLR_SERVE_GRPC_PORT", "tcp://10.0.0.1:8001");
+  set_variable("RECBLR_SERVE_GRPC_PORT_8001_TCP", "tcp://10.0.0.1:8001");
   EXPECT_EQ(options({}).http.addresses, std::vector<std::string>{"127.0.0.1:8000"});
+  EXPECT_TRUE(options({}).grpc_addresses.empty());
+}
+
+TEST_F(OptionsTest, OtherVariablesAreNoneOfKubernetes) {
+  set_variable("RECBLR_SERVE_OTLP_ENDPOINT", "tcp://collector:4318");
+  EXPECT_EQ(options({}).trace.endpoint, "tcp://collector:4318");
+  set_variable("RECBLR_SERVE_PORT_TCP", "1");
+  EXPECT_NE(refusal({}).find("'RECBLR_SERVE_PORT_TCP'"), std::string::npos);
 }
 
 TEST_F(OptionsTest, Files) {
@@ -236,7 +247,7 @@ TEST_F(OptionsTest, Tokens) {
 
 TEST_F(OptionsTest, MoreThanThisMachineNeedsATokenOrInsecure) {
   const std::string message = "where others than this machine reach the server: give --token-file, or --insecure";
-  for (const std::string host : {"0.0.0.0", "::", "192.168.0.1", "example.org"}) {
+  for (const std::string host : {"0.0.0.0", "::", "192.168.0.1", "example.org", "127.example.org", "::2"}) {
     EXPECT_EQ(refusal({"--host", host}), "--host is '" + host + "', " + message);
     EXPECT_EQ(refusal({"--host", host, "--unix-socket", "s"}), "--host is '" + host + "', " + message);
     EXPECT_EQ(refusal({"--host", host, "--admin-token", "a"}), "--host is '" + host + "', " + message);
@@ -246,6 +257,11 @@ TEST_F(OptionsTest, MoreThanThisMachineNeedsATokenOrInsecure) {
   for (const std::string host : {"127.0.0.1", "127.1.2.3", "localhost", "::1", "[::1]"}) {
     EXPECT_EQ(options({"--host", host}).http.addresses.size(), 1u);
   }
+}
+
+TEST_F(OptionsTest, ThereIsSomeTimeToDrain) {
+  EXPECT_EQ(refusal({"--drain-timeout", "0"}), "--drain-timeout is 0: give a number above 0 up to 86400");
+  EXPECT_EQ(options({"--drain-timeout", "0.5"}).drain_timeout, 0.5);
 }
 
 TEST_F(OptionsTest, UnixSockets) {

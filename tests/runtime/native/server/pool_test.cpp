@@ -36,6 +36,24 @@ TEST(Pool, RefusesWhereTooManyWait) {
   EXPECT_EQ(n, 2);
 }
 
+TEST(Pool, StopsBeforeItsEnd) {
+  std::promise<void> running, go_on;
+  std::atomic<int> n{0};
+  Pool pool(1, 2);
+  EXPECT_TRUE(pool.post([&] {
+    running.set_value();
+    go_on.get_future().wait();
+  }));
+  running.get_future().wait();
+  EXPECT_TRUE(pool.post([&n] { ++n; }));
+  go_on.set_value();
+  pool.stop();
+  EXPECT_EQ(n, 1);  // what waited has run
+  EXPECT_FALSE(pool.post([&n] { ++n; }));
+  pool.stop();
+  EXPECT_EQ(n, 1);
+}
+
 TEST(Pool, LetsGoOfTasksThatAreDone) {
   Pool pool(1, 10);
   auto held = std::make_shared<int>(0);

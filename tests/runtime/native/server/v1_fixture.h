@@ -50,7 +50,7 @@ class V1Test : public ::testing::Test {
   void add_routes(const V1Options& options, int threads = 1, int64_t max_queued = 64) {
     pool_ = std::make_unique<Pool>(threads, max_queued);
     router_ = Router();
-    add_v1_routes(&router_, models_.get(), pool_.get(), options);
+    add_v1_routes(&router_, models_.get(), pool_.get(), pool_.get(), options);
     add_page_routes(&router_, models_.get(), options);
   }
 
