@@ -427,5 +427,4 @@ SECTIONS = (
     data,
     export,
     large_export,
-    elsewhere,
 )

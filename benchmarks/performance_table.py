@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
-from performance_sections import CHART, SECTIONS, read
+import server_sections
+from performance_sections import CHART, SECTIONS, elsewhere, read
 
 sys.path.insert(0, str(Path(__file__).parent / "quality"))
 from document import table
@@ -129,7 +130,8 @@ def with_highlights(readme: str, lines: Iterable[str]) -> str:
 @click.command()
 def main() -> None:
     """Write docs/performance.md, its chart, and the README's table."""
-    write_text(DOCUMENT, "\n".join([INTRODUCTION, *(line for section in SECTIONS for line in section())]))
+    sections = (*SECTIONS, server_sections.server, server_sections.reloads, elsewhere)
+    write_text(DOCUMENT, "\n".join([INTRODUCTION, *(line for section in sections for line in section())]))
     write_text(README, with_highlights(README.read_text(encoding="utf-8"), highlights()))
     chart()
     click.echo(f"written to {DOCUMENT} and {README}")
