@@ -15,16 +15,24 @@ constexpr int kStatusOfSignal = 128;  // as shells count
 
 }  // namespace
 
-EndGuard::EndGuard(Signals* signals, Observation* observation, double timeout)
-    : signals_(signals), observation_(observation), thread_([this, timeout] { watch(timeout); }) {}
+EndGuard::EndGuard(Signals* signals, Observation* observation)
+    : signals_(signals), observation_(observation), thread_([this] { watch(); }) {}
 
 EndGuard::~EndGuard() {
   is_over_ = true;
+  if (!is_armed_) arm(0);
   signals_->wake();
   thread_.join();
 }
 
-void EndGuard::watch(double timeout) {
+void EndGuard::arm(double timeout) {
+  is_armed_ = true;
+  timeout_.set_value(timeout);
+}
+
+void EndGuard::watch() {
+  const double timeout = timeout_.get_future().get();
+  if (is_over_) return;
   const auto began = std::chrono::steady_clock::now();
   Log& log = observation_->log();
   while (true) {

@@ -53,7 +53,15 @@ Fronts::Fronts(const Options& options, Models* models, Observation* observation)
     throw Error({Status::kBadConfig, "this recblr-serve was built without gRPC: leave out --grpc-port"});
   }
 #endif
-  http_->start();
+  try {
+    http_->start();
+  } catch (...) {
+#ifdef RECBLR_WITH_GRPC
+    // Where no thread can be had, gRPC has not got its own either, and would wait for them without end.
+    static_cast<void>(grpc_.release());
+#endif
+    throw;
+  }
 }
 
 Fronts::~Fronts() {

@@ -21,7 +21,7 @@ class GrpcServer;
 class Fronts {
  public:
   // Listens and answers at once. What is given must outlive it. Throws recblr::Error (kBadConfig) where it cannot
-  // listen.
+  // listen, and std::system_error where no thread can be had: then end the process, as gRPC may go on.
   Fronts(const Options& options, Models* models, Observation* observation);
   ~Fronts();  // not while a request waits for something that may never come: then end the process
   // The addresses with their real ports, HTTP's first.

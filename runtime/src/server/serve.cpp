@@ -11,6 +11,7 @@
 #include <exception>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -53,12 +54,33 @@ void print(const std::string& line) {
   std::fflush(stdout);
 }
 
+// What was thrown, and what to do.
+std::string advice(const std::exception& error) {
+  const auto* const of_system = dynamic_cast<const std::system_error*>(&error);
+  if (of_system == nullptr || of_system->code() != std::errc::resource_unavailable_try_again) return error.what();
+  return std::string("the system gives no thread (") + error.what() +
+         "): raise the limit of threads (ulimit -u, pids.max) or of memory (ulimit -v)";
+}
+
 class Service {
  public:
   explicit Service(const Options& options)
       : options_(options), models_(options.model), observation_(options.log, options.trace, &models_) {}
 
+  // The exit status.
   int run() {
+    try {
+      return serve();
+    } catch (const std::exception& error) {  // what is made so far may wait for threads that never began
+      log().write(LogLevel::kError, fronts_ ? "stop" : "listen", advice(error));
+      observation_.flush(kFlush);
+      std::_Exit(1);
+    }
+  }
+
+ private:
+  int serve() {
+    guard_.emplace(&signals_, &observation_);
     try {
       fronts_.emplace(options_, &models_, &observation_);
     } catch (const Error& error) {
@@ -69,7 +91,7 @@ class Service {
     FirstLoad load(&models_, &signals_);
     int status = answer(load);
     const Clock::time_point began = Clock::now();
-    guard_.emplace(&signals_, &observation_, options_.drain_delay + options_.drain_timeout);
+    guard_->arm(options_.drain_delay + options_.drain_timeout);
     if (reloader_) reloader_->stop();
     const Drained drained = drain();
     if (drained.n_left > 0) {
@@ -91,7 +113,6 @@ class Service {
     return status;
   }
 
- private:
   Log& log() { return observation_.log(); }
 
   // Until a signal to end, or until the first model cannot be loaded. The exit status.
@@ -169,8 +190,8 @@ int serve(const Options& options) {
   open_standard_files();
   try {
     return Service(options).run();
-  } catch (const std::exception& error) {  // before there is a log, or of threads that the system does not give
-    std::fprintf(stderr, "Error: %s\n", error.what());
+  } catch (const std::exception& error) {  // before there is a log
+    std::fprintf(stderr, "Error: %s\n", advice(error).c_str());
     return 1;
   }
 }
