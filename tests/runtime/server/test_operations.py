@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -26,6 +27,8 @@ from .process import Server, executable
 BODY = b'{"histories": [[10]], "k": 2}'
 WHOLE = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 HALF = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+# What a client over HTTP/2 begins with, and empty settings.
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 SECONDS = 60
 
 Start = Callable[..., Server]
@@ -165,22 +168,52 @@ def test_while_balancers_have_not_noticed_its_end_it_takes_connections(
     server.stop(None)
 
 
-@pytest.mark.parametrize("stalled", ["nothing", "half a head", "half a body", "unread answers"])
-def test_stalled_clients_do_not_keep_it(start_server: Start, golden_bundles: Path, stalled: str) -> None:
-    server = start_server(golden_bundles / "integer", "--drain-timeout", 2)
+@pytest.mark.parametrize("sent", [b"", WHOLE[:20]], ids=["nothing", "half a head"])
+def test_clients_without_a_request_do_not_keep_it(start_server: Start, golden_bundles: Path, sent: bytes) -> None:
+    server = start_server(golden_bundles / "integer", "--drain-timeout", 3600)
     with connect(server) as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        if stalled == "half a head":
-            client.sendall(WHOLE[:20])
-        elif stalled == "half a body":
-            client.sendall(HALF)
-        elif stalled == "unread answers":
-            client.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    client.send(WHOLE * 100)
+        client.sendall(sent)
         time.sleep(0.1)
         server.stop()
+
+
+@pytest.mark.parametrize("sent", [b"", PREFACE], ids=["nothing", "no pings"])
+def test_clients_without_a_call_do_not_keep_it(start_server: Start, golden_bundles: Path, sent: bytes) -> None:
+    pytest.importorskip("grpc")
+    server = start_server(golden_bundles / "integer", "--grpc-port", 0, "--drain-timeout", 3600)
+    host, _, port = server.grpc.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=SECONDS) as client:
+        client.sendall(sent)
+        time.sleep(0.1)
+        server.stop()
+
+
+def test_it_drains_though_there_are_no_more_threads(start_server: Start, golden_bundles: Path) -> None:
+    server = start_server(golden_bundles / "integer")
+    mapped = int(Path(f"/proc/{server.pid}/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+    try:
+        resource.prlimit(server.pid, resource.RLIMIT_AS, (mapped + (1 << 20),) * 2)  # a thread's stack is larger
+    except PermissionError:
+        pytest.skip("the limits of other processes may not be set here")
+    server.stop()
+
+
+@pytest.mark.parametrize("stalled", ["half a body", "unread answers"])
+def test_stalled_requests_are_left_and_told_of(start_server: Start, golden_bundles: Path, stalled: str) -> None:
+    server = start_server(golden_bundles / "integer", "--drain-timeout", 2, expected="request under way is left")
+    with connect(server) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        if stalled == "half a body":
+            client.sendall(HALF)
+        else:
+            client.settimeout(0.5)
+            with contextlib.suppress(TimeoutError):
+                while True:  # until the server cannot write
+                    client.sendall(WHOLE * 100)
+        time.sleep(0.1)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(SECONDS) == 1
+    assert server.log()[-1]["message"] == "the time to drain is over: 1 request under way is left"
 
 
 def test_requests_that_are_left_are_told_of(start_server: Start, golden_bundles: Path, new_redis_server: Any) -> None:

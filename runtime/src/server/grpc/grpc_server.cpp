@@ -1,12 +1,16 @@
 #include "server/grpc/grpc_server.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <future>
 #include <iterator>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "server/grpc/health.h"
@@ -41,6 +45,7 @@ std::shared_ptr<grpc::ServerCredentials> credentials(const TlsFiles& files) {
 
 constexpr double kMostOfConnection = 128;  // calls at once; clients let others wait
 constexpr double kAge = 600;               // seconds until a connection is to be replaced by a new one
+constexpr std::chrono::milliseconds kLook(50), kDrainGrace(2000);
 
 int whole(double number) { return static_cast<int>(std::min(number, 2e9)); }
 
@@ -84,7 +89,15 @@ class GrpcServer::Impl {
     const auto left = std::chrono::microseconds(static_cast<int64_t>(std::min(timeout, 1e9) * 1e6));
     const auto deadline = std::chrono::system_clock::now() + left;
     service_.end_at(deadline);
+    std::promise<void> is_shut;
+    std::thread closer;
+    try {
+      closer = std::thread([this, shut = is_shut.get_future()] { close_idle(shut); });
+    } catch (const std::system_error&) {  // no thread can be had: idle clients take all the time
+    }
     server_->Shutdown(deadline);
+    is_shut.set_value();
+    if (closer.joinable()) closer.join();
     server_->Wait();
     return service_.n_dropped();
   }
@@ -114,6 +127,19 @@ class GrpcServer::Impl {
     builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
     // A second server on the port would take half of its connections, instead of saying that it is in use.
     builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  }
+
+  // Closes the connections of clients that do not go though they are told to, once there have been no calls for
+  // kDrainGrace: until then the message of one may still be on its way, of which the service does not know.
+  void close_idle(const std::future<void>& shut) {
+    auto last_open = std::chrono::steady_clock::now();
+    while (shut.wait_for(kLook) == std::future_status::timeout) {
+      const auto now = std::chrono::steady_clock::now();
+      if (service_.n_open() > 0) last_open = now;
+      if (now - last_open < kDrainGrace) continue;
+      service_.end_at(std::chrono::system_clock::now());
+      return grpc_server_cancel_all_calls(server_->c_server());
+    }
   }
 
   [[noreturn]] void refuse(const std::string& address) {

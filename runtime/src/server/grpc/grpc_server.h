@@ -39,7 +39,8 @@ class GrpcServer {
   // The addresses with their real ports: "grpc://127.0.0.1:8001", "grpcs://..." with TLS, "unix:...".
   const std::vector<std::string>& urls() const;
   // Takes no more calls, answers those that it took, and returns once that is done, or after `timeout` seconds, when
-  // the rest is cancelled: how many those are. May be called once.
+  // the rest is cancelled: how many those are. Clients that keep a connection though no call is under way are let go
+  // after two seconds, and with them what has not arrived of a call's message. May be called once.
   int64_t drain(double timeout);
 
  private:

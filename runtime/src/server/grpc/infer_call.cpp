@@ -22,6 +22,7 @@ grpc::ServerUnaryReactor* InferCall::begin(grpc::CallbackServerContext* context,
   const auto call =
       std::make_shared<InferCall>(context, request, response, std::move(model), std::move(record), shared);
   call->self_ = call;
+  ++shared->open;
   call->guarded([&] { call->start(); });
   return call.get();
 }
@@ -45,7 +46,10 @@ void InferCall::OnCancel() {
   if (const uint64_t ticket = ticket_; ticket != 0) model_->engine.cancel(ticket);
 }
 
-void InferCall::OnDone() { const std::shared_ptr<InferCall> last = std::move(self_); }
+void InferCall::OnDone() {
+  const std::shared_ptr<InferCall> last = std::move(self_);
+  --shared_->open;
+}
 
 void InferCall::start() {
   record_->request_bytes = static_cast<int64_t>(request_->ByteSizeLong());

@@ -24,6 +24,7 @@ struct InferShared {
   OipStatistics* statistics;
   OipOptions options;
   std::atomic<int64_t> calls{0};  // that are not answered yet
+  std::atomic<int64_t> open{0};   // that gRPC is not done with: answers may not be sent yet
   // When the server ends, and how many calls it withdrew then.
   std::atomic<std::chrono::system_clock::time_point> end{std::chrono::system_clock::time_point::max()};
   std::atomic<int64_t> dropped{0};

@@ -21,6 +21,7 @@ class OipService : public inference::GRPCInferenceService::CallbackService {
   // Calls that are withdrawn from then on are the server's to answer for.
   void end_at(std::chrono::system_clock::time_point end) { shared_.end = end; }
   int64_t n_dropped() const { return shared_.dropped; }
+  int64_t n_open() const { return shared_.open; }  // calls of ModelInfer, until their answers are sent
 
   using Context = grpc::CallbackServerContext;
   using Reactor = grpc::ServerUnaryReactor;

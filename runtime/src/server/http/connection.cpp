@@ -14,7 +14,8 @@ namespace {
 constexpr size_t kRoomForBodies = 64 * 1024;  // for bodies larger than kRoom
 constexpr size_t kUnpackStep = 64 * 1024;
 constexpr int kTurns = 16;  // requests of one connection before others' turn
-constexpr double kDiscardTimeout = 10, kGoodbyeTimeout = 1, kTooManyTimeout = 2, kDrainGrace = 0.5;
+constexpr double kDiscardTimeout = 10, kShortDiscardTimeout = 2, kGoodbyeTimeout = 1, kTooManyTimeout = 2,
+                 kDrainGrace = 0.5;
 
 }  // namespace
 
@@ -57,12 +58,13 @@ void Connection::wait_for_request() {
 }
 
 void Connection::drain() {
-  if (is_idle() || phase_ == Phase::kHandshake) deadline_ = std::min(deadline_, in_seconds(kDrainGrace));
+  if (waits_for_head() || phase_ == Phase::kHandshake) deadline_ = std::min(deadline_, in_seconds(kDrainGrace));
 }
 
 void Connection::expire() {
   if (is_lost_) unanswered_ = {500, "internal"};
   if (phase_ != Phase::kReading || (is_idle() && !too_many_)) return close();
+  if (state_.draining && waits_for_head()) return drop();
   guarded([this] {
     if (too_many_) {
       refuse(too_many_connections(), "overloaded");
@@ -88,7 +90,13 @@ void Connection::close() {
   if (const auto exchange = exchange_.lock()) exchange->leave();
 }
 
+bool Connection::is_under_way() const {
+  return (phase_ == Phase::kReading && !waits_for_head()) || phase_ == Phase::kInviting ||
+         phase_ == Phase::kAnswering || phase_ == Phase::kWriting;
+}
+
 void Connection::drop() {
+  if (is_under_way()) ++state_.dropped;
   unanswered_ = {503, "closed"};
   close();
 }
@@ -101,7 +109,7 @@ void Connection::begin_close() {
   // Closed now, the system would answer what still comes with a reset, which takes the reply from the client.
   if (!stream_.has_tls()) stream_.end_sending();
   phase_ = Phase::kDiscarding;
-  set_deadline(too_many_ ? kTooManyTimeout : kDiscardTimeout);
+  set_deadline(too_many_ || state_.draining ? kShortDiscardTimeout : kDiscardTimeout);
   if (ended_) return close();
   input_.take(input_.content().size());
   discard();
@@ -183,7 +191,7 @@ bool Connection::take_input() {
     began_ = true;
     record_ = RequestRecord();
     record_.method = name_of(Method::kOther);
-    set_deadline(limits_.header_timeout);
+    set_deadline(state_.draining ? kDrainGrace : limits_.header_timeout);
   }
   return reader_.state() != before;
 }

@@ -39,7 +39,7 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
   // Once `draining` is set.
   void drain();
   void close();
-  // Closes it though it may be answering, as the server ends.
+  // Closes it though it may be answering, as the server ends, and counts what was under way.
   void drop();
 
   void answer(Reply reply, RequestRecord record) noexcept override;
@@ -74,6 +74,10 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
   // Goes as far as it can without waiting.
   void run();
   void run_later();
+  // Nothing of a request is there but, at most, a part of its head.
+  bool waits_for_head() const { return phase_ == Phase::kReading && reader_.state() == RequestReader::State::kHead; }
+  // The head of a request is read, and the last byte of its reply is not written.
+  bool is_under_way() const;
   // Whether there is a whole request.
   bool read_request();
   bool take_input();

@@ -12,6 +12,8 @@
 namespace recblr::server {
 namespace {
 
+constexpr double kDropTime = 0.2;  // seconds, at most, until all connections are dropped
+
 HttpOptions completed(HttpOptions options) {
   if (options.threads <= 0) options.threads = std::max(1, usable_cpus());
   if (!options.warn) options.warn = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
@@ -61,12 +63,14 @@ class HttpServer::Impl {
     // Those that the listeners take now know it from the start.
     for (const auto& loop : loops_) loop->post([loop = loop.get()] { loop->drain(); });
     if (wait_until(deadline)) return 0;
-    const int64_t n_left = state_->concurrent;
+    const int64_t n_unanswered = state_->concurrent;
     loops_.front()->post([this] {
       for (const auto& listener : listeners_) listener->close();
     });
     for (const auto& loop : loops_) loop->post([loop = loop.get()] { loop->drop_all(); });
-    return n_left;
+    wait_until(in_seconds(kDropTime));
+    // Clients may have left requests that are being answered.
+    return std::max<int64_t>(n_unanswered, state_->dropped);
   }
 
   const std::vector<std::string>& urls() const { return urls_; }

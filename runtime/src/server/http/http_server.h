@@ -57,9 +57,10 @@ class HttpServer {
   const std::vector<std::string>& urls() const;
   void start();
   // Takes no more connections, answers the requests that were accepted and those in the accept queue, tells clients to
-  // close, and returns once all is written or after `timeout` seconds: then how many requests were not answered, whose
-  // connections are closed. Connections without a request are closed within half a second, in which they may still
-  // ask. May be called once, from any thread but those that call handlers.
+  // close, and returns once all is written or after `timeout` seconds: then how many requests were not answered to the
+  // last byte, whose connections are closed. Connections without a request, or with a part of its head, are closed
+  // within half a second, in which they may still ask. May be called once, from any thread but those that call
+  // handlers.
   int64_t drain(double timeout);
   int64_t connections() const;
 

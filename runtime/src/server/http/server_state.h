@@ -37,6 +37,7 @@ struct ServerState {
   std::atomic<bool> draining{false};
   std::atomic<int64_t> listeners{0}, connections{0};
   std::atomic<int64_t> concurrent{0};  // requests whose handlers have not replied
+  std::atomic<int64_t> dropped{0};     // requests, once the time to drain is over
   std::atomic<int64_t> body_bytes{0};  // of all requests that are held
   std::mutex mutex;
   std::condition_variable changed;

@@ -89,7 +89,7 @@ TEST_F(HttpDrain, EndsInTimeWhateverClientsDo) {
   stalled.send("GET /hel");
   does_not_read.send(get("/big"));
   wait_for_connections(3);
-  EXPECT_EQ(server->drain(0.2), 1);  // the one that is held: the others wait for their clients
+  EXPECT_EQ(server->drain(0.2), 2);  // the one that is held, and the one whose reply is not read
   wait_for_connections(0);
   EXPECT_TRUE(exchange->client_gone());
   exchange->reply(text_reply("too late"));
@@ -104,12 +104,22 @@ TEST_F(HttpDrain, EndsInTimeWhateverClientsDo) {
   EXPECT_EQ(n_closed, 2);
 }
 
-TEST_F(HttpDrain, CountsNoClientsWithoutARequest) {
+TEST_F(HttpDrain, CountsRequestsOnTheirWay) {
   start();
   Client half = connect();
-  half.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n");
+  half.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n12");
   wait_for_connections(1);
-  EXPECT_EQ(server->drain(0.1), 0);
+  EXPECT_EQ(server->drain(0.1), 1);
+}
+
+TEST_F(HttpDrain, DoesNotWaitForClientsWithoutARequest) {
+  start();
+  Client idle = connect(), half = connect();
+  half.send("POST /echo HTTP");
+  wait_for_connections(2);
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(server->drain(kLong), 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(5));  // the header's time is 10 s
 }
 
 TEST_F(HttpDrain, TakesNoMoreConnections) {
