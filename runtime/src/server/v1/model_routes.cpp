@@ -65,12 +65,18 @@ void reply_model(const Models& models, const ExchangePtr& exchange) {
   reply_json(exchange, model_text(*model, models.previous().get()));
 }
 
-void reload_model(Models* models, Pool* pool, const ExchangePtr& exchange) {
-  run_in_pool(pool, exchange, [models, exchange] {
+void reload_model(Models* models, Pool* pool, bool any_path, const ExchangePtr& exchange) {
+  run_in_pool(pool, exchange, [models, any_path, exchange] {
     std::optional<std::string> path;
     if (!exchange->request().body.empty()) {
       const auto read = read_body(exchange->request().body, {{"path", &path, "give a string", false, true}});
       if (!read) return reply_failure(exchange, read.error());
+    }
+    if (path && !any_path) {
+      return exchange->reply(
+          error_reply(403,
+                      "path may be given only where admins have a token of their own: start the server with "
+                      "--admin-token-file, or leave path out to load what --engine leads to"));
     }
     reply_changed(*models, exchange, models->reload(path.value_or("")));
   });

@@ -47,5 +47,16 @@ TEST_F(ModelRoutesTest, WhatCannotBeLoadedChangesNothing) {
   EXPECT_EQ(answer(Method::kGet, "/v1/model"), before);
 }
 
+TEST_F(ModelRoutesTest, APathIsForThoseWhoMayNameOne) {
+  V1Options options;
+  options.reloads_any_path = false;
+  add_routes(options);
+  EXPECT_EQ(refusal(403, Method::kPost, "/v1/model/reload", R"({"path": "/nowhere"})"),
+            "path may be given only where admins have a token of their own: start the server with --admin-token-file, "
+            "or leave path out to load what --engine leads to");
+  EXPECT_EQ(answer(Method::kPost, "/v1/model/reload", R"({"path": null})").at("version"), 2);
+  EXPECT_EQ(answer(Method::kPost, "/v1/model/reload").at("version"), 3);
+}
+
 }  // namespace
 }  // namespace recblr::server
