@@ -1,6 +1,7 @@
 // /v1/model: what is served, reloads and rollbacks.
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <string>
 
 #include "server/v1_fixture.h"
@@ -30,7 +31,7 @@ TEST_F(ModelRoutesTest, TellsWhatIsServed) {
 
 TEST_F(ModelRoutesTest, ReloadsAndRollsBack) {
   const Json before = answer(Method::kGet, "/v1/model");
-  EXPECT_NE(refusal(400, Method::kPost, "/v1/model/rollback").find("no model before"), std::string::npos);
+  EXPECT_NE(refusal(409, Method::kPost, "/v1/model/rollback").find("no model before"), std::string::npos);
   EXPECT_EQ(answer(Method::kPost, "/v1/model/reload").at("version"), 2);
   EXPECT_EQ(answer(Method::kGet, "/v1/model").at("previous"), before.at("fingerprint"));
   EXPECT_EQ(answer(Method::kPost, "/v1/model/reload", R"({"path": null})").at("version"), 3);
@@ -44,6 +45,9 @@ TEST_F(ModelRoutesTest, WhatCannotBeLoadedChangesNothing) {
   EXPECT_NE(refusal(400, Method::kPost, "/v1/model/reload", R"({"path": "/nowhere"})").find("/nowhere"),
             std::string::npos);
   EXPECT_EQ(refusal(400, Method::kPost, "/v1/model/reload", R"({"path": 1})"), "path is 1: give a string");
+  // Its own bundle is the server's fault.
+  std::ofstream(folder_.path() + "/manifest.json") << "{";
+  EXPECT_NE(refusal(500, Method::kPost, "/v1/model/reload").find("manifest.json"), std::string::npos);
   EXPECT_EQ(answer(Method::kGet, "/v1/model"), before);
 }
 
