@@ -10,7 +10,8 @@
 
 namespace recblr::server {
 
-// From arm() until it is destroyed, a second signal or the end of `timeout` seconds ends the process at once.
+// From arm() until it is destroyed, a second signal, but one within a second, or the end of `timeout` seconds ends the
+// process at once.
 class EndGuard {
  public:
   // Starts its thread, which sleeps until then: at the end there may be none to be had.

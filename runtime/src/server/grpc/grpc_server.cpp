@@ -15,6 +15,7 @@
 
 #include "server/grpc/health.h"
 #include "server/grpc/library_log.h"
+#include "server/grpc/missing_calls.h"
 #include "server/grpc/service.h"
 #include "serving/text.h"
 
@@ -61,7 +62,7 @@ class GrpcServer::Impl {
   Impl(const GrpcOptions& options, const Models* models, Pool* pool, OipStatistics* statistics, Observer* observer)
       : log_(options.warn), service_(options, models, pool, statistics, observer), health_(models) {
     grpc::ServerBuilder builder;
-    builder.RegisterService(&service_).RegisterService(&health_);
+    builder.RegisterService(&service_).RegisterService(&health_).RegisterCallbackGenericService(&missing_);
     set_limits(options.limits, &builder);
     const auto tls = credentials(options.tls);
     std::vector<int> ports(options.addresses.size());
@@ -151,6 +152,7 @@ class GrpcServer::Impl {
   LibraryLog log_;
   OipService service_;
   HealthService health_;
+  MissingCalls missing_;
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::string> urls_;
   bool is_drained_ = false;

@@ -13,6 +13,7 @@ namespace recblr::server {
 struct V1Options {
   serving::QuestionLimits limits;
   int64_t max_body_bytes = 32 * 1024 * 1024;  // HttpLimits', for the API's description
+  bool reloads_any_path = true;               // whether a reload may name the bundle's folder
 };
 
 // POST /v1/recommend, /v1/users/..., /v1/model... Calls of the store wait in `users_pool`. What is given must outlive
