@@ -9,7 +9,8 @@
 
 namespace recblr::server {
 
-// From here until it is destroyed, a second signal or the end of `timeout` seconds ends the process at once.
+// From here until it is destroyed, a second signal, but one within a second, or the end of `timeout` seconds ends the
+// process at once.
 class EndGuard {
  public:
   EndGuard(Signals* signals, Observation* observation, double timeout);

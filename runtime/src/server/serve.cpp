@@ -53,6 +53,16 @@ void print(const std::string& line) {
   std::fflush(stdout);
 }
 
+// What an engine takes for 0, as recblr.h says.
+int threads_of_batch(const EngineOptions& options, int64_t n_items) {
+  if (options.threads > 0) return options.threads;
+  return n_items < RECBLR_LARGE_CATALOGUE ? 1 : std::min(usable_cpus(), RECBLR_MAX_THREADS);
+}
+int workers(const EngineOptions& options, int threads) {
+  const int given = options.batching ? options.batching->workers : 0;
+  return given > 0 ? given : std::clamp(usable_cpus() / threads, 1, RECBLR_MAX_THREADS);
+}
+
 class Service {
  public:
   explicit Service(const Options& options)
@@ -107,7 +117,8 @@ class Service {
         }
         is_loaded = true;
         greet(seconds_since(began));
-        reloader_.emplace(&models_, options_.model.path, options_.watch_interval);
+        reloader_.emplace(&models_, options_.model.path, options_.watch_interval,
+                          [this](const std::string& line) { log().write(LogLevel::kWarning, "reload", line); });
         if (reloads_then) reloader_->request();
       }
       if (signal == SIGTERM || signal == SIGINT) {
@@ -125,15 +136,23 @@ class Service {
   void greet(double seconds) {
     const ServedModelPtr model = models_.current();
     const std::vector<std::string> urls = fronts_->urls();
+    const std::string addresses = joined(urls);
     const bool has_page = urls.front().rfind("http", 0) == 0;  // no browser asks a unix socket
-    print("Serving " + serving::grouped(model->bundle.n_items()) + " items at " + joined(urls) +
+    print("Serving " + serving::grouped(model->bundle.n_items()) + " items at " + addresses +
           (has_page ? " (API page: " + urls.front() + "/docs)" : "") + ", " + std::string(model->engine.description()));
-    LogFields fields{{"version", version()},
-                     {"pid", int64_t{getpid()}},
-                     {"fingerprint", model->bundle.fingerprint()},
-                     {"path", model->resolved_path},
-                     {"seconds", seconds}};
-    for (const Setting& setting : options_.settings) fields.push_back({setting.name, setting.value});
+    LogFields fields{
+        {"version", version()},         {"pid", int64_t{getpid()}}, {"fingerprint", model->bundle.fingerprint()},
+        {"path", model->resolved_path}, {"seconds", seconds},       {"addresses", addresses}};
+    const int threads = threads_of_batch(options_.model.engine, model->bundle.n_items());
+    for (const Setting& setting : options_.settings) {
+      if (setting.name == "threads") {
+        fields.push_back({setting.name, int64_t{threads}});
+      } else if (setting.name == "workers") {
+        fields.push_back({setting.name, int64_t{workers(options_.model.engine, threads)}});
+      } else {
+        fields.push_back({setting.name, setting.value});
+      }
+    }
     log().write(LogLevel::kInfo, "ready", "", fields);
   }
 

@@ -16,6 +16,11 @@ constexpr std::array<std::string_view, 8> kInputs = {"item_ids",    "lengths",  
                                                      "exclude_ids", "exclude_lengths", "exclude_offsets", "only_ids"};
 constexpr std::array<std::string_view, 6> kOutputs = {"items", "scores", "counts", "unknown", "popular", "state_out"};
 
+constexpr std::array<std::string_view, 5> kParameters = {"k", "exclude_seen", "timeout_ms", "timeout", kModelParameter};
+// Of the protocol and its clients; their parameters have these names, or names that begin so.
+constexpr std::array<std::string_view, 6> kForeignParameters = {"priority", "sequence_", "binary_data",
+                                                                "triton_",  "headers",   "content_type"};
+
 template <size_t size>
 size_t place_of(std::string_view name, const std::array<std::string_view, size>& names) {
   return static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
@@ -300,6 +305,18 @@ void read_parameter(const Parameters& parameters, std::string_view name, const c
   refuse(std::string(name) + " is " + shown_parameter(found->second) + ": give " + advice);
 }
 
+// A state of another model has the same shape, and would be answered with other people's recommendations.
+void check_model(const Parameters& parameters, const Bundle& bundle) {
+  const auto found = parameters.find(kModelParameter);
+  if (found == parameters.end()) return;
+  const std::string* const given = std::get_if<std::string>(&found->second);
+  if (given == nullptr)
+    refuse("model is " + shown_parameter(found->second) + ": give a fingerprint, as answers name it");
+  if (*given == bundle.fingerprint()) return;
+  refuse("the model is " + std::string(bundle.fingerprint()) + ", not " + shown(*given) +
+         ": a state is of one model only; feed the whole history");
+}
+
 void read_parameters(const Parameters& parameters, int64_t n_items, Question* question) {
   const std::string range = "a whole number from 1 to " + std::to_string(n_items);
   read_parameter(parameters, "k", range.c_str(), [question](const Parameter& given) {
@@ -331,11 +348,21 @@ void read_parameters(const Parameters& parameters, int64_t n_items, Question* qu
 
 }  // namespace
 
+Expected<void> check_parameter_name(std::string_view name) {
+  if (place_of(name, kParameters) < kParameters.size()) return {};
+  for (const std::string_view begin : kForeignParameters) {
+    if (name.substr(0, begin.size()) == begin) return {};
+  }
+  return Failure{Status::kInvalidArgument,
+                 "parameter " + shown(name) + " is none of this model's: use " + listed(kParameters)};
+}
+
 Expected<void> read_question(const std::vector<Tensor>& tensors, const Parameters& parameters,
                              const std::vector<std::string_view>& outputs, const Bundle& bundle, Question* question) {
   question->clear();
   try {
     const Inputs inputs(tensors);
+    check_model(parameters, bundle);
     read_items(inputs, question);
     read_states(inputs, bundle.state_size(), question);
     read_exclude(inputs, question);

@@ -11,9 +11,9 @@
 //   exclude_offsets  INT64 [B+1]         as for items
 //   only_ids         INT64 or BYTES [L]  optional: the items to choose from, for all users
 // INT32 is taken where INT64 is.
-// Parameters: k (1 to V), exclude_seen (true), timeout_ms, or timeout in microseconds, as Triton's clients send it.
-// Those that it does not know are left alone.
-// Outputs, those that were asked for in that order, or all but state_out:
+// Parameters: k (1 to V), exclude_seen (true), timeout_ms, or timeout in microseconds, as Triton's clients send it;
+// model, the fingerprint of the one that made state_in, which a state of another is refused by. Outputs, those that
+// were asked for in that order, or all but state_out:
 //   items            INT64 or BYTES [B, K]  K: the longest ranking; shorter ones are filled up with 0 or ""
 //   scores           FP32 [B, K]            filled up with the lowest finite number, since JSON has no infinity
 //   counts           INT64 [B]              how many of a row are results
@@ -52,9 +52,16 @@ struct Tensor {
 using Parameter = std::variant<bool, int64_t, double, std::string>;
 using Parameters = std::map<std::string, Parameter, std::less<>>;
 
-// Fills `question` (cleared before). Fails with kInvalidArgument and a message that names the tensor, the value and
-// what to do: an unknown, doubled or missing tensor, a wrong type, shape or size, lengths that do not fit.
-// `outputs` are the names asked for, none for all but state_out.
+// The parameter of requests and answers that names the model by its fingerprint.
+inline constexpr char kModelParameter[] = "model";
+// Refuses a name that is none of those above nor one of what the protocol, Triton's clients and their like send for
+// servers to make of it what they can. Triton's backend does without: there requests have the headers' names, too.
+Expected<void> check_parameter_name(std::string_view name);
+
+// Fills `question` (cleared before). Parameters of other names than those above are left alone. Fails with
+// kInvalidArgument and a message that names the tensor, the value and what to do: an unknown, doubled or missing
+// tensor, a wrong type, shape or size, lengths that do not fit. `outputs` are the names asked for, none for all but
+// state_out.
 Expected<void> read_question(const std::vector<Tensor>& tensors, const Parameters& parameters,
                              const std::vector<std::string_view>& outputs, const Bundle& bundle, Question* question);
 

@@ -124,6 +124,9 @@ void Task::write(const Bundle& bundle, TRITONBACKEND_Response* response) const {
   for (const serving::OutputTensor& tensor : serving::answer_tensors(question, outputs, bundle)) {
     add_output(response, tensor);
   }
+  if (TRITONBACKEND_ResponseSetStringParameter == nullptr) return;
+  const std::string fingerprint(bundle.fingerprint());
+  check(TRITONBACKEND_ResponseSetStringParameter(response, serving::kModelParameter, fingerprint.c_str()));
 }
 
 }  // namespace recblr::triton

@@ -66,11 +66,13 @@ def test_what_was_not_run_says_so(name: str) -> None:
 
 
 def test_compose(token: Path) -> None:
-    words = [str(token) if word == "/run/secrets/token" else word for word in compose()["command"]]
-    assert str(token) in words
+    command, secrets = compose()["command"], compose()["secrets"]
+    assert [word.removeprefix("/run/secrets/") for word in command if word.startswith("/run/")] == secrets
+    assert documents("compose.yaml")[0]["secrets"].keys() == set(secrets)
+    words = [str(token) if word.startswith("/run/secrets/") else word for word in command]
     image = dict(re.findall(r"\b(RECBLR_SERVE_\w+)=(\S+)", (DEPLOY / "Dockerfile").read_text(encoding="utf-8")))
     printed = tomllib.loads(checked(*words, **image))
-    assert (printed["engine"], printed["host"]) == ("/bundle", ["0.0.0.0"])
+    assert (printed["engine"], printed["host"], printed["timeout"]) == ("/bundle", ["0.0.0.0"], 0.5)
     ports = {int(port.rpartition(":")[2]) for port in compose()["ports"]}
     assert ports == {printed["http-port"], printed["grpc-port"]}
     services = documents("compose.yaml")[0]["services"]
@@ -90,14 +92,18 @@ def test_the_image_needs_a_token() -> None:
 
 def test_kubernetes(token: Path, tmp_path: Path) -> None:
     text = documents("kubernetes.yaml")[0]["data"]["serve.toml"]
-    (tmp_path / "serve.toml").write_text(text.replace(config_map()["token-file"], str(token)), encoding="utf-8")
+    for name in ("token-file", "admin-token-file"):
+        text = text.replace(f'"{config_map()[name]}"', f'"{token}"')
+    (tmp_path / "serve.toml").write_text(text, encoding="utf-8")
     printed = tomllib.loads(checked("--config", tmp_path / "serve.toml"))
     (container,) = pod()["containers"]
     assert container["args"] == ["--config", "/etc/recblr/serve.toml"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"http": printed["http-port"], "grpc": printed["grpc-port"]}
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
-    for path in (printed["engine"], config_map()["token-file"], "/etc/recblr/serve.toml"):
+    assert printed["timeout"] == 0.5
+    tokens = [config_map()[name] for name in ("token-file", "admin-token-file")]
+    for path in (printed["engine"], *tokens, "/etc/recblr/serve.toml"):
         assert any(path.startswith(mount) for mount in mounts)
     before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod()["terminationGracePeriodSeconds"] > before + config_map()["drain-timeout"]
@@ -113,9 +119,13 @@ def test_kubernetes_probes(server: Server) -> None:
 def test_the_unit(token: Path, tmp_path: Path) -> None:
     words = shlex.split(setting("ExecStart"))
     assert words[1:] == ["--config", "/etc/recblr/serve.toml"]
-    printed = tomllib.loads(checked("--config", DEPLOY / "serve.toml", RECBLR_SERVE_TOKEN_FILE=str(token)))
+    tokens = {"RECBLR_SERVE_TOKEN_FILE": str(token), "RECBLR_SERVE_ADMIN_TOKEN_FILE": str(token)}
+    printed = tomllib.loads(checked("--config", DEPLOY / "serve.toml", **tokens))
+    assert printed["timeout"] == 0.5
     assert printed["store"] == f"/var/lib/{setting('StateDirectory')}"
-    assert setting("Environment") == f"RECBLR_SERVE_TOKEN_FILE=%d/{setting('LoadCredential').partition(':')[0]}"
+    credentials = re.findall(r"^LoadCredential=([a-z-]+):/etc/recblr/\1$", UNIT, re.MULTILINE)
+    variables = [f"{variable}=%d/{name}" for variable, name in zip(tokens, credentials, strict=True)]
+    assert setting("Environment") == " ".join(variables)
     assert int(setting("TimeoutStopSec")) > printed["drain-timeout"]
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")

@@ -27,7 +27,7 @@ BODIES = {
     "strings of a tensor": (INFER, filled(*(TENSOR % ("BYTES", "|")).replace("|", '|""|').split("|"))),
     "lists of a tensor": (INFER, filled(*(TENSOR % ("INT64", "|")).replace("|", "|[]|").split("|"))),
     "objects that mean nothing": (INFER, filled('{"later":[', "{}", "]}")),
-    "parameters": (INFER, filled('{"parameters":{', '"a":{}', "}}")),
+    "parameters": (INFER, filled('{"parameters":{', '"sequence_a":{}', "}}")),
     "tensors": (INFER, filled('{"inputs":[', '{"name":"a","datatype":"b","shape":[],"data":[]}', "]}")),
     "outputs": (INFER, filled('{"outputs":[', '{"name":"a"}', "]}")),
     "ids of a history": ("/v1/recommend", filled('{"histories":[[', "7", "]]}")),

@@ -223,13 +223,16 @@ def test_users_wait_for_a_stuck_store_as_long_as_the_timeout_allows(
     assert statuses[b"504"] > 20
 
 
-def test_a_second_signal_ends_it_at_once(start_server: Start, golden_bundles: Path) -> None:
+def test_a_second_signal_a_second_later_ends_it_at_once(start_server: Start, golden_bundles: Path) -> None:
     server = start_server(golden_bundles / "integer", "--drain-timeout", 3600, expected="told to end again")
     with connect(server) as client:
         client.sendall(HALF)
         time.sleep(0.1)
         server.process.send_signal(signal.SIGTERM)
         until(lambda: any(line["event"] == "drain" for line in server.log()))
+        server.process.send_signal(signal.SIGTERM)  # the same, as supervisors send it twice
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.process.wait(timeout=1.2)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(SECONDS) == 128 + signal.SIGTERM
     assert server.log()[-1]["message"].startswith("told to end again")
@@ -287,9 +290,8 @@ def test_a_changed_link_reloads(start_server: Start, golden_bundles: Path, tmp_p
     first = server.get("/v1/model").json()["fingerprint"]
     lead(link, broken)
     until(lambda: any(line["event"] == "reload" for line in server.log()))
-    time.sleep(0.3)  # in which it looks some more times
     failed = [line for line in server.log() if line["event"] == "reload"]
-    assert [(line["level"], line["version"]) for line in failed] == [("error", 1)]
+    assert {(line["level"], line["version"]) for line in failed} == {("error", 1)}
     assert server.get("/v1/model").json()["fingerprint"] == first
     lead(link, golden_bundles / "string")
     until(lambda: server.get("/v1/model").json()["fingerprint"] != first)
@@ -298,7 +300,7 @@ def test_a_changed_link_reloads(start_server: Start, golden_bundles: Path, tmp_p
     time.sleep(0.3)  # the link is as it was: nothing is loaded
     assert server.get("/v1/model").json()["fingerprint"] == first
     counts = metrics(server)
-    assert counts['recblr_reloads_total{kind="reload",outcome="failed"}'] == 1
+    assert counts['recblr_reloads_total{kind="reload",outcome="failed"}'] >= 1
     assert counts['recblr_reloads_total{kind="reload",outcome="done"}'] == 1
     assert counts['recblr_reloads_total{kind="rollback",outcome="done"}'] == 1
 
@@ -497,7 +499,7 @@ def test_logs_tell_of_requests_and_of_no_ids(start_server: Start, golden_bundles
     assert "histories hold item ids that are text" in errors  # a warning that names none
     lines = [json.loads(line) for line in errors.splitlines()]  # each is JSON
     events = [line["event"] for line in lines]
-    assert events[0] == "ready"
+    assert next(event for event in events if event != "request") == "ready"  # its readiness may be asked for before
     assert events[-2:] == ["drain", "stop"]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]) for line in lines)
     requests = [line for line in lines if line["event"] == "request" and line["request_id"] == "request-1"]

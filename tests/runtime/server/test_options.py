@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +50,18 @@ def test_what_is_printed_is_a_config(tmp_path: Path) -> None:
     assert tomllib.loads(again.stdout) == tomllib.loads(text)
 
 
+def test_what_is_commented_out_is_a_config_or_in_parentheses(tmp_path: Path) -> None:
+    text = printed("--token", "secret")
+    lines = [line.removeprefix("# ") for line in text.splitlines() if line.startswith("# ") and " = " in line]
+    without_value = [line for line in lines if re.match(r"[a-z-]+ = \(", line)]
+    with_value = [line for line in lines if line not in without_value]
+    assert {"host", "cache-bytes"} <= tomllib.loads("\n".join(with_value)).keys()
+    assert any(line.startswith("timeout = (no bound) ") for line in without_value)
+    (tmp_path / "serve.toml").write_text("\n".join([text, *with_value]))
+    again = run("--config", tmp_path / "serve.toml", "--print-config")
+    assert again.returncode == 0, again.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "environment", "message"),
     [
@@ -88,3 +102,20 @@ def test_the_log_begins_with_the_options_but_not_with_tokens(
     assert server.post("/v1/recommend", json={"histories": [[10]], "k": 2}, headers=headers).status_code == 200
     refused = server.post("/v1/recommend", json={"histories": [[10]], "k": 8}, headers=headers)
     assert refused.status_code == 400
+
+
+def test_the_log_says_what_defaults_came_to(start_server: Callable[..., Server], golden_bundles: Path) -> None:
+    server = start_server(golden_bundles / "integer", environment={"RECBLR_SERVE_LOG_REQUESTS": "1"})
+    deadline = time.monotonic() + 60
+    while not (lines := [line for line in server.log() if line["event"] == "ready"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (ready,) = lines
+    assert ready["threads"] == 1
+    assert 1 <= ready["workers"] <= len(os.sched_getaffinity(0))
+    assert ready["addresses"] == server.url
+    assert ready["log-requests"] == "true"
+    for text, value in {"1": True, "yes": True, "0": False, "no": False}.items():
+        assert tomllib.loads(printed(RECBLR_SERVE_INSECURE=text))["insecure"] is value
+    refused = run("--engine", "bundle", RECBLR_SERVE_INSECURE="on")
+    assert refused.stderr == "Error: RECBLR_SERVE_INSECURE is 'on': give true or false\n"

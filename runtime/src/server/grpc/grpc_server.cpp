@@ -11,6 +11,7 @@
 
 #include "server/grpc/health.h"
 #include "server/grpc/library_log.h"
+#include "server/grpc/missing_calls.h"
 #include "server/grpc/service.h"
 #include "serving/text.h"
 
@@ -56,7 +57,7 @@ class GrpcServer::Impl {
   Impl(const GrpcOptions& options, const Models* models, Pool* pool, OipStatistics* statistics, Observer* observer)
       : service_(options, models, pool, statistics, observer), health_(models) {
     grpc::ServerBuilder builder;
-    builder.RegisterService(&service_).RegisterService(&health_);
+    builder.RegisterService(&service_).RegisterService(&health_).RegisterCallbackGenericService(&missing_);
     set_limits(options.limits, &builder);
     const auto tls = credentials(options.tls);
     std::vector<int> ports(options.addresses.size());
@@ -126,6 +127,7 @@ class GrpcServer::Impl {
   LibraryLog log_;
   OipService service_;
   HealthService health_;
+  MissingCalls missing_;
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::string> urls_;
   bool is_drained_ = false;

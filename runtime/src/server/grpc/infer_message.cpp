@@ -110,6 +110,9 @@ Expected<void> read_infer_message(const inference::ModelInferRequest& message, c
     }
     outputs->push_back(output.name());
   }
+  for (const auto& parameter : message.parameters()) {
+    if (auto checked = serving::check_parameter_name(parameter.first); !checked) return checked;
+  }
   return serving::read_question(tensors, read_parameters(message), *outputs, bundle, question);
 }
 
@@ -118,6 +121,8 @@ void write_infer_message(const ServedModel& model, const serving::Question& ques
   message->set_model_name(model.name);
   message->set_model_version(std::to_string(model.version));
   message->set_id(id);
+  const std::string_view fingerprint = model.bundle.fingerprint();
+  (*message->mutable_parameters())[serving::kModelParameter].set_string_param(fingerprint.data(), fingerprint.size());
   for (serving::OutputTensor& tensor : serving::answer_tensors(question, outputs, model.bundle)) {
     auto* const output = message->add_outputs();
     output->set_name(tensor.name.data(), tensor.name.size());

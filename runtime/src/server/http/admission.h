@@ -15,8 +15,9 @@ struct Admission {
   std::optional<Reply> objection;  // the reply where the handler is not to be asked
 };
 
-// Of a request whose head is read: finds its route, sets its parameters, checks its token and that there is room.
-Admission admit(const ServerState& state, RequestReader& reader);
+// Of a request whose head is read: finds its route, sets its parameters, checks its token, that it comes from no page
+// of another site, and that there is room. `is_unix`: it came over a unix socket.
+Admission admit(const ServerState& state, RequestReader& reader, bool is_unix);
 
 // The reply where as many requests are being answered as may be. Those to public routes always have room, so that
 // health is told of whatever the load.

@@ -49,7 +49,7 @@ void Connection::head_read() {
   record_.request_id = is_sane_request_id(id) ? std::string(id) : new_request_id();
   record_.traceparent = request.header("traceparent");
   set_deadline(limits_.body_timeout);
-  const Admission admission = admit(state_, reader_);
+  const Admission admission = admit(state_, reader_, is_unix_);
   route_ = admission.route;
   if (route_ != nullptr) record_.route = route_->pattern;
   objection_ = too_many_ ? too_many_connections() : admission.objection;

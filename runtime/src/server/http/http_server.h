@@ -40,6 +40,9 @@ struct HttpOptions {
   int threads = 0;                     // 0: one per usable CPU
   HttpLimits limits;
   Tokens tokens;
+  // Without ports, as "localhost" and "[::1]": a browser's request over TCP, and without TLS up to the browser, must be
+  // to one of them. Empty: to any. A page whose own name leads here once it is loaded (DNS rebinding) is kept out so.
+  std::vector<std::string> own_names;
   std::function<void(const std::string&)> warn;  // of lines for the log, any thread; none: to stderr
 };
 

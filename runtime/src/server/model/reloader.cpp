@@ -1,6 +1,6 @@
 #include "server/model/reloader.h"
 
-#include <chrono>
+#include <algorithm>
 #include <exception>
 #include <filesystem>
 #include <system_error>
@@ -11,13 +11,17 @@ namespace recblr::server {
 namespace {
 
 constexpr double kPatience = 1;  // seconds to the next try where another reload is under way
+constexpr double kLongestPause = 60;
 
 }  // namespace
 
-Reloader::Reloader(Models* models, std::string path, double interval)
-    : models_(models), path_(std::move(path)), interval_(interval), target_(models->first_path()), thread_([this] {
-        run();
-      }) {}
+Reloader::Reloader(Models* models, std::string path, double interval, std::function<void(const std::string&)> warn)
+    : models_(models),
+      path_(std::move(path)),
+      interval_(interval),
+      warn_(std::move(warn)),
+      target_(models->first_path()),
+      thread_([this] { run(); }) {}
 
 Reloader::~Reloader() {
   stop();
@@ -64,7 +68,7 @@ void Reloader::run() {
 // False where it has to be tried again soon.
 bool Reloader::try_once(bool is_requested) {
   try {
-    if (is_requested) return reload();
+    if (is_requested) return reload() != Outcome::kBusy;
     look();
     return true;
   } catch (const std::exception&) {  // no memory for paths
@@ -75,15 +79,43 @@ bool Reloader::try_once(bool is_requested) {
 void Reloader::look() {
   std::error_code failed;
   const std::string target = std::filesystem::canonical(path_, failed).string();
-  if (failed || target == target_) return;  // a link that leads nowhere is perhaps being replaced
-  if (models_->current()->resolved_path == target || reload()) target_ = target;
+  if (failed) return leads_nowhere(failed.message());
+  looks_nowhere_ = 0;
+  if (!is_due(target)) return;
+  const ServedModelPtr current = models_->current();
+  const bool is_served = current->resolved_path == target;
+  const Outcome outcome = is_served ? Outcome::kDone : reload();
+  if (outcome == Outcome::kBusy) return;
+  const bool is_again = has_failed_ && target == target_;
+  has_failed_ = outcome == Outcome::kFailed;
+  target_ = target;
+  served_version_ = current->version;
+  pause_ = is_again ? std::max(interval_, std::min(2 * pause_, kLongestPause)) : interval_;
+  next_try_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(pause_));
 }
 
-// False where another one is under way.
-bool Reloader::reload() {
+// A link that leads nowhere once is perhaps being replaced.
+void Reloader::leads_nowhere(const std::string& why) {
+  constexpr int kLooks = 2;
+  if (looks_nowhere_ < kLooks && ++looks_nowhere_ == kLooks && warn_) {
+    warn_("--engine, '" + path_ + "', leads nowhere: " + why + "; let it lead to a bundle: until then the model stays");
+  }
+}
+
+bool Reloader::is_due(const std::string& target) const {
+  if (target != target_) return true;
+  // What was put in place since by hand stays.
+  return has_failed_ && Clock::now() >= next_try_ && models_->current()->version == served_version_;
+}
+
+Reloader::Outcome Reloader::reload() {
   const Expected<ServedModelPtr> reloaded = models_->reload();
-  if (reloaded) target_ = (*reloaded)->resolved_path;
-  return reloaded || reloaded.error().status != Status::kOverloaded;
+  if (reloaded) {
+    target_ = (*reloaded)->resolved_path;
+    has_failed_ = false;
+    return Outcome::kDone;
+  }
+  return reloaded.error().status == Status::kOverloaded ? Outcome::kBusy : Outcome::kFailed;
 }
 
 }  // namespace recblr::server

@@ -59,8 +59,12 @@ enum OutputKey { kOutputName, kOutputParametersKey };
 constexpr std::array<Key, 2> kOutputKeys = {{{"name", kGiveString}, {"parameters", kGiveObject}}};
 constexpr const char* kBoolAdvice = "give true or false";
 constexpr int kBinaryDataOutput = 4;
-constexpr std::array<Key, 5> kParameterKeys = {
-    {{"k", ""}, {"exclude_seen", ""}, {"timeout", ""}, {"timeout_ms", ""}, {"binary_data_output", kBoolAdvice}}};
+constexpr std::array<Key, 6> kParameterKeys = {{{"k", ""},
+                                                {"exclude_seen", ""},
+                                                {"timeout", ""},
+                                                {"timeout_ms", ""},
+                                                {"binary_data_output", kBoolAdvice},
+                                                {serving::kModelParameter, ""}}};
 constexpr std::array<Key, 1> kInputParameterKeys = {{{"binary_data_size", "give the size of the tensor's bytes"}}};
 enum OutputParameterKey { kBinaryData, kClassification };
 constexpr std::array<Key, 2> kOutputParameterKeys = {{{"binary_data", kBoolAdvice}, {"classification", ""}}};
@@ -145,6 +149,9 @@ class Handler {
     level.key = kUnknown;
     for (int j = 0; j < keys.size; ++j) {
       if (keys.begin[j].name == name) level.key = j;
+    }
+    if (level.key == kUnknown && level.place == Place::kParameters) {
+      if (const Expected<void> checked = serving::check_parameter_name(name); !checked) throw Error(checked.error());
     }
     text_.clear();
     if (level.key == kUnknown) return true;

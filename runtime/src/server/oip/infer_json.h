@@ -34,7 +34,8 @@ struct InferJson {
 };
 
 // `most_values` that one input may have. Throws Error (kInvalidArgument) with one line that names the place, the value
-// and what to do; for what is there twice, too. Fields and parameters that mean nothing here are left alone.
+// and what to do; for what is there twice, too. Fields that mean nothing here are left
+// alone, and so are parameters that the protocol's clients send to any server; others are refused.
 InferJson read_infer_json(std::string_view text, int64_t most_values);
 
 }  // namespace recblr::server

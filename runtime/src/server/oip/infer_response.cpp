@@ -85,7 +85,10 @@ Reply infer_reply(const ServedModel& model, const serving::Question& question, c
     body += R"(,"id":)";
     append_string(wanted.id, &body);
   }
-  body += R"(,"outputs":[)";
+  body += R"(,"parameters":{")";
+  body.append(serving::kModelParameter).append("\":");
+  append_string(model.bundle.fingerprint(), &body);
+  body += R"(},"outputs":[)";
   bool has_bytes = false;
   for (size_t j = 0; j < tensors.size(); ++j) {
     if (j > 0) body += ',';

@@ -34,6 +34,16 @@ std::string address_of(const std::string& host, int64_t port) {
   return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
+// What browsers may call a server that no other machine reaches, for HttpOptions.
+std::vector<std::string> own_names(const std::vector<std::string>& hosts) {
+  std::vector<std::string> names = {"localhost", "127.0.0.1", "[::1]"};
+  for (const std::string& given : hosts) {
+    const std::string host = without_brackets(given);
+    names.push_back(host.find(':') != std::string::npos ? "[" + host + "]" : host);
+  }
+  return names;
+}
+
 void check_token(const std::string& token, const std::string& origin) {
   const bool printable = std::all_of(token.begin(), token.end(), [](char c) { return c > ' ' && c < '\x7f'; });
   if (!printable || token.empty()) {
@@ -83,9 +93,14 @@ Options assemble(Given given, const std::vector<Option>& list) {
 
   if (given.hosts.empty()) given.hosts.push_back("127.0.0.1");
   const bool over_tcp = given.unix_sockets.empty() || is_given("host", list) || is_given("http-port", list);
+  const bool open = http.tokens.user.empty() && http.tls.client_ca.empty();
+  const bool is_local = std::all_of(given.hosts.begin(), given.hosts.end(),
+                                    [](const std::string& host) { return is_loopback(without_brackets(host)); });
+  if (open && is_local) http.own_names = own_names(given.hosts);
+  // A client's token is many people's: they shall not find out what folders there are.
+  options.reloads_any_path = !http.tokens.admin.empty() || (http.tokens.user.empty() && (is_local || !over_tcp));
   for (const std::string& given_host : given.hosts) {
     const std::string host = without_brackets(given_host);
-    const bool open = http.tokens.user.empty() && http.tls.client_ca.empty();
     if ((over_tcp || given.grpc_port) && open && !is_loopback(host) && !given.insecure) {
       throw UsageError("--host is " + quote(host) +
                        ", where others than this machine reach the server: give --token-file, or --insecure");

@@ -23,12 +23,24 @@ std::string toml_string(const std::string& text) {
   return shown + '"';
 }
 
+bool is_quoted(Kind kind) { return kind == Kind::kText || kind == Kind::kBytes; }
+
 std::string toml_value(const Option& option) {
-  if (option.kind != Kind::kText && option.kind != Kind::kBytes) return option.show();
+  if (!is_quoted(option.kind)) return option.show();
   if (!option.many()) return toml_string(option.show());
   std::string values;
   for (const std::string& value : option.values()) values += (values.empty() ? "" : ", ") + toml_string(value);
   return "[" + values + "]";
+}
+
+// A line that is TOML without its "# ", or has, in parentheses, what people may know of the value.
+std::string commented(const Option& option) {
+  const std::string& none = option.none;
+  const bool is_value = option.show().empty() && option.none_is_value;
+  return "# " + option.name + " = " +
+         (!is_value                ? "(" + option.shown_value() + ")"
+          : is_quoted(option.kind) ? toml_string(none)
+                                   : none);
 }
 
 }  // namespace
@@ -42,8 +54,7 @@ std::string config_text(const std::vector<Option>& list) {
       group = option.group;
     }
     const bool shown = !option.show().empty() && option.shown_value() == option.show();
-    std::string line =
-        shown ? option.name + " = " + toml_value(option) : "# " + option.name + " = " + option.shown_value();
+    std::string line = shown ? option.name + " = " + toml_value(option) : commented(option);
     if (line.size() < kColumn) line.append(kColumn - line.size(), ' ');
     text += line + " # " + option.source + "\n";
   }

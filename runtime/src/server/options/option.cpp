@@ -142,9 +142,9 @@ Option choice(std::string name, std::string* value, std::vector<std::string> cho
 
 Option toggle(std::string name, bool* value, std::string help) {
   const auto read = [value](const std::string& text) {
-    if (text != "true" && text != "false") return false;
-    *value = text == "true";
-    return true;
+    // Those besides true and false are what people give environment variables.
+    *value = text == "true" || text == "1" || text == "yes";
+    return *value || text == "false" || text == "0" || text == "no";
   };
   const auto show = [value] { return *value ? "true" : "false"; };
   return {name, "", help, Kind::kSwitch, "true or false", read, show};

@@ -27,7 +27,8 @@ struct Option {
   std::string expects;                           // "a whole number from 0 to 65535"
   std::function<bool(const std::string&)> read;  // whether the text is such a value, which is then stored
   std::function<std::string()> show;             // the stored value, as it is read; "" for none
-  std::string none = "none";                     // what having none means, for people
+  std::string none = "none";                     // what having none means, for people, or
+  bool none_is_value = false;                    // a value that has the same effect
   std::string alias = "";                        // "port"
   std::string group = "";
   std::string source = "default";

@@ -32,9 +32,10 @@ struct Options {
   HttpOptions http;
   std::vector<std::string> grpc_addresses;  // "127.0.0.1:8001", with http's TLS and tokens; none: no gRPC
   serving::QuestionLimits limits;
-  double drain_delay = 0;     // seconds after SIGTERM that it takes connections, though it is not ready
-  double drain_timeout = 20;  // seconds after them
-  double watch_interval = 2;  // seconds between looks at where the link to the bundle leads; 0: none
+  bool reloads_any_path = true;  // whoever may reload may say which bundle
+  double drain_delay = 0;        // seconds after SIGTERM that it takes connections, though it is not ready
+  double drain_timeout = 20;     // seconds after them
+  double watch_interval = 2;     // seconds between looks at where the link to the bundle leads; 0: none
   LogOptions log;
   TraceOptions trace;
   std::vector<Setting> settings;  // all of them, for the log

@@ -67,10 +67,10 @@ void add_batching(Given* given, Table* table) {
 void add_listening(Given* given, Table* table) {
   HttpOptions& http = given->options.http;
   table->group("Listening");
-  table
-      ->add(texts("host", "ADDRESS", &given->hosts, "an address",
-                  "Listen there; 0.0.0.0 or :: for all addresses; may be given several times."))
-      .none = "127.0.0.1";
+  Option& host = table->add(texts("host", "ADDRESS", &given->hosts, "an address",
+                                  "Listen there; 0.0.0.0 or :: for all addresses; may be given several times."));
+  host.none = "127.0.0.1";
+  host.none_is_value = true;
   table->add(whole("http-port", "PORT", &given->http_port, 0, 65'535, "Port for HTTP; 0: any free one.")).alias =
       "port";
   table
@@ -120,10 +120,10 @@ void add_users(Given* given, Table* table) {
   table->add(choice("store-synchronous", &model.store_options.synchronous, {"FULL", "NORMAL"},
                     "SQLite: with NORMAL an append does not wait for the disk."));
   table->add(text("store-prefix", "TEXT", &model.store_options.prefix, "a text", "Redis: of all keys."));
-  table
-      ->add(bytes("cache-bytes", &model.recommender.cache_bytes, 0, kMostBytes,
-                  "The most that users' states take; 0: none are kept."))
-      .none = "256MiB";
+  Option& cache = table->add(bytes("cache-bytes", &model.recommender.cache_bytes, 0, kMostBytes,
+                                   "The most that users' states take; 0: none are kept."));
+  cache.none = "256MiB";
+  cache.none_is_value = true;
   table->add(whole("rebuild-users", "N", &model.rebuild, 0, kMost,
                    "Users whose states are made anew before another model takes over."));
 }

@@ -49,12 +49,8 @@ std::string model_text(const ServedModel& model, const ServedModel* previous) {
   return text + "}";
 }
 
-void reply_changed(const Models& models, const ExchangePtr& exchange, const Expected<ServedModelPtr>& changed) {
-  if (changed) return reply_json(exchange, model_text(**changed, models.previous().get()));
-  const Failure& failure = changed.error();
-  // What is wrong with a bundle is for whoever asked for it.
-  const bool is_bundle = failure.status == Status::kBadBundle || failure.status == Status::kBadConfig;
-  reply_failure(exchange, {is_bundle ? Status::kInvalidArgument : failure.status, failure.message});
+bool is_of_bundle(const Failure& failure) {
+  return failure.status == Status::kBadBundle || failure.status == Status::kBadConfig;
 }
 
 }  // namespace
@@ -65,19 +61,39 @@ void reply_model(const Models& models, const ExchangePtr& exchange) {
   reply_json(exchange, model_text(*model, models.previous().get()));
 }
 
-void reload_model(Models* models, Pool* pool, const ExchangePtr& exchange) {
-  run_in_pool(pool, exchange, [models, exchange] {
+void reload_model(Models* models, Pool* pool, bool any_path, const ExchangePtr& exchange) {
+  run_in_pool(pool, exchange, [models, any_path, exchange] {
     std::optional<std::string> path;
     if (!exchange->request().body.empty()) {
       const auto read = read_body(exchange->request().body, {{"path", &path, "give a string", false, true}});
       if (!read) return reply_failure(exchange, read.error());
     }
-    reply_changed(*models, exchange, models->reload(path.value_or("")));
+    if (!any_path && !path.value_or("").empty()) {
+      return reply_error(exchange, 403, "unauthorized",
+                         "path may be given only where admins have a token of their own: start the server with "
+                         "--admin-token-file, or leave path out to load what --engine leads to");
+    }
+    const Expected<ServedModelPtr> changed = models->reload(path.value_or(""));
+    if (changed) return reply_json(exchange, model_text(**changed, models->previous().get()));
+    const Failure& failure = changed.error();
+    if (!is_of_bundle(failure)) return reply_failure(exchange, failure);
+    // What is wrong with a bundle is for whoever asks for it. The path is their fault, or the server's.
+    if (path.value_or("").empty()) {
+      exchange->record().detail = failure.message;
+      return reply_error(exchange, 500, "internal", failure.message);
+    }
+    reply_failure(exchange, {Status::kInvalidArgument, failure.message});
   });
 }
 
 void rollback_model(Models* models, Pool* pool, const ExchangePtr& exchange) {
-  run_in_pool(pool, exchange, [models, exchange] { reply_changed(*models, exchange, models->rollback()); });
+  run_in_pool(pool, exchange, [models, exchange] {
+    const Expected<ServedModelPtr> changed = models->rollback();
+    if (changed) return reply_json(exchange, model_text(**changed, models->previous().get()));
+    const Failure& failure = changed.error();
+    if (failure.status != Status::kInvalidArgument) return reply_failure(exchange, failure);
+    reply_error(exchange, 409, "no_model", failure.message);  // there is none before
+  });
 }
 
 }  // namespace recblr::server

@@ -26,7 +26,9 @@ void add_v1_routes(Router* router, Models* models, Pool* pool, Pool* users_pool,
   router->add(Method::kGet, "/v1/model", Access::kUser,
               [models](const ExchangePtr& exchange) { reply_model(*models, exchange); });
   router->add(Method::kPost, "/v1/model/reload", Access::kAdmin,
-              [models, pool](const ExchangePtr& exchange) { reload_model(models, pool, exchange); });
+              [models, pool, any_path = options.reloads_any_path](const ExchangePtr& exchange) {
+                reload_model(models, pool, any_path, exchange);
+              });
   router->add(Method::kPost, "/v1/model/rollback", Access::kAdmin,
               [models, pool](const ExchangePtr& exchange) { rollback_model(models, pool, exchange); });
 }

@@ -14,6 +14,7 @@ namespace recblr::server {
 struct V1Options {
   serving::QuestionLimits limits;
   int64_t max_body_bytes = 32 * 1024 * 1024;  // HttpLimits', for the API's description
+  bool reloads_any_path = true;               // whether a reload may name the bundle's folder
   std::optional<double> timeout;              // the engine's, seconds: for requests that wait for the store, too
 };
 

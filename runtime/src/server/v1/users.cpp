@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "server/answer/json_text.h"
@@ -12,6 +13,7 @@
 #include "server/v1/answer.h"
 #include "server/v1/user_request.h"
 #include "serving/limits.h"
+#include "serving/text.h"
 
 namespace recblr::server {
 
@@ -29,7 +31,27 @@ void append_id(const Id& id, std::string* out) {
   }
 }
 
-Expected<void> check(const serving::Question& asked, const serving::QuestionLimits& limits, int64_t n_items) {
+// Several ids in one value, for a catalogue whose ids are integers, which have no commas.
+Expected<void> check_commas(std::string_view name, const std::optional<serving::IdRows>& rows) {
+  if (!rows || !rows->has_strings()) return {};
+  const recblr_ids ids = rows->view();
+  for (int64_t j = 0; j < rows->n_ids(); ++j) {
+    const std::string_view id(ids.text + ids.text_offsets[j],
+                              static_cast<size_t>(ids.text_offsets[j + 1] - ids.text_offsets[j]));
+    if (id.find(',') == std::string_view::npos) continue;
+    return Failure{Status::kInvalidArgument, std::string(name) + " is " + serving::shown(id) +
+                                                 ": give the parameter once for each id, such as " + std::string(name) +
+                                                 "=1&" + std::string(name) + "=2"};
+  }
+  return {};
+}
+
+Expected<void> check(const serving::Question& asked, const serving::QuestionLimits& limits, const Bundle& bundle) {
+  const int64_t n_items = bundle.n_items();
+  if (!bundle.has_string_ids()) {
+    if (Expected<void> checked = check_commas("exclude", asked.exclude); !checked) return checked;
+    if (Expected<void> checked = check_commas("only", asked.only); !checked) return checked;
+  }
   if (Expected<void> checked = serving::check_values(asked, n_items); !checked) return checked;
   return serving::check_limits(asked, limits, n_items);
 }
@@ -105,7 +127,7 @@ void Users::recommend(const ExchangePtr& exchange) const {
   if (model == nullptr) return reply_loading(exchange);
   const std::shared_ptr<const Recommender> users = models_->users();
   if (users == nullptr) return reply_no_store(exchange);
-  const Expected<void> checked = check(query->ranking, options_.limits, model->bundle.n_items());
+  const Expected<void> checked = check(query->ranking, options_.limits, model->bundle);
   if (!checked) return reply_failure(exchange, checked.error());
   if (serving::is_short(query->ranking, model->bundle)) {
     exchange->record().rows = 1;

@@ -1,10 +1,13 @@
 #ifdef RECBLR_WITH_GRPC
 #include <arpa/inet.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <future>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -81,6 +84,7 @@ TEST_F(GrpcTest, AnswersBytesAndContents) {
   EXPECT_EQ(response_.model_name(), "recblr");
   EXPECT_EQ(response_.model_version(), "1");
   EXPECT_EQ(response_.id(), "a");
+  EXPECT_EQ(response_.parameters().at("model").string_param(), models_->current()->bundle.fingerprint());
   ASSERT_EQ(response_.outputs_size(), 5);
   EXPECT_EQ(response_.outputs(0).name(), "items");
   EXPECT_EQ(integers(2), (std::vector<int64_t>{5, 5}));
@@ -137,6 +141,15 @@ TEST_F(GrpcTest, ErrorsAreInWords) {
   (*request.mutable_parameters())["k"].set_int64_param(7);
   expect(infer(request), grpc::INVALID_ARGUMENT, "k is 7, but the catalogue has 6 items: ask for at most those");
   request = one_item();
+  (*request.mutable_parameters())["model"].set_string_param("sha256:1");
+  expect(infer(request), grpc::INVALID_ARGUMENT,
+         "the model is " + std::string(models_->current()->bundle.fingerprint()) +
+             ", not 'sha256:1': a state is of one model only; feed the whole history");
+  request = one_item();
+  (*request.mutable_parameters())["kk"].set_int64_param(6);
+  expect(infer(request), grpc::INVALID_ARGUMENT,
+         "parameter 'kk' is none of this model's: use k, exclude_seen, timeout_ms, timeout, model");
+  request = one_item();
   request.set_model_version("3");
   expect(infer(request), grpc::NOT_FOUND, "version '3' of model 'recblr' is not served: use '1', or none");
   request.set_raw_input_contents(0, std::string(200'000, '\0'));
@@ -164,6 +177,26 @@ TEST_F(GrpcTest, TokensAreNeeded) {
   grpc::ClientContext context;
   inference::ServerReadyResponse ready;
   EXPECT_TRUE(stub_->ServerReady(&context, {}, &ready).ok());
+}
+
+TEST_F(GrpcTest, CallsThatAreNotThereAreRefusedInWords) {
+  serve();
+  grpc::GenericStub stub(channel_);
+  const auto refusal = [&stub](const std::string& method) {
+    grpc::ClientContext context;
+    const grpc::Slice nothing;
+    const grpc::ByteBuffer request(&nothing, 1);
+    grpc::ByteBuffer response;
+    const auto status = std::make_shared<std::promise<grpc::Status>>();
+    stub.UnaryCall(&context, method, {}, &request, &response,
+                   [status](grpc::Status ended) { status->set_value(std::move(ended)); });
+    return status->get_future().get();
+  };
+  expect(refusal("/inference.GRPCInferenceService/ModelConfig"), grpc::UNIMPLEMENTED,
+         "recblr-serve has no call '/inference.GRPCInferenceService/ModelConfig': docs/oip.md lists those that it has");
+  expect(refusal("/inference.GRPCInferenceService/RepositoryModelLoad"), grpc::UNIMPLEMENTED,
+         "recblr-serve has no call '/inference.GRPCInferenceService/RepositoryModelLoad': another model is loaded with "
+         "POST /v1/model/reload");
 }
 
 TEST_F(GrpcTest, AddressesThatAreTakenAreToldOf) {

@@ -1,5 +1,6 @@
 // What one request gets.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -58,6 +59,51 @@ TEST_F(HttpRequests, OfForeignPagesChangeNothing) {
   for (const char* site : {"same-origin", "none"}) {
     EXPECT_EQ(client.ask(post("/echo", "body", "Sec-Fetch-Site: " + std::string(site) + "\r\n")).status, 200);
   }
+}
+
+TEST_F(HttpRequests, OfForeignPagesAreKnownByTheirOrigin) {
+  options.addresses = {"127.0.0.1:0", "unix:" + ::testing::TempDir() + "origin_" + std::to_string(::getpid())};
+  start();
+  for (size_t j = 0; j < 2; ++j) {
+    Client client = connect(url(j));
+    for (const char* origin :
+         {"http://evil.example", "http://test:8000", "https://test.evil.example", "null", "test"}) {
+      const std::string header = "Origin: " + std::string(origin) + "\r\n";
+      EXPECT_EQ(client.ask(post("/echo", "body", header)).status, 403) << origin;
+      EXPECT_EQ(client.ask(get("/hello", header)).status, 200) << origin;
+      EXPECT_EQ(client.ask(post("/echo", "body", header + "Sec-Fetch-Site: same-origin\r\n")).status, 200) << origin;
+    }
+    for (const char* origin : {"http://test", "https://TEST"}) {
+      EXPECT_EQ(client.ask(post("/echo", "body", "Origin: " + std::string(origin) + "\r\n")).status, 200) << origin;
+    }
+  }
+}
+
+TEST_F(HttpRequests, OfBrowsersAreToANameThatNoOtherSiteHas) {
+  options.own_names = {"localhost", "127.0.0.1", "[::1]"};
+  options.addresses = {"127.0.0.1:0", "unix:" + ::testing::TempDir() + "names_" + std::to_string(::getpid())};
+  start();
+  Client client = connect();
+  const auto status = [](Client& asked, const std::string& host, const std::string& headers) {
+    return asked.ask("GET /hello HTTP/1.1\r\nHost: " + host + "\r\n" + headers + "\r\n").status;
+  };
+  const std::string accepts = "Accept-Language: en\r\n";
+  for (const char* host : {"evil.example", "evil.example:8000", "localhost.evil.example", "[::2]:8000", "", ":8000"}) {
+    EXPECT_EQ(status(client, host, accepts), 403) << host;
+    EXPECT_EQ(status(client, host, "Origin: http://" + std::string(host) + "\r\n"), 403) << host;
+    // A program, perhaps behind a proxy; Node.js; a browser over TLS to a proxy.
+    EXPECT_EQ(status(client, host, ""), 200) << host;
+    EXPECT_EQ(status(client, host, "Accept-Language: *\r\nSec-Fetch-Mode: cors\r\n"), 200) << host;
+    EXPECT_EQ(status(client, host, accepts + "Sec-Fetch-Site: none\r\n"), 200) << host;
+    Client local = connect(url(1));
+    EXPECT_EQ(status(local, host, accepts), 200) << host;
+  }
+  for (const char* host : {"localhost", "LocalHost:8000", "127.0.0.1:8000", "[::1]", "[::1]:8000"}) {
+    EXPECT_EQ(status(client, host, accepts), 200) << host;
+  }
+  EXPECT_EQ(client.ask("GET /hello HTTP/1.1\r\nHost: evil.example\r\n" + accepts + "\r\n").error(),
+            "a browser may not ask this server, which needs no token, as 'evil.example': ask it as localhost, or start "
+            "it with --token-file");
 }
 
 TEST_F(HttpRequests, WithHeadGetNoBody) {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <future>
 #include <limits>
+#include <mutex>
 #include <new>
 #include <string>
 #include <thread>
@@ -342,7 +343,7 @@ TEST_F(ModelsTest, ReloadsUnderRequestsFailNone) {
   EXPECT_EQ(models.users()->try_history(1).error().status, Status::kClosed);
 }
 
-TEST_F(ModelsTest, AChangedLinkReloadsAndATargetThatFailsIsTriedOnce) {
+TEST_F(ModelsTest, AChangedLinkReloadsAndATargetThatFailsIsTriedLessAndLessOften) {
   const std::string link = folder_.path() + "/current", broken = bundle("broken");
   std::filesystem::resize_file(broken + "/model.onnx", 10);
   lead(link, bundle("a"));
@@ -353,11 +354,11 @@ TEST_F(ModelsTest, AChangedLinkReloadsAndATargetThatFailsIsTriedOnce) {
     failed += event.kind == ModelEvent::Kind::kReloadFailed;
   });
   models.load();
-  Reloader reloader(&models, link, 0.01);
+  Reloader reloader(&models, link, 0.01, nullptr);
   lead(link, broken);
-  ASSERT_TRUE(soon([&] { return failed == 1; }));
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));  // in which it looks some ten times
-  EXPECT_EQ(failed, 1);
+  ASSERT_TRUE(soon([&] { return failed == 2; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // in which it looks some twenty times
+  EXPECT_LE(failed, 6);                                         // at 0, 0.01, 0.03, 0.07, 0.15, 0.31 seconds
   EXPECT_EQ(models.current()->version, 1);
   lead(link, bundle("b"));
   ASSERT_TRUE(soon([&] { return reloaded == 1; }));
@@ -370,13 +371,72 @@ TEST_F(ModelsTest, AChangedLinkReloadsAndATargetThatFailsIsTriedOnce) {
   EXPECT_EQ(reloaded, 2);
 }
 
+TEST_F(ModelsTest, ATargetThatIsStillBeingCopiedIsLoadedOnceItIsWhole) {
+  const std::string link = folder_.path() + "/current", next = bundle("next", 1), graph = next + "/model.onnx";
+  lead(link, bundle("a"));
+  Models models(options(link));
+  std::atomic<int> failed{0};
+  models.on_event([&](const ModelEvent& event) { failed += event.kind == ModelEvent::Kind::kReloadFailed; });
+  models.load();
+  std::filesystem::rename(graph, graph + ".part");
+  const Reloader reloader(&models, link, 0.01, nullptr);
+  lead(link, next);
+  ASSERT_TRUE(soon([&] { return failed >= 1; }));
+  std::filesystem::rename(graph + ".part", graph);
+  EXPECT_TRUE(soon([&] { return models.current()->resolved_path == std::filesystem::canonical(next); }));
+}
+
+TEST_F(ModelsTest, ATargetThatFailedIsNotTriedAgainOnceAnotherModelIsPutInPlace) {
+  const std::string link = folder_.path() + "/current", next = bundle("next", 1), graph = next + "/model.onnx";
+  lead(link, bundle("a"));
+  Models models(options(link));
+  std::atomic<int> failed{0};
+  models.on_event([&](const ModelEvent& event) { failed += event.kind == ModelEvent::Kind::kReloadFailed; });
+  models.load();
+  std::filesystem::rename(graph, graph + ".part");
+  const Reloader reloader(&models, link, 0.05, nullptr);
+  lead(link, next);
+  ASSERT_TRUE(soon([&] { return failed >= 1; }));
+  const std::string other = bundle("other", 2);
+  ASSERT_TRUE(soon([&] { return models.reload(other) ? true : false; }));
+  std::filesystem::rename(graph + ".part", graph);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // in which it would be tried
+  EXPECT_EQ(models.current()->resolved_path, std::filesystem::canonical(other));
+}
+
+TEST_F(ModelsTest, ALinkThatLeadsNowhereIsToldOfOnce) {
+  const std::string link = folder_.path() + "/current", next = bundle("next", 1);
+  lead(link, bundle("a"));
+  Models models(options(link));
+  models.load();
+  std::mutex mutex;
+  std::vector<std::string> lines;
+  const auto n_lines = [&] {
+    const std::lock_guard<std::mutex> lock(mutex);
+    return lines.size();
+  };
+  const Reloader reloader(&models, link, 0.005, [&](const std::string& line) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    lines.push_back(line);
+  });
+  lead(link, folder_.path() + "/nowhere");
+  ASSERT_TRUE(soon([&] { return n_lines() == 1; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // in which it looks some ten times
+  EXPECT_EQ(n_lines(), 1U);
+  EXPECT_EQ(lines[0], "--engine, '" + link +
+                          "', leads nowhere: No such file or directory; let it lead to a bundle: until then the model "
+                          "stays");
+  lead(link, next);
+  EXPECT_TRUE(soon([&] { return models.current()->resolved_path == std::filesystem::canonical(next); }));
+}
+
 TEST_F(ModelsTest, AReloadFromElsewhereBeforeTheLinkIsWatchedIsNotUndone) {
   const std::string link = folder_.path() + "/current", other = bundle("other");
   lead(link, bundle("a"));
   Models models(options(link));
   models.load();
   ASSERT_TRUE(models.reload(other));
-  const Reloader reloader(&models, link, 0.005);
+  const Reloader reloader(&models, link, 0.005, nullptr);
   std::this_thread::sleep_for(std::chrono::milliseconds(50));  // in which it looks some ten times
   EXPECT_EQ(models.current()->resolved_path, std::filesystem::canonical(other));
 }
@@ -389,7 +449,7 @@ TEST_F(ModelsTest, WhatIsThrownInAReloadDoesNotEndTheServer) {
     throw std::bad_alloc();
   });
   models.load();
-  Reloader reloader(&models, folder_.path() + "/a", 0);
+  Reloader reloader(&models, folder_.path() + "/a", 0, nullptr);
   reloader.request();
   EXPECT_TRUE(soon([&] { return told == 2; }));
   EXPECT_TRUE(models.ready());
@@ -413,7 +473,7 @@ TEST_F(ModelsTest, AReloadThatIsAskedForWaitsForTheOneUnderWay) {
   };
   auto slow = std::async(std::launch::async, [&models] { return models.reload(); });
   begun.get_future().wait();
-  Reloader reloader(&models, given.path, 0);
+  Reloader reloader(&models, given.path, 0, nullptr);
   reloader.request();
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   go_on.set_value();

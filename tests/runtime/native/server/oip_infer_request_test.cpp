@@ -51,7 +51,7 @@ TEST_F(InferRequestTest, ReadsData) {
     {"name":"state_in","datatype":"FP32","shape":[2,16],
      "data":[[1,2,3,4,5,6,7,8,0.5,-1e-3,1e3,0,0,0,0,0],[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,18446744073709551615]]}],
     "outputs":[{"name":"items"},{"name":"state_out","parameters":{"binary_data":true}}],
-    "parameters":{"k":3,"exclude_seen":false,"sequence_id":0,"other":{"a":[1]}}, "later":1})"));
+    "parameters":{"k":3,"exclude_seen":false,"sequence_id":0,"headers":{"a":[1]}}, "later":1})"));
   EXPECT_EQ(items(), (Rows{{10}, {20, INT64_MIN}}));
   EXPECT_EQ(question_.k, 3);
   EXPECT_FALSE(question_.exclude_seen);
@@ -112,6 +112,8 @@ TEST_F(InferRequestTest, WrongJsonIsRefused) {
   EXPECT_EQ(refusal(R"({"inputs":[],"parameters":[]})"), "parameters is a list: give an object");
   EXPECT_EQ(refusal(R"({"inputs":[],"parameters":{"binary_data_output":1}})"),
             "parameters.binary_data_output is 1: give true or false");
+  EXPECT_EQ(refusal(R"({"inputs":[],"parameters":{"exclude_sen":false}})"),
+            "parameter 'exclude_sen' is none of this model's: use k, exclude_seen, timeout_ms, timeout, model");
   EXPECT_EQ(refusal(R"({"inputs":[],"outputs":{}})"), "outputs is an object: give a list of objects");
   EXPECT_EQ(refusal(R"({"inputs":[],"outputs":["items"]})"), "outputs[0] is 'items': give an object");
   EXPECT_EQ(refusal(R"({"inputs":[],"outputs":[{"name":"items","parameters":{"classification":3}}]})"),

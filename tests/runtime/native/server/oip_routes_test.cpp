@@ -127,6 +127,7 @@ TEST_F(OipRoutesTest, AnswersInJson) {
   EXPECT_EQ(answer.at("model_name"), "recblr");
   EXPECT_EQ(answer.at("model_version"), "1");
   EXPECT_EQ(answer.at("id"), "a\"b");
+  EXPECT_EQ(answer.at("parameters").at("model"), models_->current()->bundle.fingerprint().data());
   EXPECT_EQ(data(reply, "items").size(), 5U);
   EXPECT_EQ(data(reply, "counts"), json::array{5});
   EXPECT_EQ(data(reply, "unknown"), json::array{0});
@@ -179,6 +180,10 @@ TEST_F(OipRoutesTest, ErrorsAreInWords) {
   EXPECT_EQ(reply.status, 400);
   EXPECT_EQ(error_of(reply), "the body is no JSON (incomplete JSON): give an object with inputs");
   EXPECT_EQ(error_of(infer(one_item())), "1 users with k = 6 are 6 results, the limit is 4: ask for fewer at once");
+  const std::string fingerprint(models_->current()->bundle.fingerprint());
+  EXPECT_EQ(infer(one_item(R"(,"parameters":{"model":")" + fingerprint + R"(","k":2})")).status, 200);
+  EXPECT_EQ(error_of(infer(one_item(R"(,"parameters":{"model":"sha256:1"})"))),
+            "the model is " + fingerprint + ", not 'sha256:1': a state is of one model only; feed the whole history");
   EXPECT_EQ(error_of(infer(one_item(R"(,"parameters":{"k":7})"))),
             "k is 7, but the catalogue has 6 items: ask for at most those");
   EXPECT_EQ(begin(infer_request(one_item(), "other"))->wait().status, 404);

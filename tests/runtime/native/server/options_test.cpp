@@ -234,10 +234,10 @@ TEST_F(OptionsTest, Tokens) {
     }
   }
   const std::string printed = parse({"--engine", "bundle", "--token", "secret", "--print-config"}).text;
-  EXPECT_NE(printed.find("# token = ***"), std::string::npos);
+  EXPECT_NE(printed.find("# token = (***)"), std::string::npos);
   EXPECT_EQ(printed.find("secret"), std::string::npos);
   const std::string with_store = parse({"--engine", "b", "--store", "redis://:secret@host/0", "--print-config"}).text;
-  EXPECT_NE(with_store.find("# store = redis://***"), std::string::npos);
+  EXPECT_NE(with_store.find("# store = (redis://***)"), std::string::npos);
   EXPECT_EQ(refusal({"--token", "s e"}), "--token has no token: give one of printable ASCII characters without blanks");
   EXPECT_EQ(refusal({"--token", "a", "--token-file", "b"}), "--token and --token-file are both given: leave one out");
   EXPECT_EQ(refusal({"--admin-token-file", write("empty", " \n")}),
@@ -257,6 +257,27 @@ TEST_F(OptionsTest, MoreThanThisMachineNeedsATokenOrInsecure) {
   for (const std::string host : {"127.0.0.1", "127.1.2.3", "localhost", "::1", "[::1]"}) {
     EXPECT_EQ(options({"--host", host}).http.addresses.size(), 1u);
   }
+}
+
+TEST_F(OptionsTest, BrowsersAreToNameThisMachineWhereNoTokenIsNeeded) {
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(options({}).http.own_names, (Names{"localhost", "127.0.0.1", "[::1]", "127.0.0.1"}));
+  EXPECT_EQ(options({"--host", "::1", "--host", "127.1.2.3"}).http.own_names,
+            (Names{"localhost", "127.0.0.1", "[::1]", "[::1]", "127.1.2.3"}));
+  EXPECT_FALSE(options({"--admin-token", "a"}).http.own_names.empty());
+  EXPECT_EQ(options({"--token", "t"}).http.own_names, Names());
+  EXPECT_EQ(options({"--host", "0.0.0.0", "--insecure"}).http.own_names, Names());
+}
+
+TEST_F(OptionsTest, APathIsReloadedForAdminsAndWhereOnlyThisMachineAsks) {
+  EXPECT_TRUE(options({}).reloads_any_path);
+  EXPECT_TRUE(options({"--unix-socket", "s"}).reloads_any_path);
+  EXPECT_TRUE(options({"--token", "t", "--admin-token", "a"}).reloads_any_path);
+  EXPECT_TRUE(options({"--host", "::", "--insecure", "--admin-token", "a"}).reloads_any_path);
+  EXPECT_FALSE(options({"--token", "t"}).reloads_any_path);
+  EXPECT_FALSE(options({"--host", "::", "--insecure"}).reloads_any_path);
+  EXPECT_FALSE(
+      options({"--host", "::", "--tls-certificate", "c", "--tls-key", "k", "--tls-client-ca", "a"}).reloads_any_path);
 }
 
 TEST_F(OptionsTest, ThereIsSomeTimeToDrain) {

@@ -1,6 +1,7 @@
 // /v1/model: what is served, reloads and rollbacks.
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <string>
 
 #include "server/v1_fixture.h"
@@ -30,7 +31,7 @@ TEST_F(ModelRoutesTest, TellsWhatIsServed) {
 
 TEST_F(ModelRoutesTest, ReloadsAndRollsBack) {
   const Json before = answer(Method::kGet, "/v1/model");
-  EXPECT_NE(refusal(400, Method::kPost, "/v1/model/rollback").find("no model before"), std::string::npos);
+  EXPECT_NE(refusal(409, Method::kPost, "/v1/model/rollback").find("no model before"), std::string::npos);
   EXPECT_EQ(answer(Method::kPost, "/v1/model/reload").at("version"), 2);
   EXPECT_EQ(answer(Method::kGet, "/v1/model").at("previous"), before.at("fingerprint"));
   EXPECT_EQ(answer(Method::kPost, "/v1/model/reload", R"({"path": null})").at("version"), 3);
@@ -44,7 +45,21 @@ TEST_F(ModelRoutesTest, WhatCannotBeLoadedChangesNothing) {
   EXPECT_NE(refusal(400, Method::kPost, "/v1/model/reload", R"({"path": "/nowhere"})").find("/nowhere"),
             std::string::npos);
   EXPECT_EQ(refusal(400, Method::kPost, "/v1/model/reload", R"({"path": 1})"), "path is 1: give a string");
+  // Its own bundle is the server's fault.
+  std::ofstream(folder_.path() + "/manifest.json") << "{";
+  EXPECT_NE(refusal(500, Method::kPost, "/v1/model/reload").find("manifest.json"), std::string::npos);
   EXPECT_EQ(answer(Method::kGet, "/v1/model"), before);
+}
+
+TEST_F(ModelRoutesTest, APathIsForThoseWhoMayNameOne) {
+  V1Options options;
+  options.reloads_any_path = false;
+  add_routes(options);
+  EXPECT_EQ(refusal(403, Method::kPost, "/v1/model/reload", R"({"path": "/nowhere"})"),
+            "path may be given only where admins have a token of their own: start the server with --admin-token-file, "
+            "or leave path out to load what --engine leads to");
+  EXPECT_EQ(answer(Method::kPost, "/v1/model/reload", R"({"path": null})").at("version"), 2);
+  EXPECT_EQ(answer(Method::kPost, "/v1/model/reload").at("version"), 3);
 }
 
 }  // namespace

@@ -93,6 +93,10 @@ TEST_F(UsersTest, BadRequestsSayWhy) {
   EXPECT_EQ(refused("ann/recommendations?k=7"), "k is 7, but the catalogue has 6 items: ask for at most those");
   EXPECT_EQ(refused("ann/recommendations?exclude_seen=1"), "exclude_seen is '1': give true or false");
   EXPECT_EQ(refused("ann/recommendations?only=A-1").substr(0, 28), "only: item id 'A-1' is of ty");
+  EXPECT_EQ(refused("ann/recommendations?exclude=10&exclude=1,127"),
+            "exclude is '1,127': give the parameter once for each id, such as exclude=1&exclude=2");
+  EXPECT_EQ(refused("ann/recommendations?only=1%2c127"),
+            "only is '1,127': give the parameter once for each id, such as only=1&only=2");
   EXPECT_EQ(refused("ann?integer=%ff"), "the query's part is 'integer=%ff': give UTF-8, percent-encoded");
   EXPECT_EQ(refused("x?integer=true").substr(0, 26), "user is the integer 'x': g");
   EXPECT_EQ(refused("025?integer=true").substr(0, 28), "user is the integer '025': g");

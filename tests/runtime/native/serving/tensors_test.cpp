@@ -105,6 +105,33 @@ TEST_F(TensorsTest, RaggedUsersAreAnsweredAndFilledUp) {
   EXPECT_EQ(scores[6], 6.0F);
 }
 
+TEST_F(TensorsTest, TheModelThatIsNamedMustBeTheOneThatIsAsked) {
+  const std::string fingerprint(integer_.bundle.fingerprint());
+  ids({10});
+  parameters_ = {{"model", fingerprint}};
+  EXPECT_TRUE(read(integer_.bundle));
+  parameters_ = {{"model", std::string("sha256:12")}};
+  EXPECT_EQ(refusal(),
+            "the model is " + fingerprint + ", not 'sha256:12': a state is of one model only; feed the whole history");
+  parameters_ = {{"model", int64_t{1}}};
+  EXPECT_EQ(refusal(), "model is 1: give a fingerprint, as answers name it");
+}
+
+TEST_F(TensorsTest, NamesOfParametersAreChecked) {
+  for (const char* name :
+       {"k", "exclude_seen", "timeout_ms", "timeout", "model", "priority", "sequence_id", "sequence_start",
+        "binary_data_output", "triton_enable_empty_final_response", "headers", "content_type"}) {
+    EXPECT_TRUE(check_parameter_name(name)) << name;
+  }
+  for (const char* name : {"kk", "K", "", "exclude_sen", "time", "models"}) {
+    const Expected<void> checked = check_parameter_name(name);
+    ASSERT_FALSE(checked) << name;
+    EXPECT_EQ(checked.error().status, Status::kInvalidArgument);
+    EXPECT_EQ(checked.error().message, "parameter '" + std::string(name) + "' is none of this model's: use k, " +
+                                           "exclude_seen, timeout_ms, timeout, model");
+  }
+}
+
 TEST_F(TensorsTest, OffsetsAreLengths) {
   ids({10, 20, 30}).give("offsets", "INT32", {3}, bytes<int32_t>({0, 1, 3}));
   ASSERT_TRUE(read(integer_.bundle));

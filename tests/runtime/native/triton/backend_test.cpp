@@ -209,7 +209,11 @@ TEST_F(BackendTest, ParametersOfEveryType) {
       {"k", int64_t{2}}, {"exclude_seen", false}, {"timeout_ms", 60'000.5}, {"anything", std::string("else")}};
   add(&requests, {integers("item_ids", {10})}).parameters = {{"k", std::string("2")}};
   add(&requests, {integers("item_ids", {10})}).timeout = 60'000'000;
+  add(&requests, {integers("item_ids", {10})}).parameters = {{"model", std::string("sha256:1")}};
   const std::vector<Answer> answers = execute(&one, &requests);
+  EXPECT_EQ(answers[0].parameters.at("model").find("sha256:"), 0U);
+  EXPECT_EQ(answers[3].error, "the model is " + answers[0].parameters.at("model") +
+                                  ", not 'sha256:1': a state is of one model only; feed the whole history");
   EXPECT_EQ(answers[0].outputs.at("items").shape, std::vector<int64_t>({1, 2}));
   EXPECT_EQ(answers[1].error, "k is '2': give a whole number from 1 to 6");
   EXPECT_EQ(numbers<int64_t>(answers[2].outputs.at("items")), expected({10}));

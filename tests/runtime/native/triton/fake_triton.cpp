@@ -190,7 +190,7 @@ Error* TRITONBACKEND_RequestRelease(TRITONBACKEND_Request* request, uint32_t) {
 
 Error* TRITONBACKEND_ResponseNew(TRITONBACKEND_Response** response, TRITONBACKEND_Request* request) {
   if (request->has_no_response) return new Error{TRITONSERVER_ERROR_INTERNAL, "no response for it"};
-  *response = new TRITONBACKEND_Response{request, {}};
+  *response = new TRITONBACKEND_Response{request, {}, {}};
   return nullptr;
 }
 Error* TRITONBACKEND_ResponseOutput(TRITONBACKEND_Response* response, TRITONBACKEND_Output** output, const char* name,
@@ -209,6 +209,10 @@ Error* TRITONBACKEND_OutputBuffer(TRITONBACKEND_Output* output, void** buffer, c
   *id = 3;
   return nullptr;
 }
+Error* TRITONBACKEND_ResponseSetStringParameter(TRITONBACKEND_Response* response, const char* name, const char* value) {
+  response->parameters[name] = value;
+  return nullptr;
+}
 Error* TRITONBACKEND_ResponseSend(TRITONBACKEND_Response* response, const uint32_t, Error* error) {
   const std::unique_ptr<TRITONBACKEND_Response> owned(response);
   Answer answer;
@@ -217,6 +221,7 @@ Error* TRITONBACKEND_ResponseSend(TRITONBACKEND_Response* response, const uint32
     answer.error = error->message;
   } else {
     for (const auto& output : response->outputs) answer.outputs.emplace(output->name, std::move(*output));
+    answer.parameters = response->parameters;
   }
   response->request->answer.set_value(std::move(answer));
   return nullptr;

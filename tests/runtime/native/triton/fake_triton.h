@@ -66,11 +66,13 @@ struct TRITONBACKEND_Output {
 struct TRITONBACKEND_Response {
   TRITONBACKEND_Request* request;
   std::vector<std::unique_ptr<TRITONBACKEND_Output>> outputs;
+  std::map<std::string, std::string> parameters;
 };
 
 // An answer: outputs by their names, or an error.
 struct Answer {
   std::map<std::string, TRITONBACKEND_Output> outputs;
+  std::map<std::string, std::string> parameters;
   TRITONSERVER_Error_Code code = TRITONSERVER_ERROR_UNKNOWN;
   std::string error;
 };
