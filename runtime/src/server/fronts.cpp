@@ -29,9 +29,10 @@ std::function<void(const std::string&)> warnings(Observation* observation, const
 
 Fronts::Fronts(const Options& options, Models* models, Observation* observation)
     : pool_(kPoolThreads, kPoolQueue), users_pool_(kPoolThreads, kPoolQueue) {
-  const V1Options v1{options.limits, options.http.limits.max_body_bytes, options.reloads_any_path};
   const std::optional<Batching>& batching = options.model.engine.batching;
-  const OipOptions oip{options.limits, batching ? batching->timeout : std::nullopt};
+  const std::optional<double> timeout = batching ? batching->timeout : std::nullopt;
+  const V1Options v1{options.limits, options.http.limits.max_body_bytes, options.reloads_any_path, timeout};
+  const OipOptions oip{options.limits, timeout};
   add_v1_routes(&router_, models, &pool_, &users_pool_, v1);
   add_page_routes(&router_, models, v1);
   add_oip_routes(&router_, models, &pool_, &statistics_, oip);

@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,22 @@ def test_requests_that_are_left_are_told_of(start_server: Start, golden_bundles:
         assert [received(client) for client in clients] == [b""] * len(clients)
     (line,) = (line for line in server.log() if line["event"] == "stop")
     assert line["message"] == "the time to drain is over: 40 requests under way are left"
+
+
+def test_users_wait_for_a_stuck_store_as_long_as_the_timeout_allows(
+    start_server: Start, golden_bundles: Path, new_redis_server: Any
+) -> None:
+    store = f"{new_redis_server.address}?socket_timeout=1"
+    server = start_server(golden_bundles / "integer", "--store", store, "--timeout", 0.5, expected="store")
+    assert server.get("/v1/users/x").status_code == 200
+    new_redis_server.pause()
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(server)) for _ in range(60)]
+        for client in clients:
+            client.sendall(b"GET /v1/users/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        statuses = Counter(received(client).split(b" ")[1] for client in clients)
+    assert set(statuses) == {b"503", b"504"}  # those that wait for the store, and those behind them
+    assert statuses[b"504"] > 20
 
 
 def test_a_second_signal_a_second_later_ends_it_at_once(start_server: Start, golden_bundles: Path) -> None:

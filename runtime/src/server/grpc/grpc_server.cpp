@@ -60,7 +60,7 @@ std::string host_of(const std::string& address) { return address.substr(0, addre
 class GrpcServer::Impl {
  public:
   Impl(const GrpcOptions& options, const Models* models, Pool* pool, OipStatistics* statistics, Observer* observer)
-      : log_(options.warn), service_(options, models, pool, statistics, observer), health_(models) {
+      : service_(options, models, pool, statistics, observer), health_(models) {
     grpc::ServerBuilder builder;
     builder.RegisterService(&service_).RegisterService(&health_).RegisterCallbackGenericService(&missing_);
     set_limits(options.limits, &builder);
@@ -79,6 +79,7 @@ class GrpcServer::Impl {
                                        : std::string(options.tls.certificate.empty() ? "grpc://" : "grpcs://") +
                                              host_of(address) + ":" + std::to_string(ports[j]));
     }
+    log_.forward(options.warn);  // until here, what it says is in the error
   }
   ~Impl() { drain(0); }
 

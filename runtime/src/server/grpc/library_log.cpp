@@ -35,12 +35,10 @@ void log(gpr_log_func_args* args) {
 
 }  // namespace
 
-LibraryLog::LibraryLog(std::function<void(const std::string&)> warn)
-    : silencer_(std::make_unique<google::protobuf::LogSilencer>()) {
+LibraryLog::LibraryLog() : silencer_(std::make_unique<google::protobuf::LogSilencer>()) {
   {
     const std::lock_guard<std::mutex> lock(sink().mutex);
-    sink().warn = warn ? std::move(warn)
-                       : [](const std::string& message) { std::fprintf(stderr, "gRPC: %s\n", message.c_str()); };
+    sink().warn = nullptr;
   }
   gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
   gpr_set_log_function(log);
@@ -49,6 +47,12 @@ LibraryLog::LibraryLog(std::function<void(const std::string&)> warn)
 LibraryLog::~LibraryLog() {
   const std::lock_guard<std::mutex> lock(sink().mutex);
   sink().warn = nullptr;
+}
+
+void LibraryLog::forward(std::function<void(const std::string&)> warn) {
+  if (!warn) warn = [](const std::string& message) { std::fprintf(stderr, "gRPC: %s\n", message.c_str()); };
+  const std::lock_guard<std::mutex> lock(sink().mutex);
+  sink().warn = std::move(warn);
 }
 
 std::string LibraryLog::take_last() {

@@ -11,14 +11,16 @@ class LogSilencer;
 
 namespace recblr::server {
 
-// While it lives, libgrpc's errors go to `warn`, or to stderr where there is none; the rest goes nowhere. One at a
-// time.
+// While it lives, libgrpc's errors are kept for take_last(), and from forward() on they are told; the rest goes
+// nowhere. One at a time.
 class LibraryLog {
  public:
-  explicit LibraryLog(std::function<void(const std::string&)> warn);
+  LibraryLog();
   ~LibraryLog();
   LibraryLog(const LibraryLog&) = delete;
   LibraryLog& operator=(const LibraryLog&) = delete;
+  // To `warn`, or to stderr where there is none.
+  void forward(std::function<void(const std::string&)> warn);
   // The last error's line, which is forgotten.
   std::string take_last();
 

@@ -28,7 +28,8 @@ Connection::Connection(std::shared_ptr<Loop> loop, Stream::Socket socket, boost:
       is_unix_(is_unix),
       too_many_(too_many),
       reader_(limits_.max_header_bytes, limits_.max_body_bytes),
-      body_(&state_.body_bytes, 0) {}
+      body_(&state_.body_bytes, 0),
+      reply_(&state_.body_bytes, 0) {}
 
 // ---- Beginning and end ----
 
@@ -85,6 +86,7 @@ void Connection::close() {
   deadline_ = Clock::time_point::max();
   stream_.close();
   body_.resize(0);
+  reply_.resize(0);
   loop_->remove(this);
   if (before != Phase::kAnswering) return;
   if (const auto exchange = exchange_.lock()) exchange->leave();
@@ -200,7 +202,7 @@ void Connection::count_body() {
   body_.resize(reader_.held_bytes());
   // One that is refused for another reason is no longer held.
   if (reader_.held_bytes() == 0 || state_.body_bytes <= state_.max_body_bytes) return;
-  reader_.refuse(503, "overloaded", "the bodies of requests take as much memory as they may: try again later");
+  reader_.refuse(503, "overloaded", kBodiesTakeAll);
   body_.resize(0);
 }
 

@@ -57,7 +57,9 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
     kClosed,
   };
   using ErrorCode = boost::system::error_code;
-  static constexpr size_t kRoom = 8 * 1024;        // for a read, and kept while idle
+  static constexpr size_t kRoom = 8 * 1024;  // for a read, and kept while idle
+  static constexpr const char* kBodiesTakeAll =
+      "the bodies of requests and replies take as much memory as they may: try again later";
   static constexpr size_t kPipelined = 64 * 1024;  // bytes taken from a client whose request is being answered
   // What is told of a request that gets no reply.
   struct Unanswered {
@@ -100,6 +102,9 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
   // The last reply, though the request was not read to its end.
   void refuse(Reply reply, std::string_view reason);
   void send(Reply reply, RequestRecord record);
+  // Counts what a long reply takes until its client has read it, and puts a refusal in its place where that is too
+  // much.
+  void count_reply(Reply* reply, RequestRecord* record);
   void write();
   void on_written(const ErrorCode& ec, size_t n);
   void on_writable(const ErrorCode& ec) { on_written(ec, 0); }
@@ -136,7 +141,8 @@ class Connection final : public ReplySink, public std::enable_shared_from_this<C
   bool in_handler_ = false;
   std::atomic<bool> is_lost_{false};  // the reply
   Unanswered unanswered_{499, "client_gone"};
-  Share body_;  // in state_.body_bytes
+  Share body_;   // of the request, in state_.body_bytes
+  Share reply_;  // the body of a long one, there, too
 
   const Route* route_ = nullptr;
   RequestRecord record_;

@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kOneRecord = 16 * 1024;  // of TLS
 constexpr int64_t kDroppedBody = 64 * 1024;
+constexpr size_t kLongReply = 64 * 1024;  // shorter ones are not counted
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
 std::string_view reason_of(int status) {
@@ -159,7 +160,17 @@ void Connection::refuse(Reply reply, std::string_view reason) {
   send(std::move(reply), std::move(record_));
 }
 
+void Connection::count_reply(Reply* reply, RequestRecord* record) {
+  if (reply->body.capacity() < kLongReply) return;
+  reply_.resize(static_cast<int64_t>(reply->body.capacity()));
+  if (state_.body_bytes <= state_.max_body_bytes) return;
+  reply_.resize(0);
+  *reply = error_reply(503, kBodiesTakeAll);
+  record->reason = "overloaded";
+}
+
 void Connection::send(Reply reply, RequestRecord record) {
+  count_reply(&reply, &record);
   last_reply_ = last_reply_ || too_many_ || !reader_.keep_alive() || state_.draining;
   const KeepAlive keep_alive = last_reply_             ? KeepAlive::kClose
                                : reader_.is_http_1_0() ? KeepAlive::kSaid
@@ -205,6 +216,7 @@ void Connection::on_written(const ErrorCode& ec, size_t n) {
 
 void Connection::reply_written() {
   output_.body = std::string();
+  reply_.resize(0);
   if (last_reply_) return begin_close();
   reader_.next();
   if (!reading_) input_.shrink(2 * kRoom);

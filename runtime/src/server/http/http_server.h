@@ -16,7 +16,7 @@ namespace recblr::server {
 struct HttpLimits {
   int64_t max_header_bytes = 16 * 1024;
   int64_t max_body_bytes = 32 * 1024 * 1024;  // after unpacking, too
-  int64_t max_bodies_bytes = 1 << 30;         // of all requests together; more are answered 503
+  int64_t max_bodies_bytes = 1 << 30;         // of all requests and long replies together; else 503
   int64_t max_connections = 1024;             // more are answered 503 and closed
   int64_t max_concurrent = 1024;              // requests at once; more are answered 503
   double header_timeout = 10;                 // seconds, from the first byte of a request

@@ -84,7 +84,10 @@ class RequestReader::Parser final : public http::basic_parser<true> {
     stop_if_refused(ec);
     return body.size();
   }
-  void on_chunk_header_impl(uint64_t, BeastText, error_code&) override {}
+  void on_chunk_header_impl(uint64_t size, BeastText, error_code& ec) override {
+    reader_.on_chunk(size);
+    stop_if_refused(ec);
+  }
   size_t on_chunk_body_impl(uint64_t, BeastText body, error_code& ec) override {
     reader_.on_body(view(body));
     stop_if_refused(ec);
@@ -263,8 +266,7 @@ void RequestReader::check_head() {
   } else if (n_hosts_ > 1 || (n_hosts_ == 0 && !http_1_0_)) {
     refuse(400, "invalid", n_hosts_ > 1 ? "there is more than one Host: give one" : "there is no Host: give one");
   } else if (content_length_ > max_body_bytes_) {
-    refuse(413, "too_large",
-           "the body is longer than " + std::to_string(max_body_bytes_) + " bytes: send less at once");
+    refuse_long_body();
   }
   keep_alive_ = state_ != State::kRefused && (*parser_)->keep_alive();
   expects_continue_ = expects_continue_ && !http_1_0_ && has_body();
@@ -296,15 +298,18 @@ size_t RequestReader::read_body(std::string_view data) {
   return taken;
 }
 
+void RequestReader::on_chunk(uint64_t size) {
+  if (!dropped_ && size > static_cast<uint64_t>(max_body_bytes_ - body_bytes_)) refuse_long_body();
+}
+
+// Within the limit, as chunks and lengths beyond it are refused where they are announced.
 void RequestReader::on_body(std::string_view piece) {
   body_bytes_ += static_cast<int64_t>(piece.size());
-  if (dropped_) return;
-  if (body_bytes_ > max_body_bytes_) {
-    refuse(413, "too_large",
-           "the body is longer than " + std::to_string(max_body_bytes_) + " bytes: send less at once");
-    return;
-  }
-  request_.body += piece;
+  if (!dropped_) request_.body += piece;
+}
+
+void RequestReader::refuse_long_body() {
+  refuse(413, "too_large", "the body is longer than " + std::to_string(max_body_bytes_) + " bytes: send less at once");
 }
 
 void RequestReader::whole_body_read() {

@@ -75,7 +75,9 @@ class RequestReader {
   void on_target(std::string_view target);
   void on_field(std::string_view name, std::string_view value);
   void check_head();
+  void on_chunk(uint64_t size);
   void on_body(std::string_view piece);
+  void refuse_long_body();
   void whole_body_read();
 
   const size_t max_header_bytes_;

@@ -31,14 +31,14 @@ struct ServerState {
   const Router& router;
   Observer* const observer;
   const TokenCheck tokens;
-  const int64_t max_body_bytes;                    // of all requests together
+  const int64_t max_body_bytes;                    // of all requests and long replies together
   std::unique_ptr<boost::asio::ssl::context> tls;  // or none
 
   std::atomic<bool> draining{false};
   std::atomic<int64_t> listeners{0}, connections{0};
   std::atomic<int64_t> concurrent{0};  // requests whose handlers have not replied
   std::atomic<int64_t> dropped{0};     // requests, once the time to drain is over
-  std::atomic<int64_t> body_bytes{0};  // of all requests that are held
+  std::atomic<int64_t> body_bytes{0};  // of all requests and long replies that are held
   std::mutex mutex;
   std::condition_variable changed;
 

@@ -135,8 +135,9 @@ void add_limits(Given* given, Table* table) {
   table->add(bytes("max-header-bytes", &limits.max_header_bytes, 256, 1 << 20, "Of a request's head (else 431)."));
   table->add(
       bytes("max-body-bytes", &limits.max_body_bytes, 1, kMostBytes, "Of a request's body, unpacked, too (else 413)."));
-  table->add(bytes("max-bodies-bytes", &limits.max_bodies_bytes, 1, kMostBytes,
-                   "Of the bodies of all requests at once (else 503); over gRPC, of all memory for messages."));
+  table->add(bytes(
+      "max-bodies-bytes", &limits.max_bodies_bytes, 1, kMostBytes,
+      "Of the bodies of all requests and long replies at once (else 503); over gRPC, of all memory for messages."));
   table->add(whole("max-connections", "N", &limits.max_connections, 1, kMost, "At once, over HTTP (else 503)."));
   table->add(whole("max-concurrent", "N", &limits.max_concurrent, 1, kMost,
                    "Requests at once, over HTTP and over gRPC each (else 503)."));

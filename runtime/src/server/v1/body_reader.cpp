@@ -15,6 +15,7 @@ using boost::json::error_code;
 using boost::json::string_view;
 
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+constexpr size_t kMostDigits = 100;    // of an id, as in the library
 constexpr size_t kEnoughToShow = 256;  // bytes of a string that is refused
 
 constexpr const char* kIdAdvice = "item ids are integers or strings";
@@ -229,6 +230,9 @@ class Handler {
 
   bool big_integer(string_view digits, error_code& ec) {
     if (IdSink* sink = sink_here()) {
+      if (digits.size() > kMostDigits + (digits[0] == '-')) {
+        return stop(path() + " is a number of more than 100 digits: give a smaller one", ec);
+      }
       if (depth_ == 0) sink->begin();
       sink->add_big_integer({digits.data(), digits.size()});
       value_ended();

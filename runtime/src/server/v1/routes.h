@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "server/http/router.h"
 #include "server/model/models.h"
@@ -14,6 +15,7 @@ struct V1Options {
   serving::QuestionLimits limits;
   int64_t max_body_bytes = 32 * 1024 * 1024;  // HttpLimits', for the API's description
   bool reloads_any_path = true;               // whether a reload may name the bundle's folder
+  std::optional<double> timeout;              // the engine's, seconds: for requests that wait for the store, too
 };
 
 // POST /v1/recommend, /v1/users/..., /v1/model... Calls of the store wait in `users_pool`. What is given must outlive

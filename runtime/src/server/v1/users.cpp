@@ -1,6 +1,7 @@
 #include "server/v1/users.h"
 
 #include <chrono>
+#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
@@ -65,6 +66,14 @@ RankOptions options_of(const serving::Question& asked) {
   return options;
 }
 
+Failure late(double seconds) {
+  char message[120];
+  std::snprintf(message, sizeof message,
+                "the request waited %.3g s for the store, longer than it may: try again later, or allow more time",
+                seconds);
+  return {Status::kDeadline, message};
+}
+
 void reply_no_store(const ExchangePtr& exchange) {
   reply_error(exchange, 404, "not_found", "this server keeps no histories: start it with --store");
 }
@@ -75,33 +84,38 @@ const char* text_of(bool value) { return value ? "true" : "false"; }
 
 void Users::run(const ExchangePtr& exchange, Call call) const {
   exchange->record().rows = 1;
-  run_in_pool(pool_, exchange, [models = models_, exchange, call = std::move(call)] {
+  const auto work = [models = models_, exchange, call = std::move(call), timeout = options_.timeout,
+                     began = Clock::now()] {
+    const double waited = std::chrono::duration<double>(Clock::now() - began).count();
+    if (timeout && waited >= *timeout) return reply_failure(exchange, late(waited));
     if (models->current() == nullptr) return reply_loading(exchange);
     const std::shared_ptr<const Recommender> users = models->users();
     if (users == nullptr) return reply_no_store(exchange);
-    Expected<std::string> text = call(*users);
+    Expected<std::string> text = call(*users, timeout ? std::optional(*timeout - waited) : std::nullopt);
     if (!text) return reply_failure(exchange, text.error());
     reply_json(exchange, *std::move(text));
-  });
+  };
+  run_in_pool(pool_, exchange, work);
 }
 
 void Users::add_events(const ExchangePtr& exchange) const {
-  run(exchange, [exchange, limits = options_.limits](const Recommender& users) -> Expected<std::string> {
-    const Expected<UserQuery> query = read_user_query(exchange->request(), false);
-    if (!query) return query.error();
-    const Expected<EventsBody> body = read_events(exchange->request().body, limits);
-    if (!body) return body.error();
-    exchange->record().items = body->n_items;
-    const Expected<std::vector<bool>> added = users.try_add_events_many(body->of(query->user.view()));
-    if (!added) return added.error();
-    std::string text = "{\"added\":";
-    if (!body->is_list) return text + text_of((*added)[0]) + "}";
-    for (size_t j = 0; j < added->size(); ++j) {
-      text += j == 0 ? "[" : ",";
-      text += text_of((*added)[j]);
-    }
-    return text + (added->empty() ? "[]}" : "]}");
-  });
+  run(exchange,
+      [exchange, limits = options_.limits](const Recommender& users, std::optional<double>) -> Expected<std::string> {
+        const Expected<UserQuery> query = read_user_query(exchange->request(), false);
+        if (!query) return query.error();
+        const Expected<EventsBody> body = read_events(exchange->request().body, limits);
+        if (!body) return body.error();
+        exchange->record().items = body->n_items;
+        const Expected<std::vector<bool>> added = users.try_add_events_many(body->of(query->user.view()));
+        if (!added) return added.error();
+        std::string text = "{\"added\":";
+        if (!body->is_list) return text + text_of((*added)[0]) + "}";
+        for (size_t j = 0; j < added->size(); ++j) {
+          text += j == 0 ? "[" : ",";
+          text += text_of((*added)[j]);
+        }
+        return text + (added->empty() ? "[]}" : "]}");
+      });
 }
 
 void Users::recommend(const ExchangePtr& exchange) const {
@@ -124,10 +138,12 @@ void Users::recommend(const ExchangePtr& exchange) const {
     if (!done) return reply_failure(exchange, done.error());
     if (*done) return reply_json(exchange, user_ranking_text(query->ranking.result));
   }
-  run(exchange, [exchange, query](const Recommender& users) -> Expected<std::string> {
+  run(exchange, [exchange, query](const Recommender& users, std::optional<double> left) -> Expected<std::string> {
     serving::Question& asked = query->ranking;
+    RankOptions options = options_of(asked);
+    options.timeout = left;
     exchange->record().asked = Clock::now();
-    const Expected<void> done = users.try_recommend(query->user.view(), &asked.result, options_of(asked));
+    const Expected<void> done = users.try_recommend(query->user.view(), &asked.result, options);
     exchange->record().answered = Clock::now();
     if (!done) return done.error();
     return user_ranking_text(asked.result);
@@ -135,7 +151,7 @@ void Users::recommend(const ExchangePtr& exchange) const {
 }
 
 void Users::history(const ExchangePtr& exchange) const {
-  run(exchange, [exchange](const Recommender& users) -> Expected<std::string> {
+  run(exchange, [exchange](const Recommender& users, std::optional<double>) -> Expected<std::string> {
     const Expected<UserQuery> query = read_user_query(exchange->request(), false);
     if (!query) return query.error();
     const Id user = query->user.view();
@@ -153,7 +169,7 @@ void Users::history(const ExchangePtr& exchange) const {
 }
 
 void Users::forget(const ExchangePtr& exchange) const {
-  run(exchange, [exchange](const Recommender& users) -> Expected<std::string> {
+  run(exchange, [exchange](const Recommender& users, std::optional<double>) -> Expected<std::string> {
     const Expected<UserQuery> query = read_user_query(exchange->request(), false);
     if (!query) return query.error();
     const Expected<bool> found = users.try_forget(query->user.view());

@@ -3,6 +3,8 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "server/http/exchange.h"
 #include "server/model/models.h"
@@ -22,8 +24,9 @@ class Users {
   void forget(const ExchangePtr& exchange) const;      // DELETE /v1/users/{id}
 
  private:
-  using Call = std::function<Expected<std::string>(const Recommender& users)>;
-  // Replies with the JSON that `call` gives, run in the pool.
+  // `left`: seconds that it may still wait.
+  using Call = std::function<Expected<std::string>(const Recommender& users, std::optional<double> left)>;
+  // Replies with the JSON that `call` gives, run in the pool; where it waited there longer than it may, with an error.
   void run(const ExchangePtr& exchange, Call call) const;
 
   const Models* models_;

@@ -202,8 +202,8 @@ TEST_F(GrpcTest, CallsThatAreNotThereAreRefusedInWords) {
 TEST_F(GrpcTest, AddressesThatAreTakenAreToldOf) {
   serve();
   options_.addresses = {address()};
-  options_.warn = [](const std::string&) {};
-  std::string message;
+  std::string warnings, message;
+  options_.warn = [&warnings](const std::string& line) { warnings += line; };
   try {
     GrpcServer(options_, models_.get(), &pool_, &statistics_, nullptr);
   } catch (const Error& error) {
@@ -211,6 +211,7 @@ TEST_F(GrpcTest, AddressesThatAreTakenAreToldOf) {
     message = error.what();
   }
   EXPECT_EQ(message.rfind("cannot listen at '" + address() + "' for gRPC", 0), 0U) << message;
+  EXPECT_EQ(warnings, "");  // the error says it all
 }
 
 // What no gRPC client sends.

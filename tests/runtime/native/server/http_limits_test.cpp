@@ -114,9 +114,32 @@ TEST_F(HttpLimitsTest, OfBodiesAtOnce) {
   const Answer answer = client.ask(post("/echo", body));
   EXPECT_EQ(answer.status, 503);
   EXPECT_EQ(answer.headers.at("retry-after"), "1");
-  EXPECT_EQ(answer.error(), "the bodies of requests take as much memory as they may: try again later");
+  EXPECT_EQ(answer.error(), "the bodies of requests and replies take as much memory as they may: try again later");
   EXPECT_EQ(connect().ask(get("/hello")).status, 200);
   EXPECT_EQ(finished.wait(6)[5].reason, "overloaded");
+}
+
+TEST_F(HttpLimitsTest, OfRepliesThatClientsDoNotRead) {
+  options.limits.max_bodies_bytes = 20'000'000;
+  options.limits.max_body_bytes = 1000;
+  start();
+  {
+    Client first = connect(), second = connect();  // eight million bytes each
+    first.send(get("/big"));
+    second.send(get("/big"));
+    finished.wait(2);
+    const Answer answer = connect().ask(get("/big"));
+    EXPECT_EQ(answer.status, 503);
+    EXPECT_EQ(answer.headers.at("retry-after"), "1");
+    EXPECT_EQ(answer.error(), "the bodies of requests and replies take as much memory as they may: try again later");
+    EXPECT_EQ(finished.wait(3)[2].reason, "overloaded");
+    EXPECT_EQ(connect().ask(get("/hello")).status, 200);
+    EXPECT_EQ(first.receive().body.size(), 8'000'000U);
+    EXPECT_EQ(connect().ask(get("/big")).status, 200);
+  }
+  wait_for_connections(0);
+  Client client = connect();
+  for (int times = 0; times < 3; ++times) EXPECT_EQ(client.ask(get("/big")).status, 200);  // one at a time
 }
 
 TEST_F(HttpLimitsTest, OfOpenFilesArePassedWhenThereAreSomeAgain) {

@@ -129,6 +129,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"ChunkOfNoSize", chunked("\r\n"), 400, ""}, Refused{"ChunkOfBadSize", chunked("g\r\n"), 400, ""},
         Refused{"ChunkOfSignedSize", chunked("-3\r\nabc\r\n"), 400, ""},
         Refused{"ChunkOfHugeSize", chunked("fffffffffffffffff\r\n"), 400, ""},
+        Refused{"ChunkOfTheHugestSize", chunked("ffffffffffffffff\r\n"), 413, "longer than 10000 bytes"},
+        Refused{"ChunkBeyondTheRest", chunked("1\r\nx\r\n2710\r\n"), 413, "longer than 10000 bytes"},
         Refused{"ChunkWithBareLf", chunked("3\nabc\r\n0\r\n\r\n"), 400, ""},
         Refused{"ChunkLongerThanItsSize", chunked("3\r\nabcd\r\n0\r\n\r\n"), 400, ""},
         Refused{"LongChunkExtension", chunked("3;" + std::string(2000, 'x')), 431, "chunk"},

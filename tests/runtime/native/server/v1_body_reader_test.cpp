@@ -134,15 +134,20 @@ TEST(BodyReader, NullAndNothingAreTheSame) {
   EXPECT_EQ(body.only->n_rows(), 1);
 }
 
-TEST(BodyReader, IntegersOfAnySize) {
+TEST(BodyReader, IntegersOfUpToAHundredDigits) {
   Body body;
-  const std::string digits(1000, '7');
+  const std::string digits(100, '7');
   ASSERT_TRUE(body.read(R"({"histories": [[9223372036854775807, -9223372036854775808, 9223372036854775808,
       -9223372036854775809, 18446744073709551615, 18446744073709551616, )" +
                         digits + "]]}"));
   EXPECT_EQ(strings(body.histories),
             (std::vector<std::string>{"9223372036854775807", "-9223372036854775808", "9223372036854775808",
                                       "-9223372036854775809", "18446744073709551615", "18446744073709551616", digits}));
+  EXPECT_TRUE(body.read("{\"histories\": [[-" + digits + "]]}"));
+  for (const std::string& longer : {digits + "7", "-" + digits + "7", std::string(5000, '7')}) {
+    EXPECT_EQ(error_of("{\"histories\": [[1, " + longer + "]]}"),
+              "histories[0][1] is a number of more than 100 digits: give a smaller one");
+  }
 }
 
 TEST(BodyReader, StringsOfAnyLengthWithEscapesAnywhere) {

@@ -1,11 +1,15 @@
 // /v1/users: events, recommendations, histories, and what is refused.
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "bundle/toy_bundle.h"
+#include "server/jam.h"
 #include "server/v1_fixture.h"
 
 namespace recblr::server {
@@ -140,6 +144,30 @@ TEST_F(UsersTest, AFullPoolRefuses) {
   std::promise<void> jam = jam_pool();
   EXPECT_EQ(refusal(503, Method::kGet, "/v1/users/ann"), "too many requests wait: try again later");
   jam.set_value();
+}
+
+TEST_F(UsersTest, TheTimeoutHoldsWhileTheStoreIsWaitedFor) {
+  V1Options options;
+  options.timeout = 0.02;
+  add_routes(options);
+  std::vector<std::shared_ptr<FakeExchange>> asked;
+  {
+    const Jam others(pool_.get(), false);
+    asked = {begin(Method::kGet, "/v1/users/ann"), begin(Method::kGet, "/v1/users/ann/recommendations"),
+             begin(Method::kDelete, "/v1/users/ann"),
+             begin(Method::kPost, "/v1/users/ann/events", R"({"items": [10]})")};
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  }
+  for (const auto& exchange : asked) {
+    const Reply reply = exchange->wait();
+    EXPECT_EQ(reply.status, 504);
+    EXPECT_NE(reply.body.find("s for the store, longer than it may"), std::string::npos) << reply.body;
+    EXPECT_EQ(exchange->record().reason, "deadline");
+  }
+  options.timeout = 60;
+  add_routes(options);
+  EXPECT_EQ(items("ann").size(), 0U);  // of none of them was anything done
+  EXPECT_EQ(ask(Method::kGet, "/v1/users/ann/recommendations").status, 200);
 }
 
 // Neither disks nor other machines, nor whatever else is under way, are waited for.
