@@ -14,7 +14,6 @@ namespace {
 
 constexpr size_t kFewItems = 16;       // that are fed without anybody waiting for it
 constexpr int64_t kMostAtOnce = 1024;  // users whose states and histories are in memory at once, the cache's aside
-constexpr int64_t kRebuiltAtOnce = 4;  // users between two rests, which their whole histories take a millisecond or so
 
 // For the rankings of n users.
 void make_room(int64_t n, Work* work) {
@@ -129,11 +128,10 @@ void Serving::rank(const std::string_view* users, int64_t n, bool exclude_seen, 
 void Serving::rebuild(const std::string_view* users, int64_t n, Work* work) {
   make_room(n, work);
   Lease lease(this);
-  for (int64_t begin = 0; begin < n; begin += kRebuiltAtOnce) {
+  for (int64_t user = 0; user < n; ++user) {
     const auto began = std::chrono::steady_clock::now();
-    const int64_t end = std::min(n, begin + kRebuiltAtOnce);
-    rank_part(users, begin, end, {false, true, false, kRebuildTimeout}, work, lease.part());
-    if (end < n) std::this_thread::sleep_for(std::chrono::steady_clock::now() - began);
+    rank_part(users, user, user + 1, {false, true, false, kRebuildTimeout}, work, lease.part());
+    if (user + 1 < n) std::this_thread::sleep_for(std::chrono::steady_clock::now() - began);
   }
 }
 

@@ -37,8 +37,8 @@ class Serving {
   // the users' own items; after that it holds the rankings.
   void rank(const std::string_view* users, int64_t n, bool exclude_seen, std::optional<double> timeout, Work* work);
 
-  // Makes the states of users [n], keys, who are asked for soon: some at a time, with rests as long as that takes, so
-  // that requests to another model beside it are not delayed. `work` as for `rank`.
+  // Makes the states of users [n], keys, who are asked for soon: one after another, with rests as long as each takes,
+  // so that requests to another model beside it are not delayed. `work` as for `rank`.
   void rebuild(const std::string_view* users, int64_t n, Work* work);
 
   // As `rank` for one user, where that needs no waiting and takes about as long as the ranking itself: the store does
