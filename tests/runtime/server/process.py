@@ -10,9 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -20,6 +20,7 @@ import pytest
 _ADDRESS = re.compile(r"\b(?:https?|grpcs?)://[\w.:\[\]]+|\bunix:\S+")
 # A sanitizer, or an emulator of another machine, takes many times as long.
 _SECONDS = float(os.environ.get("RECBLR_TEST_SECONDS", "60"))
+_T = TypeVar("_T")
 
 
 def executable() -> Path:
@@ -123,17 +124,14 @@ class Server:
         return httpx.Client(**{"base_url": self.url, "timeout": _SECONDS, "trust_env": False, **options})
 
     def wait_until_ready(self) -> None:
-        """Until GET /v2/health/ready is answered with 200."""
-        deadline = time.monotonic() + _SECONDS
-        while True:
-            self._check_that_it_runs()
-            try:
-                if self.get("/v2/health/ready").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            assert time.monotonic() < deadline, f"it is not ready after {_SECONDS:g} s{self._said()}"
-            time.sleep(0.01)
+        """Until it says that it serves: it is asked nothing, so that no connection is left of that."""
+        self._await(lambda: "Serving " in self.output() or None, "is not ready")
+
+    def ready_line(self) -> dict[str, Any]:
+        """Of its log: what it serves, and its options. It comes a moment after it is ready."""
+        return self._await(
+            lambda: next((line for line in self.log() if line["event"] == "ready"), None), "logs not that it is ready"
+        )
 
     def resident_bytes(self) -> int:
         """Its memory."""
@@ -173,14 +171,20 @@ class Server:
 
     def _await_addresses(self) -> list[str]:
         """All of the first line of stdout that has one."""
+        return self._await(self._addresses, "names no address")
+
+    def _addresses(self) -> list[str] | None:
+        lines = [line for line in self.output().splitlines(keepends=True) if line.endswith("\n")]
+        return next((found for line in lines if (found := _ADDRESS.findall(line))), None)
+
+    def _await(self, found: Callable[[], _T | None], problem: str) -> _T:
+        """What is `found` at last; a server that ends before, or takes too long, has the `problem`."""
         deadline = time.monotonic() + _SECONDS
-        while True:
-            for line in self.output().splitlines(keepends=True):
-                if line.endswith("\n") and (found := _ADDRESS.findall(line)):
-                    return found
+        while (value := found()) is None:
             self._check_that_it_runs()
-            assert time.monotonic() < deadline, f"it names no address after {_SECONDS:g} s{self._said()}"
+            assert time.monotonic() < deadline, f"it {problem} after {_SECONDS:g} s{self._said()}"
             time.sleep(0.005)
+        return value
 
     def _check_that_it_runs(self) -> None:
         status = self.process.poll()
