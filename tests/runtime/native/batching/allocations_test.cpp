@@ -1,37 +1,12 @@
 // What a request takes from the heap: nothing, after warm-up; and what becomes of one where there is none.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmismatched-new-delete"  // GCC does not see that `new` here is malloc
-#endif
-
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <new>
 
 #include "batching/batcher.h"
 #include "batching/direct.h"
 #include "batching/fakes.h"
-
-namespace {
-
-std::atomic<int64_t> allocations{0};
-std::atomic<int64_t> left{-1};  // allocations until one fails; negative: none does
-
-void* allocate(size_t size) {
-  ++allocations;
-  if (left >= 0 && left-- == 0) throw std::bad_alloc();
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-
-}  // namespace
-
-void* operator new(size_t size) { return allocate(size); }
-void* operator new[](size_t size) { return allocate(size); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+#include "scarce_memory.h"
 
 namespace recblr {
 namespace {
@@ -74,13 +49,13 @@ TEST(BatcherAllocations, AreNoneAfterWarmUp) {
   // Several rounds, until there is memory for the most that is open at once.
   int64_t taken = -1;
   for (int round = 0; round < 50 && taken != 0; ++round) {
-    const int64_t before = allocations;
+    const int64_t before = tests::allocations;
     for (int n = 0; n < 20; ++n) {
       submit_many(&batcher, asked);
       for (int m = 0; m < 20; ++m) batcher.run(step.rows(), 1);
       batcher.run(asked[0]->rows(), 2);
     }
-    taken = allocations - before;
+    taken = tests::allocations - before;
   }
   EXPECT_EQ(taken, 0);
   EXPECT_EQ(asked[0]->scores(), asked[0]->expected());
@@ -90,9 +65,9 @@ TEST(BatcherAllocations, OfADirectExecutorAreNoneAfterWarmUp) {
   DirectExecutor executor(std::make_shared<QuietBackend>(), kStateSize);
   Asked asked(Lists{{1}, range(1, 100)});
   executor.run(asked.rows(), 2);
-  const int64_t before = allocations;
+  const int64_t before = tests::allocations;
   for (int n = 0; n < 100; ++n) executor.run(asked.rows(), 2);
-  EXPECT_EQ(allocations - before, 0);
+  EXPECT_EQ(tests::allocations - before, 0);
 }
 
 TEST(BatcherAllocations, ThatFailAtTheStartEndTheWorkersThatHaveStarted) {
@@ -101,11 +76,11 @@ TEST(BatcherAllocations, ThatFailAtTheStartEndTheWorkersThatHaveStarted) {
   const auto backend = std::make_shared<QuietBackend>();
   int failed = 0;
   for (bool made = false; !made && failed < 1000; failed += made ? 0 : 1) {
-    left = failed;
+    tests::allocations_left = failed;
     try {
       const Batcher batcher(backend, kStateSize, settings);
-      made = left >= 0;
-      left = -1;
+      made = tests::allocations_left >= 0;
+      tests::allocations_left = -1;
     } catch (const std::bad_alloc&) {
     }
   }
@@ -123,10 +98,10 @@ TEST(BatcherAllocations, ThatFailFailTheirRequestAlone) {
     bool submitted = true;
     Code code = Code::kOk;
     const Done done = [&told](const std::exception_ptr& error) {
-      left = -1;
+      tests::allocations_left = -1;
       told.set_value(error == nullptr ? Code::kOk : error_of([&] { std::rethrow_exception(error); }).second);
     };
-    left = n;
+    tests::allocations_left = n;
     try {
       batcher.submit(asked.rows(), 2, std::ref(done));
     } catch (const Error& error) {
@@ -134,7 +109,7 @@ TEST(BatcherAllocations, ThatFailFailTheirRequestAlone) {
       submitted = false;
     }
     if (submitted) code = told.get_future().get();
-    left = -1;
+    tests::allocations_left = -1;
     EXPECT_TRUE(code == Code::kOk || code == Code::kOutOfMemory) << n;
     if (n == 0) {
       EXPECT_EQ(code, Code::kOutOfMemory);

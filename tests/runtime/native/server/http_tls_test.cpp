@@ -51,6 +51,13 @@ class HttpTls : public HttpServerFixture {
   HttpTls() { std::filesystem::create_directories(folder); }
   ~HttpTls() override { std::filesystem::remove_all(folder); }
 
+  // Serves with an identity of its own.
+  Identity start_with_identity() {
+    const Identity identity(folder + "server");
+    options.tls = {identity.certificate, identity.key, ""};
+    start();
+    return identity;
+  }
   // What a client gets that trusts `trusted`, with an identity of its own or without; "" where TLS failed. A body that
   // is to be `invited` is sent behind the first answer.
   std::string ask(const Identity& trusted, const Identity* own, const std::string& request, int version = 0,
@@ -107,9 +114,7 @@ class HttpTls : public HttpServerFixture {
 const char kClose[] = "Connection: close\r\n";
 
 TEST_F(HttpTls, IsSpoken) {
-  const Identity identity(folder + "server");
-  options.tls = {identity.certificate, identity.key, ""};
-  start();
+  const Identity identity = start_with_identity();
   EXPECT_EQ(url().rfind("https://", 0), 0u);
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
     const std::string answer = ask(identity, nullptr, get("/hello") + post("/later", "body", kClose), version);
@@ -124,9 +129,7 @@ TEST_F(HttpTls, IsSpoken) {
 }
 
 TEST_F(HttpTls, IsNeededWhereItIsSpoken) {
-  const Identity identity(folder + "server");
-  options.tls = {identity.certificate, identity.key, ""};
-  start();
+  start_with_identity();
   Client client = connect();
   EXPECT_EQ(client.send(get("/hello")).receive_all().find("HTTP"), std::string::npos);
   Client leaves = connect();
@@ -135,9 +138,7 @@ TEST_F(HttpTls, IsNeededWhereItIsSpoken) {
 }
 
 TEST_F(HttpTls, InvitesBodies) {
-  const Identity identity(folder + "server");
-  options.tls = {identity.certificate, identity.key, ""};
-  start();
+  const Identity identity = start_with_identity();
   const std::string request = post("/echo", "body", std::string(kClose) + "Expect: 100-continue\r\n");
   const std::string answer = ask(identity, nullptr, request.substr(0, request.size() - 4), 0, "body");
   EXPECT_EQ(answer.rfind("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n", 0), 0u) << answer;
@@ -155,18 +156,14 @@ TEST_F(HttpTls, IsMutual) {
 }
 
 TEST_F(HttpTls, DoesNotWaitForHandshakes) {
-  const Identity identity(folder + "server");
-  options.tls = {identity.certificate, identity.key, ""};
   options.limits.header_timeout = 0.05;
-  start();
+  start_with_identity();
   Client silent = connect();  // no handshake
   EXPECT_TRUE(silent.is_closed());
 }
 
 TEST_F(HttpTls, EndsWithTheServer) {
-  const Identity identity(folder + "server");
-  options.tls = {identity.certificate, identity.key, ""};
-  start();
+  start_with_identity();
   Client silent = connect();
   wait_for_connections(1);
   server->drain(0);
@@ -174,9 +171,7 @@ TEST_F(HttpTls, EndsWithTheServer) {
 }
 
 TEST_F(HttpTls, HandshakesDoNotHoldUpTheEnd) {
-  const Identity identity(folder + "server");
-  options.tls = {identity.certificate, identity.key, ""};
-  start();
+  start_with_identity();
   Client silent = connect();
   wait_for_connections(1);
   const auto began = std::chrono::steady_clock::now();

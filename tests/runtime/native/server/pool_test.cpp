@@ -6,6 +6,8 @@
 #include <future>
 #include <memory>
 
+#include "server/jam.h"
+
 namespace recblr::server {
 namespace {
 
@@ -19,34 +21,24 @@ TEST(Pool, RunsWhatWaitsBeforeItEnds) {
 }
 
 TEST(Pool, RefusesWhereTooManyWait) {
-  std::promise<void> running, go_on;
   std::atomic<int> n{0};
   {
     Pool pool(1, 2);
-    EXPECT_TRUE(pool.post([&] {
-      running.set_value();
-      go_on.get_future().wait();
-    }));
-    running.get_future().wait();
+    const Jam jam(&pool, false);
     EXPECT_TRUE(pool.post([&n] { ++n; }));
     EXPECT_TRUE(pool.post([&n] { ++n; }));
     EXPECT_FALSE(pool.post([&n] { ++n; }));
-    go_on.set_value();
   }
   EXPECT_EQ(n, 2);
 }
 
 TEST(Pool, StopsBeforeItsEnd) {
-  std::promise<void> running, go_on;
   std::atomic<int> n{0};
   Pool pool(1, 2);
-  EXPECT_TRUE(pool.post([&] {
-    running.set_value();
-    go_on.get_future().wait();
-  }));
-  running.get_future().wait();
-  EXPECT_TRUE(pool.post([&n] { ++n; }));
-  go_on.set_value();
+  {
+    const Jam jam(&pool, false);
+    EXPECT_TRUE(pool.post([&n] { ++n; }));
+  }
   pool.stop();
   EXPECT_EQ(n, 1);  // what waited has run
   EXPECT_FALSE(pool.post([&n] { ++n; }));

@@ -1,35 +1,12 @@
 // What becomes of the cache of states where there is no memory for one more.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmismatched-new-delete"  // GCC does not see that `new` here is malloc
-#endif
-
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <new>
 #include <string>
 #include <vector>
 
+#include "scarce_memory.h"
 #include "users/state_cache.h"
-
-namespace {
-
-int64_t left = -1;  // allocations until one fails; negative: none does
-
-void* allocate(size_t size) {
-  if (left >= 0 && left-- == 0) throw std::bad_alloc();
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-
-}  // namespace
-
-void* operator new(size_t size) { return allocate(size); }
-void* operator new[](size_t size) { return allocate(size); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
 
 namespace recblr {
 namespace {
@@ -48,10 +25,10 @@ bool put(StateCache* cache, const std::string& user, int64_t allocations) {
   const StateCache::Ticket ticket = ticket_of(cache, user);
   UserItems items;
   items.place = {1, 1};
-  left = allocations;
+  tests::allocations_left = allocations;
   try {
     cache->put(user, ticket, items, kState.data());
-    left = -1;
+    tests::allocations_left = -1;
     return true;
   } catch (const std::bad_alloc&) {
     return false;
