@@ -2,7 +2,6 @@
 
 #include <deque>
 #include <unordered_set>
-#include <utility>
 
 #include "base/error.h"
 
@@ -25,7 +24,6 @@ MemoryStore::MemoryStore(std::optional<int64_t> max_history) : Store(max_history
 MemoryStore::~MemoryStore() = default;
 
 void MemoryStore::check_open() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
   if (is_closed_) refuse(Code::kStore, "the store is closed: open it again");
 }
 
@@ -98,13 +96,10 @@ void MemoryStore::read(const std::string_view* users, const Place* places, int64
 bool MemoryStore::forget(std::string_view user) {
   check_process();
   check_open();
-  std::shared_ptr<History> gone;  // without the lock
+  decltype(histories_)::node_type gone;  // freed without the lock
   const std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = histories_.find(std::string(user));
-  if (found == histories_.end()) return false;
-  gone = std::move(found->second);
-  histories_.erase(found);
-  return true;
+  gone = histories_.extract(std::string(user));
+  return !gone.empty();
 }
 
 void MemoryStore::close() {

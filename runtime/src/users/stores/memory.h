@@ -1,6 +1,7 @@
 // Histories in this process's memory: for tests, and for services that may lose them.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -32,7 +33,7 @@ class MemoryStore : public Store {
   // else. One that is forgotten lives on in the calls that have found it.
   mutable std::mutex mutex_;
   std::unordered_map<std::string, std::shared_ptr<History>> histories_;
-  bool is_closed_ = false;
+  std::atomic<bool> is_closed_{false};
 };
 
 }  // namespace recblr
