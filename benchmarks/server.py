@@ -85,23 +85,21 @@ def inputs_of(row: np.ndarray, in_batches: bool) -> tuple[dict[str, np.ndarray],
 
 def infer_over_http(rows: np.ndarray, in_batches: bool = False) -> Asked:
     """Of the Open Inference Protocol, with binary tensors in and out."""
-    bodies = []
-    for row in rows:
-        tensors, parameters = inputs_of(row, in_batches)
-        head = {
-            "parameters": {**parameters, "binary_data_output": True},
-            "inputs": [
-                {
-                    "name": name,
-                    "datatype": "INT64",
-                    "shape": tensor.shape,
-                    "parameters": {"binary_data_size": tensor.nbytes},
-                }
-                for name, tensor in tensors.items()
-            ],
-        }
-        text = json.dumps(head).encode()
-        bodies.append(text + b"".join(tensor.tobytes() for tensor in tensors.values()))
+    tensors, parameters = inputs_of(rows[0], in_batches)
+    head = {
+        "parameters": {**parameters, "binary_data_output": True},
+        "inputs": [
+            {
+                "name": name,
+                "datatype": "INT64",
+                "shape": tensor.shape,
+                "parameters": {"binary_data_size": tensor.nbytes},
+            }
+            for name, tensor in tensors.items()
+        ],
+    }
+    text = json.dumps(head).encode()
+    bodies = [text + b"".join(tensor.tobytes() for tensor in inputs_of(row, in_batches)[0].values()) for row in rows]
     return Asked(
         INFER,
         bodies,
