@@ -1,6 +1,7 @@
 // One request for rankings with the memory for it and its answer, however it came: /v1, OIP over HTTP or gRPC, Triton.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -28,6 +29,10 @@ struct Question {
   Result result;
 
   void clear();
+  // It waits no longer than `most` seconds, where there is such a limit.
+  void limit_timeout(std::optional<double> most) {
+    if (most) timeout = std::min(timeout.value_or(*most), *most);
+  }
   int64_t n_users() const { return items.n_rows(); }
   // Items and ids in all: what a request costs.
   int64_t n_ids() const;

@@ -16,7 +16,6 @@ constexpr std::array<std::string_view, 8> kInputs = {"item_ids",    "lengths",  
                                                      "exclude_ids", "exclude_lengths", "exclude_offsets", "only_ids"};
 constexpr std::array<std::string_view, 6> kOutputs = {"items", "scores", "counts", "unknown", "popular", "state_out"};
 
-constexpr std::array<std::string_view, 5> kParameters = {"k", "exclude_seen", "timeout_ms", "timeout", kModelParameter};
 // Of the protocol and its clients; their parameters have these names, or names that begin so.
 constexpr std::array<std::string_view, 6> kForeignParameters = {"priority", "sequence_", "binary_data",
                                                                 "triton_",  "headers",   "content_type"};
@@ -349,12 +348,12 @@ void read_parameters(const Parameters& parameters, int64_t n_items, Question* qu
 }  // namespace
 
 Expected<void> check_parameter_name(std::string_view name) {
-  if (place_of(name, kParameters) < kParameters.size()) return {};
+  if (place_of(name, kParameterNames) < kParameterNames.size()) return {};
   for (const std::string_view begin : kForeignParameters) {
     if (name.substr(0, begin.size()) == begin) return {};
   }
   return Failure{Status::kInvalidArgument,
-                 "parameter " + shown(name) + " is none of this model's: use " + listed(kParameters)};
+                 "parameter " + shown(name) + " is none of this model's: use " + listed(kParameterNames)};
 }
 
 Expected<void> read_question(const std::vector<Tensor>& tensors, const Parameters& parameters,

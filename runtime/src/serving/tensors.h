@@ -22,6 +22,7 @@
 //   state_out        FP32 [B, S]            only where it was asked for
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -54,6 +55,9 @@ using Parameters = std::map<std::string, Parameter, std::less<>>;
 
 // The parameter of requests and answers that names the model by its fingerprint.
 inline constexpr char kModelParameter[] = "model";
+// Names of parameters that mean something.
+inline constexpr std::array<std::string_view, 5> kParameterNames = {"k", "exclude_seen", "timeout_ms", "timeout",
+                                                                    kModelParameter};
 // Refuses a name that is none of those above nor one of what the protocol, Triton's clients and their like send for
 // servers to make of it what they can. Triton's backend does without: there requests have the headers' names, too.
 Expected<void> check_parameter_name(std::string_view name);

@@ -42,6 +42,10 @@ std::string shown(std::string_view text) {
   return out + "'";
 }
 
+std::string shown_number(std::string_view digits) {
+  return digits.size() <= 60 ? std::string(digits) : std::string(digits.substr(0, 57)) + "...";
+}
+
 std::string grouped(int64_t number) {
   std::string digits = std::to_string(number);
   const size_t first = number < 0 ? 1 : 0;

@@ -14,6 +14,9 @@ size_t character_size(std::string_view text);
 // 'text', cut to 60 bytes with "..." at the end, in one line of valid UTF-8 whatever it holds.
 std::string shown(std::string_view text);
 
+// A number's digits, cut to 60 bytes with "..." at the end.
+std::string shown_number(std::string_view digits);
+
 // "[2, 3]"
 template <typename Numbers>
 std::string shown_list(const Numbers& numbers) {

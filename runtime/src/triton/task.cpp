@@ -115,8 +115,7 @@ Expected<void> Task::read(const Bundle& bundle, const Settings& settings) {
     outputs.emplace_back(name);
   }
   Expected<void> done = serving::read_question(tensors, parameters_of(request), outputs, bundle, &question);
-  const std::optional<double>& longest = settings.engine.batching->timeout;
-  if (longest) question.timeout = std::min(question.timeout.value_or(*longest), *longest);
+  question.limit_timeout(settings.engine.batching->timeout);
   return done ? serving::check_limits(question, settings.limits, bundle.n_items()) : done;
 }
 

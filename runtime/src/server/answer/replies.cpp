@@ -1,7 +1,6 @@
 #include "server/answer/replies.h"
 
 #include <exception>
-#include <new>
 #include <utility>
 
 namespace recblr::server {
@@ -56,18 +55,6 @@ void reply_failure(const ExchangePtr& exchange, const Failure& failure) {
 
 void reply_loading(const ExchangePtr& exchange) {
   reply_error(exchange, 503, "loading", "the model is not loaded yet: try again later");
-}
-
-void guarded(const std::function<void()>& work, const Fail& fail) {
-  try {
-    work();
-  } catch (const Error& error) {
-    fail({error.status(), error.what()});
-  } catch (const std::bad_alloc&) {
-    fail({Status::kOutOfMemory, "out of memory"});
-  } catch (const std::exception& error) {
-    fail({Status::kInternal, error.what()});
-  }
 }
 
 void guarded(const ExchangePtr& exchange, const std::function<void()>& work) {

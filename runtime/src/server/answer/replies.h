@@ -7,6 +7,7 @@
 
 #include "recblr/recblr.hpp"
 #include "server/http/exchange.h"
+#include "server/work/guarded.h"
 #include "server/work/pool.h"
 
 namespace recblr::server {
@@ -22,11 +23,7 @@ void reply_failure(const ExchangePtr& exchange, const Failure& failure);
 // While there is no model yet.
 void reply_loading(const ExchangePtr& exchange);
 
-using Fail = std::function<void(const Failure&)>;
-
-// Runs `work` now; `fail` gets what it throws.
-void guarded(const std::function<void()>& work, const Fail& fail);
-// What it throws is replied as an error.
+// As the one of work/guarded.h; what `work` throws is replied as an error.
 void guarded(const ExchangePtr& exchange, const std::function<void()>& work);
 
 // Runs `work` in the pool, guarded; `fail` is called instead where too much waits there, or the client leaves before.

@@ -17,6 +17,7 @@
 #include "server/grpc/library_log.h"
 #include "server/grpc/missing_calls.h"
 #include "server/grpc/service.h"
+#include "server/http/listening_socket.h"
 #include "serving/text.h"
 
 namespace recblr::server {
@@ -50,8 +51,6 @@ constexpr std::chrono::milliseconds kLook(50), kDrainGrace(2000);
 
 int whole(double number) { return static_cast<int>(std::min(number, 2e9)); }
 
-bool is_unix(const std::string& address) { return address.rfind("unix:", 0) == 0; }
-
 // Without its port.
 std::string host_of(const std::string& address) { return address.substr(0, address.rfind(':')); }
 
@@ -68,16 +67,16 @@ class GrpcServer::Impl {
     std::vector<int> ports(options.addresses.size());
     for (size_t j = 0; j < ports.size(); ++j) {
       const std::string& address = options.addresses[j];
-      builder.AddListeningPort(address, is_unix(address) ? grpc::InsecureServerCredentials() : tls, &ports[j]);
+      builder.AddListeningPort(address, is_unix_address(address) ? grpc::InsecureServerCredentials() : tls, &ports[j]);
     }
     log_.take_last();
     server_ = builder.BuildAndStart();
     for (size_t j = 0; j < ports.size(); ++j) {
       const std::string& address = options.addresses[j];
       if (server_ == nullptr || ports[j] == 0) refuse(address);
-      urls_.push_back(is_unix(address) ? address
-                                       : std::string(options.tls.certificate.empty() ? "grpc://" : "grpcs://") +
-                                             host_of(address) + ":" + std::to_string(ports[j]));
+      urls_.push_back(is_unix_address(address) ? address
+                                               : std::string(options.tls.certificate.empty() ? "grpc://" : "grpcs://") +
+                                                     host_of(address) + ":" + std::to_string(ports[j]));
     }
     log_.forward(options.warn);  // until here, what it says is in the error
   }

@@ -1,11 +1,11 @@
 #include "server/grpc/infer_call.h"
 
-#include <algorithm>
 #include <optional>
 #include <utility>
 
 #include "server/answer/large.h"
 #include "server/grpc/infer_message.h"
+#include "server/work/guarded.h"
 #include "serving/limits.h"
 
 namespace recblr::server {
@@ -72,14 +72,11 @@ Expected<void> InferCall::submit() {
   if (auto checked = serving::check_limits(question, shared_->options.limits, model_->bundle.n_items()); !checked) {
     return checked;
   }
-  const auto shorten = [&question](double timeout) {
-    question.timeout = std::min(question.timeout.value_or(timeout), timeout);
-  };
-  if (shared_->options.timeout) shorten(*shared_->options.timeout);
+  question.limit_timeout(shared_->options.timeout);
   if (deadline_ != std::chrono::system_clock::time_point::max()) {
     const double left = std::chrono::duration<double>(deadline_ - std::chrono::system_clock::now()).count();
     if (left <= 0) return Failure{Status::kDeadline, "the call's deadline is over: give it more time"};
-    shorten(left);
+    question.limit_timeout(left);
   }
   question.may_run_here = serving::is_short(question, model_->bundle);
   record_->asked = std::chrono::steady_clock::now();
@@ -132,13 +129,7 @@ void InferCall::end(const CallEnd& end) {
 
 template <typename Step>
 void InferCall::guarded(const Step& step) {
-  try {
-    step();
-  } catch (const Error& error) {
-    fail({error.status(), error.what()});
-  } catch (const std::exception& error) {
-    fail({Status::kInternal, error.what()});
-  }
+  server::guarded(step, [this](const Failure& failure) { fail(failure); });
 }
 
 }  // namespace recblr::server

@@ -36,8 +36,7 @@ bool may_be_led_here(const Request& request) {
 }
 
 bool is_own(std::string_view host, const std::vector<std::string>& own_names) {
-  const size_t end = host.find(':', host.rfind(']') == std::string_view::npos ? 0 : host.rfind(']'));
-  const std::string_view name = host.substr(0, end);
+  const std::string_view name = host.substr(0, host.find(':', host.rfind(']') + 1));  // from 0 where there is no ']'
   return std::any_of(own_names.begin(), own_names.end(),
                      [name](const std::string& own) { return same_ignoring_case(name, own); });
 }

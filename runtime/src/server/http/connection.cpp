@@ -201,7 +201,7 @@ bool Connection::take_input() {
 void Connection::count_body() {
   body_.resize(reader_.held_bytes());
   // One that is refused for another reason is no longer held.
-  if (reader_.held_bytes() == 0 || state_.body_bytes <= state_.max_body_bytes) return;
+  if (reader_.held_bytes() == 0 || state_.body_bytes <= state_.max_bodies_bytes) return;
   reader_.refuse(503, "overloaded", kBodiesTakeAll);
   body_.resize(0);
 }

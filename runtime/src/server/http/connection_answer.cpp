@@ -163,7 +163,7 @@ void Connection::refuse(Reply reply, std::string_view reason) {
 void Connection::count_reply(Reply* reply, RequestRecord* record) {
   if (reply->body.capacity() < kLongReply) return;
   reply_.resize(static_cast<int64_t>(reply->body.capacity()));
-  if (state_.body_bytes <= state_.max_body_bytes) return;
+  if (state_.body_bytes <= state_.max_bodies_bytes) return;
   reply_.resize(0);
   *reply = error_reply(503, kBodiesTakeAll);
   record->reason = "overloaded";

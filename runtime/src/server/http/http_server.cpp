@@ -32,7 +32,7 @@ class HttpServer::Impl {
     for (int j = 0; j < state_->options.threads; ++j) loops_.push_back(std::make_shared<Loop>(state_));
     // "0.0.0.0" or "localhost" and "[::]" with one port shall not be in each other's way.
     const auto n_over_tcp = std::count_if(options.addresses.begin(), options.addresses.end(),
-                                          [](const std::string& address) { return address.rfind("unix:", 0) != 0; });
+                                          [](const std::string& address) { return !is_unix_address(address); });
     for (const std::string& address : options.addresses) {
       for (ListeningSocket& socket : listen_at(address, n_over_tcp == 1)) {
         urls_.push_back(socket.url(state_->tls ? "https" : "http"));

@@ -85,7 +85,7 @@ std::string ListeningSocket::url(const std::string& scheme) const {
 
 std::vector<ListeningSocket> listen_at(const std::string& address, bool also_ipv4) {
   std::vector<ListeningSocket> sockets;
-  if (address.rfind("unix:", 0) == 0) {
+  if (is_unix_address(address)) {
     const std::string path = address.substr(5);
     const sockaddr_un where = unix_address(address, path);
     remove_stale(address, path, where);

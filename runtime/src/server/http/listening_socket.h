@@ -9,6 +9,9 @@ namespace recblr::server {
 
 inline constexpr int kBacklog = 4096;  // connections that may wait; the system cuts it to its own limit
 
+// "unix:/run/recblr.sock"
+inline bool is_unix_address(const std::string& address) { return address.rfind("unix:", 0) == 0; }
+
 // Closes it in the end, and removes the file of a unix socket if it is still its own.
 class ListeningSocket {
  public:

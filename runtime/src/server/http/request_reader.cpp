@@ -37,10 +37,6 @@ Method method_of(http::verb verb) {
   }
 }
 
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 // Of a target that is a URL; 0 where it is none.
 size_t host_begin(std::string_view target) {
   for (const std::string_view scheme : {"http://", "https://"}) {

@@ -21,7 +21,7 @@ struct ServerState {
         observer(the_observer),
         tokens(the_options.tokens),
         // Enough for the longest one, packed and unpacked.
-        max_body_bytes(std::max(options.limits.max_bodies_bytes, 2 * options.limits.max_body_bytes)) {}
+        max_bodies_bytes(std::max(options.limits.max_bodies_bytes, 2 * options.limits.max_body_bytes)) {}
 
   // Where the last of what drain() waits for has gone, it is told.
   void listener_closed() { gone(&listeners); }
@@ -31,7 +31,7 @@ struct ServerState {
   const Router& router;
   Observer* const observer;
   const TokenCheck tokens;
-  const int64_t max_body_bytes;                    // of all requests and long replies together
+  const int64_t max_bodies_bytes;                  // of all requests and long replies together
   std::unique_ptr<boost::asio::ssl::context> tls;  // or none
 
   std::atomic<bool> draining{false};

@@ -10,6 +10,8 @@ namespace recblr::server {
 // ASCII letters of either case are the same.
 bool same_ignoring_case(std::string_view left, std::string_view right);
 
+bool ends_with(std::string_view text, std::string_view end);
+
 // nullopt where an escape is broken or the result is not UTF-8.
 std::optional<std::string> percent_decoded(std::string_view text);
 

@@ -30,7 +30,7 @@ Unpacker::Status Unpacker::unpack(size_t step, std::string* out) {
   stream_.next_out = reinterpret_cast<Bytef*>(out->data() + before);
   stream_.avail_out = static_cast<uInt>(step);
   Status status = Status::kMore;
-  while (status == Status::kMore && stream_.avail_out > 0) {
+  while (status == Status::kMore && stream_.avail_out > 0 && (stream_.avail_in > 0 || is_last)) {
     const int result = inflate(&stream_, Z_NO_FLUSH);
     if (result == Z_STREAM_END) {
       if (stream_.avail_in == 0 && is_last) {
@@ -38,12 +38,9 @@ Unpacker::Status Unpacker::unpack(size_t step, std::string* out) {
       } else if (inflateReset(&stream_) != Z_OK) {  // the next member
         status = Status::kBad;
       }
-    } else if (result == Z_BUF_ERROR && !is_last) {
-      break;                      // it needs the next piece
     } else if (result != Z_OK) {  // Z_BUF_ERROR, too: the body ends early
       status = Status::kBad;
     }
-    if (stream_.avail_in == 0 && !is_last) break;
   }
   out->resize(out->size() - stream_.avail_out);
   return status;

@@ -4,12 +4,12 @@
 #include <chrono>
 #include <filesystem>
 #include <mutex>
-#include <new>
 #include <system_error>
 #include <utility>
 
 #include "server/model/disposal.h"
 #include "server/model/warm_up.h"
+#include "server/work/guarded.h"
 
 namespace recblr::server {
 
@@ -151,20 +151,6 @@ class Models::Impl {
     return next;
   }
 
-  // What is thrown on the way is a failure, too: the model stays, and the server goes on.
-  template <typename Change>
-  static Expected<ServedModelPtr> outcome(const Change& change) {
-    try {
-      return change();
-    } catch (const Error& error) {
-      return Failure{error.status(), error.what()};
-    } catch (const std::bad_alloc&) {
-      return Failure{Status::kOutOfMemory, "out of memory"};
-    } catch (const std::exception& error) {
-      return Failure{Status::kInternal, error.what()};
-    }
-  }
-
   template <typename Change>
   Expected<ServedModelPtr> change(ModelEvent::Kind done, ModelEvent::Kind failed, const Change& change) {
     const Clock::time_point began = Clock::now();
@@ -172,7 +158,9 @@ class Models::Impl {
     if (!one_at_a_time || current() == nullptr) {
       return Failure{Status::kOverloaded, "another model is being loaded: try again once that has ended"};
     }
-    Expected<ServedModelPtr> changed = outcome(change);
+    Expected<ServedModelPtr> changed = ServedModelPtr();
+    // What is thrown on the way is a failure, too: the model stays, and the server goes on.
+    guarded([&] { changed = change(); }, [&](const Failure& thrown) { changed = thrown; });
     const double seconds = seconds_since(began);
     if (changed) {
       tell({done, *changed, seconds});

@@ -101,9 +101,10 @@ Expected<int> outcome(asio::io_context* context, const std::shared_ptr<Exchange<
 
 Failure no_url(std::string_view text) {
   // A user's name and password would be in messages and logs.
-  const bool is_secret = text.find('@') != std::string_view::npos;
-  return {Status::kBadConfig, (is_secret ? "a URL with a user's name or password" : serving::shown(text)) +
-                                  (is_secret ? " is not taken" : " is no URL") + ": give one as http://localhost:4318"};
+  const std::string what = text.find('@') != std::string_view::npos
+                               ? "a URL with a user's name or password is not taken"
+                               : serving::shown(text) + " is no URL";
+  return {Status::kBadConfig, what + ": give one as http://localhost:4318"};
 }
 
 bool is_port(const std::string& text) {

@@ -1,6 +1,5 @@
 #include "server/observe/metrics_page.h"
 
-#include <exception>
 #include <string>
 #include <utility>
 
@@ -14,7 +13,9 @@ void MetricsPage::answer(const ExchangePtr& exchange) {
     waiting_.push_back(exchange);
     if (std::exchange(is_writing_, true)) return;
   }
-  if (pool_->post([self = shared_from_this()] { self->write(); })) return;
+  bool is_taken = false;
+  guarded([&] { is_taken = pool_->post([self = shared_from_this()] { self->write(); }); }, [](const Failure&) {});
+  if (is_taken) return;
   for (auto refused = take(); !refused.empty(); refused = take()) {
     for (const ExchangePtr& one : refused) {
       reply_error(one, 503, "overloaded", "too many requests wait: try again later");
@@ -24,18 +25,16 @@ void MetricsPage::answer(const ExchangePtr& exchange) {
 
 void MetricsPage::write() {
   for (auto asking = take(); !asking.empty(); asking = take()) {
-    std::string text;
-    try {
-      text = metrics_->text();
-    } catch (const std::exception& error) {
-      for (const ExchangePtr& one : asking) reply_failure(one, {Status::kInternal, error.what()});
-      continue;
-    }
+    Expected<std::string> text = std::string();
+    guarded([&] { text = metrics_->text(); }, [&](const Failure& failure) { text = failure; });
     for (const ExchangePtr& one : asking) {
-      Reply reply;
-      reply.content_type = Metrics::kContentType;
-      reply.body = text;
-      one->reply(std::move(reply));
+      guarded(one, [&] {
+        if (!text) return reply_failure(one, text.error());
+        Reply reply;
+        reply.content_type = Metrics::kContentType;
+        reply.body = *text;
+        one->reply(std::move(reply));
+      });
     }
   }
 }

@@ -1,6 +1,5 @@
 #include "server/oip/infer.h"
 
-#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -46,7 +45,7 @@ void Infer::ask(const std::shared_ptr<Job>& job) {
   exchange->record().items = question.n_ids();
   const auto checked = serving::check_limits(question, options_.limits, model->bundle.n_items());
   if (!checked) return fail(*job, checked.error());
-  if (options_.timeout) question.timeout = std::min(question.timeout.value_or(*options_.timeout), *options_.timeout);
+  question.limit_timeout(options_.timeout);
   question.may_run_here = serving::is_short(question, model->bundle);
   exchange->record().asked = std::chrono::steady_clock::now();
   const auto submitted =

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "recblr/recblr.hpp"
+#include "server/answer/json_handler.h"
 #include "serving/limits.h"
 #include "serving/text.h"
 
@@ -17,7 +18,7 @@ using boost::json::string_view;
 using serving::grouped;
 
 constexpr size_t kMostTensors = 64, kMostDimensions = 16;  // more than any model has
-constexpr size_t kMostShown = 60;                          // bytes of a number's digits
+constexpr size_t kMostShown = 60;                          // bytes of a key: more than any has
 
 [[noreturn]] void refuse(const std::string& message) { throw Error({Status::kInvalidArgument, message}); }
 
@@ -58,13 +59,13 @@ constexpr std::array<Key, 5> kInputKeys = {{{"name", kGiveString},
 enum OutputKey { kOutputName, kOutputParametersKey };
 constexpr std::array<Key, 2> kOutputKeys = {{{"name", kGiveString}, {"parameters", kGiveObject}}};
 constexpr const char* kBoolAdvice = "give true or false";
-constexpr int kBinaryDataOutput = 4;
-constexpr std::array<Key, 6> kParameterKeys = {{{"k", ""},
-                                                {"exclude_seen", ""},
-                                                {"timeout", ""},
-                                                {"timeout_ms", ""},
-                                                {"binary_data_output", kBoolAdvice},
-                                                {serving::kModelParameter, ""}}};
+constexpr int kBinaryDataOutput = static_cast<int>(serving::kParameterNames.size());
+constexpr auto kParameterKeys = [] {
+  std::array<Key, serving::kParameterNames.size() + 1> keys{};
+  for (size_t j = 0; j < serving::kParameterNames.size(); ++j) keys[j] = {serving::kParameterNames[j], ""};
+  keys.back() = {"binary_data_output", kBoolAdvice};
+  return keys;
+}();
 constexpr std::array<Key, 1> kInputParameterKeys = {{{"binary_data_size", "give the size of the tensor's bytes"}}};
 enum OutputParameterKey { kBinaryData, kClassification };
 constexpr std::array<Key, 2> kOutputParameterKeys = {{{"binary_data", kBoolAdvice}, {"classification", ""}}};
@@ -93,31 +94,15 @@ Keys keys_of(Place place) {
   }
 }
 
-std::string shown_digits(string_view digits) {
-  const std::string text(digits.data(), digits.size());
-  return text.size() <= kMostShown ? text : text.substr(0, kMostShown - 3) + "...";
-}
-
 // Boost.JSON's parser calls these as it reads.
-class Handler {
+class Handler : public JsonHandler {
  public:
-  static constexpr size_t max_array_size = std::numeric_limits<size_t>::max();
-  static constexpr size_t max_object_size = std::numeric_limits<size_t>::max();
-  static constexpr size_t max_string_size = std::numeric_limits<size_t>::max();
-  static constexpr size_t max_key_size = std::numeric_limits<size_t>::max();
-
   explicit Handler(int64_t most_values) : most_values_(most_values) {}
 
   InferJson take() {
     if (!has_inputs_) refuse("inputs is missing: give a list of tensors");
     return std::move(read_);
   }
-
-  bool on_document_begin(error_code&) { return true; }
-  bool on_document_end(error_code&) { return true; }
-  bool on_comment_part(string_view, error_code&) { return true; }
-  bool on_comment(string_view, error_code&) { return true; }
-  bool on_number_part(string_view, error_code&) { return true; }  // at a body's end, where it is incomplete
 
   bool on_object_begin(error_code&) {
     enter(object_place(), false);
@@ -196,7 +181,7 @@ class Handler {
     } else if (level.place == Place::kParameters && level.key != kUnknown && level.key != kBinaryDataOutput) {
       parameter() = number;
     } else {
-      other_value(shown_digits(digits));
+      other_value(serving::shown_number(digits));
     }
     return true;
   }
@@ -209,11 +194,11 @@ class Handler {
   bool on_double(double number, string_view digits, error_code&) {
     const Level& level = here();
     if (level.place == Place::kData) {
-      input().data.add(number, shown_digits(digits));
+      input().data.add(number, {digits.data(), digits.size()});
     } else if (level.place == Place::kParameters && level.key != kUnknown && level.key != kBinaryDataOutput) {
       parameter() = number;
     } else {
-      other_value(shown_digits(digits));
+      other_value(serving::shown_number(digits));
     }
     return true;
   }
@@ -304,7 +289,6 @@ class Handler {
     }
     if (level.place == Place::kRequest && level.key == kRequestOutputs) return Place::kOutputs;
     if (level.place == Place::kInput && level.key == kShapeKey) return Place::kShape;
-    if (level.place == Place::kInput && level.key == kDataKey) input().has_data = true;
     if (level.place == Place::kInput && level.key == kDataKey) return Place::kData;
     return level.place == Place::kData ? Place::kData : Place::kIgnored;  // lists in lists are one list
   }
@@ -364,28 +348,21 @@ class Handler {
       refuse(path() + std::string(missing.name) + " is missing: " + missing.advice);
     }
     const InferJson::Input& read = input();
-    if (read.has_data && read.binary_data_size) {
+    const bool has_data = is_given(kDataKey);  // a list: all else was refused
+    if (has_data && read.binary_data_size) {
       refuse(path() + "data and binary_data_size are given: give one of them");
     }
-    if (!read.has_data && !read.binary_data_size) refuse(path() + "data is missing: " + kDataAdvice);
+    if (!has_data && !read.binary_data_size) refuse(path() + "data is missing: " + kDataAdvice);
     if (read.data.size() > most_values_) {
       refuse(path() + "data has " + grouped(read.data.size()) + " values, the limit is " + grouped(most_values_) +
              ": send fewer at once");
     }
   }
 
-  // All of a string or key whose last part is `end`.
-  std::string_view joined(string_view end) {
-    if (text_.empty()) return {end.data(), end.size()};
-    text_.append(end.data(), end.size());
-    return text_;
-  }
-
   const int64_t most_values_;
   InferJson read_;
   bool has_inputs_ = false;
   std::vector<Level> levels_ = {{Place::kBody}};
-  std::string text_;  // of a string or key that comes in parts
 };
 
 }  // namespace

@@ -18,7 +18,6 @@ struct InferJson {
     explicit Input(int64_t most_values) : data(most_values) {}
     std::string name, datatype;
     std::vector<int64_t> shape;
-    bool has_data = false;
     JsonValues data;
     std::optional<int64_t> binary_data_size;
   };

@@ -35,10 +35,10 @@ void JsonValues::add(int64_t number) {
 }
 
 void JsonValues::add(double number, std::string_view digits) {
-  if (!count(kNumber, digits)) return;
+  if (!(first_[kNumber] ? count(kNumber, {}) : count(kNumber, serving::shown_number(digits)))) return;
   if (numbers_.empty()) {
     numbers_.assign(integers_.begin(), integers_.end());
-    integers_ = {};
+    integers_ = std::vector<int64_t>();  // `= {}` would keep its memory
   }
   numbers_.push_back(number);
 }

@@ -29,18 +29,18 @@ std::string without_brackets(const std::string& host) {
   return host.size() > 2 && host.front() == '[' && host.back() == ']' ? host.substr(1, host.size() - 2) : host;
 }
 
+std::string with_brackets(const std::string& host) {
+  return host.find(':') != std::string::npos ? "[" + host + "]" : host;
+}
+
 std::string address_of(const std::string& host, int64_t port) {
-  const bool v6 = host.find(':') != std::string::npos;
-  return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+  return with_brackets(host) + ":" + std::to_string(port);
 }
 
 // What browsers may call a server that no other machine reaches, for HttpOptions.
 std::vector<std::string> own_names(const std::vector<std::string>& hosts) {
   std::vector<std::string> names = {"localhost", "127.0.0.1", "[::1]"};
-  for (const std::string& given : hosts) {
-    const std::string host = without_brackets(given);
-    names.push_back(host.find(':') != std::string::npos ? "[" + host + "]" : host);
-  }
+  for (const std::string& host : hosts) names.push_back(with_brackets(host));
   return names;
 }
 
@@ -92,15 +92,14 @@ Options assemble(Given given, const std::vector<Option>& list) {
   check_tls(http.tls);
 
   if (given.hosts.empty()) given.hosts.push_back("127.0.0.1");
+  for (std::string& host : given.hosts) host = without_brackets(host);
   const bool over_tcp = given.unix_sockets.empty() || is_given("host", list) || is_given("http-port", list);
   const bool open = http.tokens.user.empty() && http.tls.client_ca.empty();
-  const bool is_local = std::all_of(given.hosts.begin(), given.hosts.end(),
-                                    [](const std::string& host) { return is_loopback(without_brackets(host)); });
+  const bool is_local = std::all_of(given.hosts.begin(), given.hosts.end(), is_loopback);
   if (open && is_local) http.own_names = own_names(given.hosts);
   // A client's token is many people's: they shall not find out what folders there are.
   options.reloads_any_path = !http.tokens.admin.empty() || (http.tokens.user.empty() && (is_local || !over_tcp));
-  for (const std::string& given_host : given.hosts) {
-    const std::string host = without_brackets(given_host);
+  for (const std::string& host : given.hosts) {
     if ((over_tcp || given.grpc_port) && open && !is_loopback(host) && !given.insecure) {
       throw UsageError("--host is " + quote(host) +
                        ", where others than this machine reach the server: give --token-file, or --insecure");

@@ -35,12 +35,11 @@ std::string toml_value(const Option& option) {
 
 // A line that is TOML without its "# ", or has, in parentheses, what people may know of the value.
 std::string commented(const Option& option) {
-  const std::string& none = option.none;
-  const bool is_value = option.show().empty() && option.none_is_value;
-  return "# " + option.name + " = " +
-         (!is_value                ? "(" + option.shown_value() + ")"
-          : is_quoted(option.kind) ? toml_string(none)
-                                   : none);
+  std::string value = "(" + option.shown_value() + ")";
+  if (option.show().empty() && option.none_is_value) {
+    value = is_quoted(option.kind) ? toml_string(option.none) : option.none;
+  }
+  return "# " + option.name + " = " + value;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <sstream>
 #include <string_view>
 
+#include "server/http/text.h"
 #include "server/options/names.h"
 
 namespace recblr::server {
@@ -23,10 +24,6 @@ std::string name_of(const std::string& variable) {
   std::string name = variable.substr(kPrefix.size());
   for (char& c : name) c = c == '_' ? '-' : static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
   return name;
-}
-
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
 }
 
 bool begins_with_one_of(std::string_view text, std::initializer_list<std::string_view> beginnings) {

@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "server/answer/json_handler.h"
 #include "serving/text.h"
 
 namespace recblr::server {
@@ -42,28 +43,13 @@ std::string names_of(const std::vector<Field>& fields) {
   return names;
 }
 
-std::string shown_number(std::string_view digits) {
-  return digits.size() <= 60 ? std::string(digits) : std::string(digits.substr(0, 57)) + "...";
-}
-
 // Boost.JSON's parser calls these as it reads.
-class Handler {
+class Handler : public JsonHandler {
  public:
-  static constexpr size_t max_array_size = std::numeric_limits<size_t>::max();
-  static constexpr size_t max_object_size = std::numeric_limits<size_t>::max();
-  static constexpr size_t max_string_size = std::numeric_limits<size_t>::max();
-  static constexpr size_t max_key_size = std::numeric_limits<size_t>::max();
-
   explicit Handler(const std::vector<Field>& fields) : fields_(&fields) {}
 
   // Why it stopped; "" where that was not here.
   const std::string& problem() const { return problem_; }
-
-  bool on_document_begin(error_code&) { return true; }
-  bool on_document_end(error_code&) { return true; }
-  bool on_comment_part(string_view, error_code&) { return true; }
-  bool on_comment(string_view, error_code&) { return true; }
-  bool on_number_part(string_view, error_code&) { return true; }  // at a body's end, where it is incomplete
 
   bool on_object_begin(error_code& ec) {
     if (!is_in_object_) return is_in_object_ = true;
@@ -152,7 +138,7 @@ class Handler {
     } else if (std::optional<int64_t>* target = integer_here()) {
       *target = number;
     } else {
-      return refuse(shown_number(digits), ec);
+      return refuse(serving::shown_number(digits), ec);
     }
     value_ended();
     return true;
@@ -166,7 +152,7 @@ class Handler {
   }
 
   bool on_double(double, string_view digits, error_code& ec) {
-    if (digits.find_first_of(".eE") != string_view::npos) return refuse(shown_number(digits), ec);
+    if (digits.find_first_of(".eE") != string_view::npos) return refuse(serving::shown_number(digits), ec);
     return big_integer(digits, ec);
   }
 
@@ -238,15 +224,8 @@ class Handler {
       value_ended();
       return true;
     }
-    if (integer_here() == nullptr) return refuse(shown_number(digits), ec);
-    return stop(path() + " is " + shown_number(digits) + ": give a whole number of at most 64 bits", ec);
-  }
-
-  // All of a string or key whose last part is `end`.
-  std::string_view joined(string_view end) {
-    if (text_.empty()) return {end.data(), end.size()};
-    text_.append(end.data(), end.size());
-    return text_;
+    if (integer_here() == nullptr) return refuse(serving::shown_number(digits), ec);
+    return stop(path() + " is " + serving::shown_number(digits) + ": give a whole number of at most 64 bits", ec);
   }
 
   // Of the fields of the object being read: "" or "events[2].".
@@ -296,7 +275,6 @@ class Handler {
   std::array<int64_t, 2> places_{};   // in each of them
   Outer outer_;                       // of an object in a list of them
   bool is_in_object_ = false;
-  std::string text_;  // of a string or key that comes in parts
   std::string problem_;
 };
 
