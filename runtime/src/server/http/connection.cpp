@@ -87,9 +87,10 @@ void Connection::close() {
   stream_.close();
   body_.resize(0);
   reply_.resize(0);
-  loop_->remove(this);
-  if (before != Phase::kAnswering) return;
-  if (const auto exchange = exchange_.lock()) exchange->leave();
+  if (before == Phase::kAnswering) {
+    if (const auto exchange = exchange_.lock()) exchange->leave();
+  }
+  loop_->remove(this);  // the last: who sees that it is gone sees that its handler was told
 }
 
 bool Connection::is_under_way() const {
