@@ -25,7 +25,7 @@
 #include "allocations.h"
 #include "backends/native.h"
 #include "base/cpus.h"
-#include "batching/job.h"
+#include "batching/waiter.h"
 #include "bundle/bundle.h"
 #include "calls.h"
 #include "load.h"
@@ -145,23 +145,29 @@ class SubmittedLoad {
  public:
   SubmittedLoad(recblr_bundle* bundle, recblr_engine* engine, const Questions* questions, bool steps)
       : engine_(engine), questions_(questions) {
-    for (Call& call : make_calls(bundle, kCallers, 1, steps)) callers_.push_back({this, std::move(call)});
+    for (Call& call : make_calls(bundle, kCallers, 1, steps)) callers_.push_back({this, std::move(call), 0});
   }
   double rate(double seconds) {
-    n_done_ = 0;
     n_open_ = kCallers;
     seconds_ = seconds;
     started_ = Clock::now();
-    for (Caller& caller : callers_) caller.send();
+    for (Caller& caller : callers_) {
+      caller.n_done = 0;
+      caller.send();
+    }
     std::unique_lock<std::mutex> lock(mutex_);
     all_done_.wait(lock, [&] { return n_open_ == 0; });
-    return static_cast<double>(n_done_) / seconds_since(started_);
+    const double seconds_taken = seconds_since(started_);
+    int64_t n_done = 0;
+    for (const Caller& caller : callers_) n_done += caller.n_done;
+    return static_cast<double>(n_done) / seconds_taken;
   }
 
  private:
   struct Caller {
     SubmittedLoad* load;
     Call call;
+    int64_t n_done = 0;  // its own, so that callers do not wait for each other
 
     void send() { call.submit(load->engine_, load->questions_->next(), answered, this); }
   };
@@ -170,7 +176,7 @@ class SubmittedLoad {
     check(status);
     auto* caller = static_cast<Caller*>(context);
     SubmittedLoad& load = *caller->load;
-    ++load.n_done_;
+    ++caller->n_done;
     if (seconds_since(load.started_) < load.seconds_) return caller->send();
     const std::lock_guard<std::mutex> lock(load.mutex_);
     if (--load.n_open_ == 0) load.all_done_.notify_all();
@@ -179,7 +185,6 @@ class SubmittedLoad {
   recblr_engine* engine_;
   const Questions* questions_;
   std::vector<Caller> callers_;
-  std::atomic<int64_t> n_done_{0};
   int n_open_ = 0;
   double seconds_ = 0;
   Clock::time_point started_;
@@ -190,21 +195,25 @@ class SubmittedLoad {
 // Answers per second of as many blocked threads where nothing is computed: what the system's waking and sleeping alone
 // allows.
 double rate_of_handovers(double seconds) {
-  constexpr size_t kBatch = 16;
   std::mutex mutex;
   std::condition_variable changed;
   std::vector<Waiter*> waiting;
+  Bell bells[kCallers];
+  size_t turn = 0;
   bool ended = false;
   const auto work = [&] {
     std::vector<Waiter*> taken;
     for (;;) {
       {
         std::unique_lock<std::mutex> lock(mutex);
-        changed.wait_for(lock, std::chrono::milliseconds(1), [&] { return ended || waiting.size() >= kBatch; });
-        if (ended) return;
+        changed.wait(lock, [&] { return ended || !waiting.empty(); });
+        if (waiting.empty()) return;
         taken.swap(waiting);
+        ++turn;
       }
+      Bell* bell = taken.front()->bell();
       for (Waiter* waiter : taken) waiter->answer(nullptr);
+      bell->ring();
       taken.clear();
     }
   };
@@ -212,13 +221,14 @@ double rate_of_handovers(double seconds) {
   for (int worker = 0; worker < usable_cpus(); ++worker) workers.emplace_back(work);
   const double rate = rate_of_threads(kCallers, seconds, 1, [&](int) {
     Waiter waiter;
-    bool is_batch = false;
+    bool is_first = false;
     {
       const std::lock_guard<std::mutex> lock(mutex);
+      waiter.set_bell(&bells[turn % kCallers]);
+      is_first = waiting.empty();
       waiting.push_back(&waiter);
-      is_batch = waiting.size() == kBatch;
     }
-    if (is_batch) changed.notify_one();
+    if (is_first) changed.notify_one();
     waiter.wait();
   });
   {

@@ -1,9 +1,6 @@
 // A request in a batcher, from when it is taken to when its caller was told.
 #pragma once
 
-#include <semaphore.h>
-
-#include <cerrno>
 #include <cstdint>
 #include <exception>
 #include <limits>
@@ -11,35 +8,11 @@
 
 #include "batching/executor.h"
 #include "batching/splitter.h"
+#include "batching/waiter.h"
 
 namespace recblr {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
-
-// The thread that waits for a request in `run`.
-class Waiter {
- public:
-  Waiter() { sem_init(&answered_, 0, 0); }
-  ~Waiter() { sem_destroy(&answered_); }
-  Waiter(const Waiter&) = delete;
-  Waiter& operator=(const Waiter&) = delete;
-
-  // Ends the wait; the waiter may be gone when this returns.
-  void answer(std::exception_ptr error) noexcept {
-    error_ = std::move(error);
-    sem_post(&answered_);
-  }
-  // Returns nullptr, or why there is no answer.
-  std::exception_ptr wait() noexcept {
-    while (sem_wait(&answered_) != 0 && errno == EINTR) {
-    }
-    return std::move(error_);
-  }
-
- private:
-  sem_t answered_;
-  std::exception_ptr error_;
-};
 
 // Jobs are used again: nothing is taken from the heap for a request once there are as many as are open at once. The
 // queue's lock covers all of it until the job has ended, and then it belongs to whoever tells the caller.
@@ -50,6 +23,7 @@ struct Job {
   std::vector<Row> copied;   // of a request that nobody waits for in `run`
   Done done;                 // either
   Waiter* waiter = nullptr;  // or
+  Bell bell;                 // of its waiter and of others that came after it
   double arrived = 0, deadline = kNever;
   int running = 0;           // parts
   bool started = false;      // a part was taken
@@ -97,6 +71,8 @@ class JobList {
 struct Lane {
   JobList jobs;
   int64_t rows = 0, tokens = 0;
+  Bell* bell = nullptr;   // of the waiters that came last, and likely run together
+  int64_t bell_rows = 0;  // of the waiters that have it
 
   void push_back(Job* job) noexcept {
     jobs.push_back(job);

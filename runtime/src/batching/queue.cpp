@@ -71,8 +71,9 @@ Ticket BatchQueue::put(const Splitter& rows, Done done, Waiter* waiter, std::opt
   if (nothing_waits && held_.empty()) next_deadline_ = kNever;  // it was that of one that is answered
   const bool earlier = job->deadline < next_deadline_;
   if (earlier) next_deadline_ = job->deadline;
-  const Lane* lane = lane_of(rows);
+  Lane* lane = lane_of(rows);
   if (lane == &short_) last_short_ = arrived;
+  if (waiter != nullptr) waiter->set_bell(bell_of(lane, job));
   push(job);
   // Where a worker knows of something that waits for its delay, or for a place, it looks again when that is over.
   const bool place = busy_ < settings_.workers;
@@ -211,6 +212,17 @@ bool BatchQueue::full(const Splitter& rows) const {
                      short_.tokens + long_.tokens + rows.tokens_left() > settings_.max_queued_tokens);
 }
 
+// Short rows that wait are mostly taken together. Of long ones a batch takes few, and each has a bell for itself.
+Bell* BatchQueue::bell_of(Lane* lane, Job* job) noexcept {
+  if (lane == &long_) return &job->bell;
+  if (lane->bell == nullptr || lane->bell_rows >= settings_.batch.rows) {
+    lane->bell = &job->bell;
+    lane->bell_rows = 0;
+  }
+  lane->bell_rows += job->rows.n_rows();
+  return lane->bell;
+}
+
 void BatchQueue::push(Job* job) noexcept {
   Lane* lane = lane_of(job->rows);
   lane->push_back(job);
@@ -255,18 +267,28 @@ void BatchQueue::expire(double now, JobList* ended) noexcept {
 
 // Without the lock: callers may do anything, even send a request or destroy the batcher.
 void BatchQueue::tell(const JobList& ended) noexcept {
+  ring(ended);
   const BatchQueue* outer = std::exchange(telling, this);
   for (Job *job = ended.first(), *next = nullptr; job != nullptr; job = next) {
     next = job->next;
-    if (job->waiter != nullptr) {
-      job->waiter->answer(std::exchange(job->error, nullptr));
-      continue;
-    }
     if (job->copied.capacity() > kMostKeptRows) std::vector<Row>().swap(job->copied);
     const Done done = std::exchange(job->done, nullptr);
     if (done) call(done, std::exchange(job->error, nullptr));
   }
   telling = outer;
+}
+
+// Without the lock: answers the threads that wait, and wakes them.
+void BatchQueue::ring(const JobList& ended) noexcept {
+  Bell* silent = nullptr;
+  for (Job* job = ended.first(); job != nullptr; job = job->next) {
+    if (job->waiter == nullptr) continue;
+    Bell* bell = job->waiter->bell();
+    job->waiter->answer(std::exchange(job->error, nullptr));
+    if (silent != nullptr && silent != bell) silent->ring();
+    silent = bell;
+  }
+  if (silent != nullptr) silent->ring();
 }
 
 void BatchQueue::recycle(JobList* ended) noexcept {

@@ -83,6 +83,7 @@ class BatchQueue {
   }
   bool full(const Splitter& rows) const;
   Lane* lane_of(const Splitter& rows) { return rows.longest() <= settings_.short_tokens ? &short_ : &long_; }
+  Bell* bell_of(Lane* lane, Job* job) noexcept;
   void push(Job* job) noexcept;
   void remove(Job* job) noexcept;
   // Decides how a job ends; with nullptr it was answered.
@@ -91,6 +92,7 @@ class BatchQueue {
   void expire(double now, JobList* ended) noexcept;
   // Tells callers; without the lock. They are still to be recycled.
   void tell(const JobList& ended) noexcept;
+  static void ring(const JobList& ended) noexcept;
   void recycle(JobList* ended) noexcept;
   void tell_and_recycle(JobList* ended, std::unique_lock<std::mutex>* lock) noexcept;
 

@@ -129,6 +129,7 @@ void BatchQueue::fill(Lane* lane, double now, Batch* batch) noexcept {
   Limits room = limits;
   room.tokens = tokens_for(*lane, now);
   JobList again;  // their other rows go behind those of others
+  lane->bell = nullptr;
   while (room.rows > 0 && !lane->jobs.empty()) {
     Job* job = lane->jobs.first();
     const int64_t rows = job->rows.rows_left(), tokens = job->rows.tokens_left();

@@ -368,6 +368,25 @@ TEST_F(BatcherTest, AThreadThatFindsAllPlacesTakenWaits) {
   EXPECT_NE(backend->threads().back(), std::this_thread::get_id());
 }
 
+TEST_F(BatcherTest, MoreThreadsThanABatchHasRowsAllGetTheirAnswers) {
+  constexpr int kThreads = 24, kCalls = 50;
+  make(small_settings(2));
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int call = 0; call < kCalls; ++call) {
+        Asked asked(call % 3 == 0 ? Lists{{thread, call, 1}} : Lists{{thread + call}});
+        batcher->run(asked.rows(), 1);
+        if (asked.scores() != asked.expected()) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(batcher->metrics().answered, kThreads * kCalls);
+}
+
 TEST_F(BatcherTest, ACallbackMayThrowAndSubmitButNotRun) {
   make();
   Asked inner(Lists{{2}}), outer(Lists{{1}});

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
+#include <set>
 #include <tuple>
 
 #include "batching/fakes.h"
@@ -289,6 +291,40 @@ TEST(BatchQueue, LongRowsLeaveTimeForShortOnesWhileTheseCome) {
     clock.advance(0.2);
     EXPECT_EQ(batches(&queue, &worker, many).front().size(), 11u);
   }
+}
+
+// What one system call wakes: those that likely run together, and no others.
+TEST(BatchQueue, ThreadsThatWaitForOneBatchHaveOneBell) {
+  FakeClock clock;
+  BatchQueue queue(settings_of(&clock), kStateSize);
+  Worker worker(&queue);
+  Asked short_row(Lists{{1}}), long_row(Lists{{1, 2, 3}});
+  std::array<Waiter, 8> waiters;
+  const auto put = [&](size_t waiter, Asked* asked) {
+    queue.put({asked->rows(), asked->n_rows()}, nullptr, &waiters[waiter], std::nullopt);
+    return waiters[waiter].bell();
+  };
+  Bell* bell = put(0, &short_row);
+  for (const size_t waiter : {1, 2, 3}) EXPECT_EQ(put(waiter, &short_row), bell);
+  Bell* next = put(4, &short_row);  // a batch takes four rows
+  EXPECT_NE(next, bell);
+  Bell *of_long = put(5, &long_row), *of_other = put(6, &long_row);
+  EXPECT_EQ((std::set<Bell*>{bell, next, of_long, of_other}.size()), 4u);
+  EXPECT_EQ(worker.take(), (std::vector<int64_t>{1, 1, 1, 1}));
+  worker.finish();
+  ASSERT_EQ(worker.take(), (std::vector<int64_t>{3}));
+  for (const size_t waiter : {0, 1, 2, 3}) EXPECT_EQ(waiters[waiter].wait(), nullptr);
+  worker.finish();
+  ASSERT_EQ(worker.take(), (std::vector<int64_t>{1}));
+  Bell* last = put(7, &short_row);  // those with the bell before run already
+  EXPECT_NE(last, next);
+  for (const auto& batch : {std::vector<int64_t>{3}, std::vector<int64_t>{1}}) {
+    worker.finish();
+    ASSERT_EQ(worker.take(), batch);
+  }
+  worker.finish();
+  worker.rest();
+  for (const size_t waiter : {4, 5, 6, 7}) EXPECT_EQ(waiters[waiter].wait(), nullptr);
 }
 
 TEST(BatchQueue, BothLanesTakeTurns) {
