@@ -120,8 +120,8 @@ recblr_status recblr_engine_create(recblr_bundle* bundle, const recblr_engine_op
     const int threads = recblr::run_threads(given.threads, given.batching != nullptr, opened->n_items(), cpus);
     std::optional<recblr::BatchingSettings> batching;
     if (given.batching != nullptr) {
-      batching =
-          recblr::filled_in(settings_of(read_struct(given.batching, "batching")), threads, opened->n_items(), cpus);
+      batching = recblr::filled_in(settings_of(read_struct(given.batching, "batching")), given.backend == nullptr,
+                                   threads, opened->n_items(), cpus);
     }
     std::shared_ptr<const recblr::Backend> backend;
     std::shared_ptr<CallerBackend> caller;

@@ -76,7 +76,7 @@ Ticket BatchQueue::put(const Splitter& rows, Done done, Waiter* waiter, std::opt
   if (waiter != nullptr) waiter->set_bell(bell_of(lane, job));
   push(job);
   // Where a worker knows of something that waits for its delay, or for a place, it looks again when that is over.
-  const bool place = busy_ < settings_.workers;
+  const bool place = worker_may_run();
   const bool start = place && (settings_.max_delay == 0 || nothing_waits || enough(lane->rows, lane->tokens));
   Sleeper* sleeper = start || (earlier && (settings_.max_delay > 0 || !place)) ? wake_one() : nullptr;
   lock.unlock();
@@ -91,11 +91,15 @@ bool BatchQueue::enter(const Splitter& rows) {
   if (closed_) refuse(Code::kClosed, kClosedMessage);
   // A worker that was woken for what waits has its place; it may come late, where the CPUs are busy.
   const bool others_wait = waits() && waking_ == 0;
-  if (others_wait || busy_ + waking_ >= settings_.workers) return false;
+  const int places = is_short && time >= crowd_until_ ? settings_.short_places : settings_.workers;
+  if (others_wait || busy_ + waking_ >= places) return false;
   if (settings_.max_delay > 0 && !enough(rows.n_rows(), rows.tokens_left())) return false;
   ++busy_;
   ++in_places_;
-  if (is_short) last_short_ = time;
+  if (is_short) {
+    ++short_in_places_;
+    last_short_ = time;
+  }
   return true;
 }
 
@@ -111,6 +115,7 @@ void BatchQueue::leave(const Splitter& rows, Outcome outcome, double seconds) no
     const std::lock_guard<std::mutex> lock(mutex_);
     --busy_;
     --in_places_;
+    if (rows.longest() <= settings_.short_tokens) --short_in_places_;
     if (outcome == Outcome::kAnswered) {
       ++counts_.answered;
       count({rows.n_rows(), rows.tokens_left(), seconds});
@@ -206,6 +211,12 @@ BatcherMetrics BatchQueue::metrics() const {
 bool BatchQueue::tells_here() const noexcept { return telling == this; }
 
 // With the lock held, unless it says otherwise.
+
+// Callers with short rows are in nobody's way where there may be more of them than workers.
+bool BatchQueue::worker_may_run() const {
+  const bool beside = settings_.short_places > settings_.workers;
+  return busy_ - (beside ? short_in_places_ : 0) < settings_.workers;
+}
 
 bool BatchQueue::full(const Splitter& rows) const {
   return waits() && (short_.rows + long_.rows + rows.rows_left() > settings_.max_queued_rows ||

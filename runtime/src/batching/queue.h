@@ -33,9 +33,9 @@ class BatchQueue {
   // Takes a request. Its rows are copied if there is a `done`, and stay otherwise until `waiter` is answered. Throws
   // Error(kOverloaded, kClosed), std::bad_alloc.
   Ticket put(const Splitter& rows, Done done, Waiter* waiter, std::optional<double> timeout);
-  // Whether a caller may run rows, which fit into a batch, in its own thread, in a worker's place, since a place is
-  // free and nothing waits but for a worker that was woken; it must `leave` after, with the seconds that the run took.
-  // Throws Error(kClosed).
+  // Whether a caller may run rows, which fit into a batch, in its own thread, since a place is free, a worker's or one
+  // for short rows, and nothing waits but for a worker that was woken; it must `leave` after, with the seconds that the
+  // run took. Throws Error(kClosed).
   bool enter(const Splitter& rows);
   void leave(const Splitter& rows, Outcome outcome, double seconds) noexcept;
   // False where it is decided how the request ends.
@@ -82,6 +82,7 @@ class BatchQueue {
     return rows >= settings_.enough_rows || tokens >= settings_.enough_tokens;
   }
   bool full(const Splitter& rows) const;
+  bool worker_may_run() const;
   Lane* lane_of(const Splitter& rows) { return rows.longest() <= settings_.short_tokens ? &short_ : &long_; }
   Bell* bell_of(Lane* lane, Job* job) noexcept;
   void push(Job* job) noexcept;
@@ -123,6 +124,8 @@ class BatchQueue {
   double next_deadline_ = kNever;    // none that waits has an earlier one
   int busy_ = 0;                     // places in use: workers that have one, and callers
   int running_ = 0, in_places_ = 0;  // batches of workers, and callers, that run
+  int short_in_places_ = 0;          // of the callers
+  double crowd_until_ = -kNever;     // many threads wait for short rows
   int workers_left_ = 0;
   bool closed_ = false;
   std::vector<std::unique_ptr<Sleeper>> sleepers_;  // one for each worker

@@ -22,6 +22,11 @@ constexpr int64_t kSharesOfWorker = 4;
 constexpr double kShortExpectedSeconds = 1.0;
 constexpr double kShareWhileShortCome = 0.5;
 
+// Where a batch answers so many threads that wait, they are a crowd, and for so many seconds more of them do not run
+// their own rows than there are workers: merged rows are that much cheaper.
+constexpr int kCrowd = 8;
+constexpr double kCrowdSeconds = 0.005;
+
 // A worker looks again after so many seconds, since waits are bounded by the platform.
 constexpr double kLongestWait = 3600.0;
 
@@ -40,14 +45,14 @@ bool BatchQueue::take(Batch* batch, int worker) {
       continue;
     }
     double seconds = kNever;
-    Lane* lane = batch->has_place || busy_ < settings_.workers ? choose(time, &seconds) : nullptr;
+    Lane* lane = batch->has_place || worker_may_run() ? choose(time, &seconds) : nullptr;
     if (lane != nullptr) {
       if (!batch->has_place) ++busy_;
       batch->has_place = true;
       fill(lane, time, batch);
       if (batch->empty()) continue;  // there was no memory for it
       ++running_;
-      Sleeper* sleeper = waits() && busy_ < settings_.workers ? wake_one() : nullptr;
+      Sleeper* sleeper = waits() && worker_may_run() ? wake_one() : nullptr;
       lock.unlock();
       notify(sleeper);
       return true;
@@ -129,6 +134,7 @@ void BatchQueue::fill(Lane* lane, double now, Batch* batch) noexcept {
   Limits room = limits;
   room.tokens = tokens_for(*lane, now);
   JobList again;  // their other rows go behind those of others
+  int n_waiters = 0;
   lane->bell = nullptr;
   while (room.rows > 0 && !lane->jobs.empty()) {
     Job* job = lane->jobs.first();
@@ -148,6 +154,7 @@ void BatchQueue::fill(Lane* lane, double now, Batch* batch) noexcept {
     if (!job->started) counts_.wait_seconds.add(std::max(0.0, now - job->arrived));
     job->started = true;
     ++job->running;
+    if (job->waiter != nullptr) ++n_waiters;
     room.rows -= part.n_rows;
     room.tokens -= part.tokens;
     room.exclusions -= part.exclusions;
@@ -159,6 +166,7 @@ void BatchQueue::fill(Lane* lane, double now, Batch* batch) noexcept {
     if (job->rows.rows_left() > 0) again.push_back(job);
   }
   while (Job* job = again.pop_front()) push(job);
+  if (n_waiters >= kCrowd) crowd_until_ = now + kCrowdSeconds;
 }
 
 void BatchQueue::sleep(int worker, double seconds, std::unique_lock<std::mutex>* lock) {

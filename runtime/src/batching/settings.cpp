@@ -44,6 +44,7 @@ BatchingSettings checked(const BatchingSettings& settings, const Limits& backend
   result.enough_rows = std::min(settings.enough_rows, result.batch.rows);
   result.enough_tokens = std::min(settings.enough_tokens, result.batch.tokens);
   if (result.workers == 0) result.workers = std::min(usable_cpus(), kMostWorkers);
+  result.short_places = std::max(result.short_places, result.workers);
   return result;
 }
 

@@ -21,7 +21,8 @@ struct BatchingSettings {
   int64_t max_queued_tokens = 1048576;
   std::optional<double> timeout;  // seconds that a request may wait where it does not say
   int64_t short_tokens = 16;      // the longest row that counts as short
-  int workers = 0;                // threads, and how many runs there are at once; 0 for one per usable CPU
+  int workers = 0;                // threads, and how many batches run at once; 0 for one per usable CPU
+  int short_places = 0;           // runs of short rows at once in their callers' threads; as `workers` where fewer
   std::function<double()> clock;  // seconds, never going back; empty for the system's monotonic clock
 };
 

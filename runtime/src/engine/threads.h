@@ -16,7 +16,9 @@ constexpr int64_t kLargeCatalogue = 100'000;
 int run_threads(int asked, bool batching, int64_t n_items, int cpus);
 
 // Fills in `workers` 0: as many as there are CPUs for the threads of each. For a large catalogue only a full batch is
-// enough, where enough_rows and enough_tokens are 0; otherwise the settings' defaults are.
-BatchingSettings filled_in(BatchingSettings settings, int run_threads, int64_t n_items, int cpus);
+// enough, where enough_rows and enough_tokens are 0; otherwise the settings' defaults are. Where `workers` was 0, the
+// runs are `native`, of one thread each, and the catalogue is not large, more callers than those may run their own
+// short rows at once: the CPUs are shared at less cost than rows are handed to a worker.
+BatchingSettings filled_in(BatchingSettings settings, bool native, int run_threads, int64_t n_items, int cpus);
 
 }  // namespace recblr

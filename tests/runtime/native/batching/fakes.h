@@ -243,7 +243,7 @@ inline BatchingSettings small_settings(int workers = 1) {
   settings.enough_rows = kSmall.rows;
   settings.enough_tokens = kSmall.tokens;
   settings.short_tokens = 2;
-  settings.workers = workers;
+  settings.workers = settings.short_places = workers;
   return settings;
 }
 

@@ -168,6 +168,63 @@ TEST(BatchQueue, CallersThatRunTheirOwnBatchTakeAWorkersPlace) {
   EXPECT_EQ(metrics.batch_rows.total, 2);
 }
 
+// Short rows of callers, with more places for them than workers.
+class BatchQueueShortPlaces : public ::testing::Test {
+ protected:
+  static BatchingSettings settings(FakeClock* clock) {
+    BatchingSettings settings = large_settings(clock, 1);
+    settings.short_places = 3;
+    return settings;
+  }
+  FakeClock clock_;
+  BatchQueue queue_{settings(&clock_), kStateSize};
+  Worker worker_{&queue_};
+  Asked short_row_{Lists{{1}}}, long_row_{Lists{{1, 2, 3}}};
+  const Splitter short_{short_row_.rows(), 1}, long_{long_row_.rows(), 1};
+};
+
+TEST_F(BatchQueueShortPlaces, AreBesideTheWorkers) {
+  for (int caller = 0; caller < 3; ++caller) EXPECT_TRUE(queue_.enter(short_));
+  EXPECT_FALSE(queue_.enter(short_));
+  EXPECT_FALSE(queue_.enter(long_));
+  put(&queue_, &long_row_);
+  EXPECT_EQ(worker_.take(), (std::vector<int64_t>{3}));  // waits for none of the callers
+  for (int caller = 0; caller < 3; ++caller) queue_.leave(short_, Outcome::kAnswered, 0);
+  EXPECT_TRUE(queue_.enter(short_));  // the worker has a place, and there are two more
+  EXPECT_TRUE(queue_.enter(short_));
+  EXPECT_FALSE(queue_.enter(short_));
+  for (int caller = 0; caller < 2; ++caller) queue_.leave(short_, Outcome::kAnswered, 0);
+  worker_.finish();
+  worker_.rest();
+}
+
+TEST_F(BatchQueueShortPlaces, AreNotForLongRows) {
+  EXPECT_TRUE(queue_.enter(long_));
+  EXPECT_FALSE(queue_.enter(long_));
+  EXPECT_TRUE(queue_.enter(short_));
+  put(&queue_, &long_row_);
+  auto taken = std::async(std::launch::async, [&] { return worker_.take(); });
+  EXPECT_EQ(taken.wait_for(std::chrono::milliseconds(30)), std::future_status::timeout);
+  queue_.leave(long_, Outcome::kAnswered, 0);
+  ASSERT_EQ(taken.wait_for(kWait), std::future_status::ready);
+  queue_.leave(short_, Outcome::kAnswered, 0);
+  worker_.finish();
+  worker_.rest();
+}
+
+TEST_F(BatchQueueShortPlaces, AreClosedToACrowd) {
+  std::array<Waiter, 8> waiters;
+  for (Waiter& waiter : waiters) queue_.put(short_, nullptr, &waiter, std::nullopt);
+  EXPECT_EQ(worker_.take().size(), 8u);
+  worker_.finish();
+  worker_.rest();
+  EXPECT_TRUE(queue_.enter(short_));  // the worker's place
+  EXPECT_FALSE(queue_.enter(short_));
+  clock_.advance(1);
+  EXPECT_TRUE(queue_.enter(short_));
+  for (int caller = 0; caller < 2; ++caller) queue_.leave(short_, Outcome::kAnswered, 0);
+}
+
 TEST(BatchQueue, ARequestThatWaitsForAPlaceExpiresInTime) {
   FakeClock clock;
   BatchQueue queue(settings_of(&clock), kStateSize);

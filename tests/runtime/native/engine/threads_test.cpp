@@ -19,26 +19,37 @@ TEST(ThreadsTest, OfOneRun) {
 
 TEST(ThreadsTest, WorkersUseTheCpusThatOneRunLeaves) {
   BatchingSettings given;
-  EXPECT_EQ(filled_in(given, 1, 1000, 8).workers, 8);
-  EXPECT_EQ(filled_in(given, 3, 1000, 8).workers, 2);
-  EXPECT_EQ(filled_in(given, 8, kLargeCatalogue, 8).workers, 1);
-  EXPECT_EQ(filled_in(given, 16, 1000, 8).workers, 1);
-  EXPECT_EQ(filled_in(given, 1, 1000, 2048).workers, kMostWorkers);
+  EXPECT_EQ(filled_in(given, true, 1, 1000, 8).workers, 8);
+  EXPECT_EQ(filled_in(given, true, 3, 1000, 8).workers, 2);
+  EXPECT_EQ(filled_in(given, true, 8, kLargeCatalogue, 8).workers, 1);
+  EXPECT_EQ(filled_in(given, true, 16, 1000, 8).workers, 1);
+  EXPECT_EQ(filled_in(given, true, 1, 1000, 2048).workers, kMostWorkers);
   given.workers = 5;
-  EXPECT_EQ(filled_in(given, 1, 1000, 8).workers, 5);
+  EXPECT_EQ(filled_in(given, true, 1, 1000, 8).workers, 5);
+}
+
+TEST(ThreadsTest, CallersMayShareTheCpusForShortRowsOfSmallNativeModels) {
+  const BatchingSettings given;
+  EXPECT_EQ(filled_in(given, true, 1, 1000, 2).short_places, 8);
+  EXPECT_EQ(filled_in(given, false, 1, 1000, 2).short_places, 0);            // a GPU's runs do not share
+  EXPECT_EQ(filled_in(given, true, 2, 1000, 2).short_places, 0);             // nor do teams of threads
+  EXPECT_EQ(filled_in(given, true, 1, kLargeCatalogue, 1).short_places, 0);  // such runs are long
+  BatchingSettings asked;
+  asked.workers = 1;  // as many as were asked for
+  EXPECT_EQ(filled_in(asked, true, 1, 1000, 2).short_places, 0);
 }
 
 TEST(ThreadsTest, OnlyAFullBatchIsEnoughForALargeCatalogue) {
   BatchingSettings given;
   given.enough_rows = given.enough_tokens = 0;
-  const BatchingSettings small = filled_in(given, 1, kLargeCatalogue - 1, 2), defaults;
+  const BatchingSettings small = filled_in(given, true, 1, kLargeCatalogue - 1, 2), defaults;
   EXPECT_EQ(small.enough_rows, defaults.enough_rows);
   EXPECT_EQ(small.enough_tokens, defaults.enough_tokens);
-  const BatchingSettings large = filled_in(given, 2, kLargeCatalogue, 2);
+  const BatchingSettings large = filled_in(given, true, 2, kLargeCatalogue, 2);
   EXPECT_EQ(large.enough_rows, given.batch.rows);
   EXPECT_EQ(large.enough_tokens, given.batch.tokens);
   given.enough_rows = 3;
-  EXPECT_EQ(filled_in(given, 2, kLargeCatalogue, 2).enough_rows, 3);
+  EXPECT_EQ(filled_in(given, true, 2, kLargeCatalogue, 2).enough_rows, 3);
 }
 
 }  // namespace
