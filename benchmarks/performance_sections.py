@@ -165,8 +165,8 @@ def core() -> Iterator[str]:
         ],
     )
     yield from paragraph(
-        f"As many threads that are woken and sleep again, with nothing to compute, get {handovers:,.0f} answers/s on "
-        "this machine: blocked threads cannot be faster."
+        f"As many threads that are woken together and sleep again, with nothing to compute, get {handovers:,.0f} "
+        "answers/s on this machine."
     )
     yield from paragraph("Threads in Python that call `step` for one user:")
     yield from table(
@@ -180,6 +180,7 @@ def core() -> Iterator[str]:
         "submit": "`recblr_submit`",
         "threads": "threads",
         "threads_without_batching": "threads, without the batcher",
+        "threads_without_requests": "threads, calls as long that only hash",
     }
     yield from paragraph(
         f"Latency of steps, arriving at random at {python['at_load']['load']:.0%} of what one thread does; the last "
