@@ -85,18 +85,18 @@ Ticket BatchQueue::put(const Splitter& rows, Done done, Waiter* waiter, std::opt
 }
 
 bool BatchQueue::enter(const Splitter& rows) {
-  const bool is_short = rows.longest() <= settings_.short_tokens;
-  const double time = is_short ? now() : 0;
+  const bool for_short = is_short(rows);
+  const double time = for_short ? now() : 0;
   const std::lock_guard<std::mutex> lock(mutex_);
   if (closed_) refuse(Code::kClosed, kClosedMessage);
   // A worker that was woken for what waits has its place; it may come late, where the CPUs are busy.
   const bool others_wait = waits() && waking_ == 0;
-  const int places = is_short && time >= crowd_until_ ? settings_.short_places : settings_.workers;
+  const int places = for_short && time >= crowd_until_ ? settings_.short_places : settings_.workers;
   if (others_wait || busy_ + waking_ >= places) return false;
   if (settings_.max_delay > 0 && !enough(rows.n_rows(), rows.tokens_left())) return false;
   ++busy_;
   ++in_places_;
-  if (is_short) {
+  if (for_short) {
     ++short_in_places_;
     last_short_ = time;
   }
@@ -115,7 +115,7 @@ void BatchQueue::leave(const Splitter& rows, Outcome outcome, double seconds) no
     const std::lock_guard<std::mutex> lock(mutex_);
     --busy_;
     --in_places_;
-    if (rows.longest() <= settings_.short_tokens) --short_in_places_;
+    if (is_short(rows)) --short_in_places_;
     if (outcome == Outcome::kAnswered) {
       ++counts_.answered;
       count({rows.n_rows(), rows.tokens_left(), seconds});

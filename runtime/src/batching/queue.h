@@ -83,7 +83,8 @@ class BatchQueue {
   }
   bool full(const Splitter& rows) const;
   bool worker_may_run() const;
-  Lane* lane_of(const Splitter& rows) { return rows.longest() <= settings_.short_tokens ? &short_ : &long_; }
+  bool is_short(const Splitter& rows) const { return rows.longest() <= settings_.short_tokens; }
+  Lane* lane_of(const Splitter& rows) { return is_short(rows) ? &short_ : &long_; }
   Bell* bell_of(Lane* lane, Job* job) noexcept;
   void push(Job* job) noexcept;
   void remove(Job* job) noexcept;
