@@ -73,6 +73,27 @@ threading.Thread(target=interrupt_run).start()
 """
 
 
+def test_the_main_thread_adds_events_itself_where_nobody_else_writes(toy: Any, tmp_path: Path) -> None:
+    code = """
+others = set(os.listdir("/proc/self/task"))
+users = Recommender(inner, folder)
+[opener] = set(os.listdir("/proc/self/task")) - others  # has opened the store, and waits for another call
+
+def status():
+    return open(f"/proc/self/task/{opener}/status").read()
+
+def switches():
+    wait_until(lambda: "(sleeping)" in status())
+    return int(status().partition("\\nvoluntary_ctxt_switches:")[2].split()[0])
+
+before = switches()
+assert users.add_events("u", [10]) and users.add_events_many([("u", [20]), ("v", [30])]) == [True, True]
+assert switches() == before
+assert users.forget("v") and switches() > before
+"""
+    subprocess.run([sys.executable, "-c", PROGRAM + code, toy.path, str(tmp_path / "store")], check=True, timeout=60)
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -426,6 +426,11 @@ RECBLR_API recblr_status recblr_recommender_close(recblr_recommender* recommende
 /* Adds n events in one transaction or round trip; if one is malformed, none. added [n] is 1 where one was new. */
 RECBLR_API recblr_status recblr_recommender_add_events(recblr_recommender* recommender, const recblr_event* events,
                                                        int64_t n, uint8_t* added);
+/* The same where nothing but the disk is to be waited for, and the events are few: the store is in memory or a file,
+ * and no other thread or process writes to it at this moment. *is_done is 0 where it is not so, and nothing was added.
+ * For threads that must not wait long, as those that handle signals. */
+RECBLR_API recblr_status recblr_recommender_add_events_now(recblr_recommender* recommender, const recblr_event* events,
+                                                           int64_t n, uint8_t* added, int32_t* is_done);
 /* The user's items as stored, in order; the latest max_history. */
 RECBLR_API recblr_status recblr_recommender_history(recblr_recommender* recommender, const recblr_id* user,
                                                     recblr_id_list* items);

@@ -70,6 +70,18 @@ class Recommender {
     detail::CEvents given(events);
     return given.answer(recblr_recommender_add_events(handle(), given.events(), given.size(), given.added()));
   }
+  // The same where nothing but the disk is to be waited for, and the events are few; nothing where it is not so, and
+  // none was added. See recblr_recommender_add_events_now.
+  Expected<std::optional<std::vector<bool>>> try_add_events_now(const std::vector<Event>& events) const {
+    detail::CEvents given(events);
+    int32_t is_done = 0;
+    const recblr_status status =
+        recblr_recommender_add_events_now(handle(), given.events(), given.size(), given.added(), &is_done);
+    if (status == RECBLR_OK && is_done == 0) return std::optional<std::vector<bool>>();
+    const Expected<std::vector<bool>> added = given.answer(status);
+    if (!added) return added.error();
+    return std::optional(*added);
+  }
   // The best next items for a user; `unknown` of the ranking is 0. Rows of `options` are one, or none.
   Expected<void> try_recommend(const Id& user, Result* result, const RankOptions& options = {}) const {
     const detail::CRequest given(options);
@@ -134,6 +146,9 @@ class Recommender {
   }
   std::vector<bool> add_events_many(const std::vector<Event>& events) const {
     return detail::value_or_throw(try_add_events_many(events));
+  }
+  std::optional<std::vector<bool>> add_events_now(const std::vector<Event>& events) const {
+    return detail::value_or_throw(try_add_events_now(events));
   }
   void recommend(const Id& user, Result* result, const RankOptions& options = {}) const {
     detail::value_or_throw(try_recommend(user, result, options));

@@ -80,6 +80,19 @@ recblr_status recblr_recommender_add_events(recblr_recommender* recommender, con
   });
 }
 
+recblr_status recblr_recommender_add_events_now(recblr_recommender* recommender, const recblr_event* events, int64_t n,
+                                                uint8_t* added, int32_t* is_done) {
+  return guarded([=] {
+    recblr::Recommender& used = made(recommender);
+    *not_null(is_done, "is_done") = 0;
+    if (n > 0) not_null(added, "added");
+    recblr::api::ReadEvents read;
+    recblr::api::read_events(events, n, &read);
+    *is_done =
+        static_cast<int32_t>(used.add_events_now(read.events.data(), static_cast<int64_t>(read.events.size()), added));
+  });
+}
+
 recblr_status recblr_recommender_history(recblr_recommender* recommender, const recblr_id* user,
                                          recblr_id_list* items) {
   return guarded([=] {

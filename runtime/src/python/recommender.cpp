@@ -83,6 +83,16 @@ struct Recommender::Adding {
 
 std::vector<uint8_t> Recommender::add(const std::shared_ptr<Adding>& adding) {
   adding->added.resize(static_cast<size_t>(adding->read.size()));
+  // Another thread costs more than the disk: where there is nothing to wait for, the main thread needs none.
+  if (store().waits_to_write() && !store().waits_to_read() && is_main_thread()) {
+    int32_t is_done = 0;
+    make(false, [&] {
+      NewEvents& read = adding->read;
+      return recblr_recommender_add_events_now(handle_.get(), read.events(), read.size(), adding->added.data(),
+                                               &is_done);
+    });
+    if (is_done != 0) return std::move(adding->added);
+  }
   make(store().waits_to_write(), [handle = handle_, adding] {
     NewEvents& read = adding->read;
     return recblr_recommender_add_events(handle.get(), read.events(), read.size(), adding->added.data());

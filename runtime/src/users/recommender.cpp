@@ -9,6 +9,8 @@ namespace recblr {
 
 namespace {
 
+constexpr int64_t kFewNewItems = 1000;  // which take about as long as one
+
 const char* name_of(IdType type) { return type == IdType::kInteger ? "integers" : "strings"; }
 
 // Views of keys, as stores take them.
@@ -80,7 +82,15 @@ UserMetrics Recommender::metrics() const {
   return metrics;
 }
 
-void Recommender::add_events(const EventView* events, int64_t n, uint8_t* added) {
+void Recommender::add_events(const EventView* events, int64_t n, uint8_t* added) { add(events, n, true, added); }
+
+bool Recommender::add_events_now(const EventView* events, int64_t n, uint8_t* added) {
+  int64_t n_items = 0;
+  for (int64_t j = 0; j < n; ++j) n_items += std::max<int64_t>(events[j].n_items, 1);
+  return n_items <= kFewNewItems && add(events, n, false, added);
+}
+
+bool Recommender::add(const EventView* events, int64_t n, bool may_wait, uint8_t* added) {
   check_usable();
   std::vector<NewEvent> filled;
   filled.reserve(static_cast<size_t>(n));
@@ -90,7 +100,9 @@ void Recommender::add_events(const EventView* events, int64_t n, uint8_t* added)
     if (event.n_items > 0) filled.push_back(std::move(checked));
   }
   std::vector<Appended> appended(filled.size());
-  if (!filled.empty()) store_->append(filled.data(), static_cast<int64_t>(filled.size()), appended.data());
+  const auto n_filled = static_cast<int64_t>(filled.size());
+  if (n_filled > 0 && may_wait) store_->append(filled.data(), n_filled, appended.data());
+  if (n_filled > 0 && !may_wait && !store_->append_now(filled.data(), n_filled, appended.data())) return false;
   std::shared_ptr<Serving> serving, next;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -109,6 +121,7 @@ void Recommender::add_events(const EventView* events, int64_t n, uint8_t* added)
     if (next != nullptr) next->add(stored.user, appended[at], items, stored.n_items);
     ++at;
   }
+  return true;
 }
 
 Log Recommender::history(const Id& user, int64_t* first_item) {

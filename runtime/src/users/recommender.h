@@ -43,6 +43,10 @@ class Recommender {
   // `added` [n]: whether it was new; an event without items changes nothing. If one is malformed, none is added.
   void add_events(const EventView* events, int64_t n, uint8_t* added);
 
+  // The same where nothing but the disk is to be waited for, and the events are few: nobody else writes to the store at
+  // this moment, and it is on this machine. Else returns false, and nothing was added.
+  bool add_events_now(const EventView* events, int64_t n, uint8_t* added);
+
   // All of a user's events, as they are stored, and from which item on they count: with max_history, events are trimmed
   // whole.
   Log history(const Id& user, int64_t* first_item);
@@ -78,6 +82,7 @@ class Recommender {
 
  private:
   void check_usable() const;
+  bool add(const EventView* events, int64_t n, bool may_wait, uint8_t* added);
   std::shared_ptr<Serving> serving() const;
 
   const std::shared_ptr<Store> store_;

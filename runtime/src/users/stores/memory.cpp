@@ -46,6 +46,11 @@ void MemoryStore::append(const NewEvent* events, int64_t n, Appended* appended) 
   for (int64_t j = 0; j < n; ++j) appended[j] = append_one(events[j]);
 }
 
+bool MemoryStore::append_now(const NewEvent* events, int64_t n, Appended* appended) {
+  append(events, n, appended);
+  return true;
+}
+
 Appended MemoryStore::append_one(const NewEvent& event) {
   const std::shared_ptr<History> kept = find_or_add(event.user);
   History& history = *kept;

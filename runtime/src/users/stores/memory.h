@@ -17,6 +17,7 @@ class MemoryStore : public Store {
   ~MemoryStore() override;
 
   void append(const NewEvent* events, int64_t n, Appended* appended) override;
+  bool append_now(const NewEvent* events, int64_t n, Appended* appended) override;
   void read(const std::string_view* users, const Place* places, int64_t n, Log* logs) override;
   bool waits() const override { return false; }
   bool forget(std::string_view user) override;

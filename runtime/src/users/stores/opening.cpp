@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "users/stores/memory.h"
+#include "users/stores/redis_address.h"
 #ifdef RECBLR_WITH_SQLITE
 #include "users/stores/sqlite.h"
 #endif
@@ -14,11 +15,11 @@ namespace recblr {
 
 namespace {
 
-std::shared_ptr<Store> open_address([[maybe_unused]] const std::string& where,
-                                    [[maybe_unused]] const StoreSettings& settings) {
+std::shared_ptr<Store> open_address(const std::string& where, [[maybe_unused]] const StoreSettings& settings) {
 #ifdef RECBLR_WITH_REDIS
   return std::make_shared<RedisStore>(where, settings.max_history, settings.prefix);
 #else
+  parse_redis_address(where);  // what is none is refused as in any build
   refuse(Code::kUnsupported, "this build keeps no histories in Redis: build it with -DRECBLR_REDIS=ON");
 #endif
 }

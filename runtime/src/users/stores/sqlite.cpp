@@ -134,6 +134,7 @@ std::unique_ptr<SqliteConnection> SqliteStore::take() {
 }
 
 void SqliteStore::give_back(std::unique_ptr<SqliteConnection> connection) {
+  connection->wait_for_others(std::chrono::duration<double>(kWait).count());  // again, whatever its user has set
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!is_closed_) idle_.push_back(std::move(connection));
 }
@@ -164,13 +165,15 @@ void SqliteStore::use(const char* consequence, const Work& work) {
 }
 
 template <typename Work>
-void SqliteStore::write(const char* consequence, const Work& work) {
+bool SqliteStore::write(const char* consequence, bool may_wait, const Work& work) {
   check_process();
   const auto deadline = Clock::now() + kWait;  // for both the other threads and the other processes
+  const SqliteError locked(SQLITE_BUSY, "database is locked");
   {
     std::unique_lock<std::mutex> lock(mutex_);
+    if (is_writing_ && !may_wait) return false;
     if (!written_.wait_until(lock, deadline, [this] { return !is_writing_; })) {
-      fail(SqliteError(SQLITE_BUSY, "database is locked"), consequence);
+      fail(locked, consequence);
     }
     is_writing_ = true;
   }
@@ -184,9 +187,11 @@ void SqliteStore::write(const char* consequence, const Work& work) {
       store->written_.notify_one();
     }
   } turn{this};
+  bool is_begun = false;
   use(consequence, [&](SqliteConnection& connection) {
-    connection.wait_for_others(seconds_until(deadline));
-    SqliteStatement::Run(connection, &connection.begin).step();
+    connection.wait_for_others(may_wait ? seconds_until(deadline) : 0);
+    is_begun = connection.begin_to_write();
+    if (!is_begun) return;
     try {
       work(connection);
       SqliteStatement::Run(connection, &connection.commit).step();
@@ -198,12 +203,21 @@ void SqliteStore::write(const char* consequence, const Work& work) {
     if (is_trace_left_.load(std::memory_order_relaxed) && connection.empty_log()) {
       is_trace_left_.store(false, std::memory_order_relaxed);
     }
-    connection.wait_for_others(std::chrono::duration<double>(kWait).count());
   });
+  if (!is_begun && may_wait) fail(locked, consequence);
+  return is_begun;
 }
 
 void SqliteStore::append(const NewEvent* events, int64_t n, Appended* appended) {
-  write("nothing was stored", [&](SqliteConnection& connection) {
+  append_all(events, n, true, appended);
+}
+
+bool SqliteStore::append_now(const NewEvent* events, int64_t n, Appended* appended) {
+  return append_all(events, n, false, appended);
+}
+
+bool SqliteStore::append_all(const NewEvent* events, int64_t n, bool may_wait, Appended* appended) {
+  return write("nothing was stored", may_wait, [&](SqliteConnection& connection) {
     for (int64_t j = 0; j < n; ++j) appended[j] = append_one(connection, events[j]);
   });
 }
@@ -269,7 +283,7 @@ void SqliteStore::read(const std::string_view* users, const Place* places, int64
 
 bool SqliteStore::forget(std::string_view user) {
   bool found = false;
-  write("nothing was forgotten", [&](SqliteConnection& connection) {
+  write("nothing was forgotten", true, [&](SqliteConnection& connection) {
     SqliteStatement::Run(connection, &connection.forget).bind(user).step();
     found = connection.n_changed() > 0;
   });
@@ -281,7 +295,6 @@ bool SqliteStore::forget(std::string_view user) {
     bool is_empty = false;
     while (!(is_empty = connection.empty_log()) && Clock::now() < deadline) std::this_thread::sleep_for(kPause);
     if (is_empty) is_trace_left_.store(false, std::memory_order_relaxed);
-    connection.wait_for_others(std::chrono::duration<double>(kWait).count());
   });
   return found;
 }

@@ -27,6 +27,7 @@ class SqliteStore : public Store {
 
   // In one transaction: all events or none.
   void append(const NewEvent* events, int64_t n, Appended* appended) override;
+  bool append_now(const NewEvent* events, int64_t n, Appended* appended) override;
   void read(const std::string_view* users, const Place* places, int64_t n, Log* logs) override;
   // Nothing stays in the files, but for what a reader at this moment still needs; that goes with the next write.
   bool forget(std::string_view user) override;
@@ -39,9 +40,11 @@ class SqliteStore : public Store {
   // Does `work` with a connection that no other thread uses; `consequence` of a failure is for the message.
   template <typename Work>
   void use(const char* consequence, const Work& work);
-  // The same in a transaction that may write: committed at the end, rolled back on any error.
+  // The same in a transaction that may write: committed at the end, rolled back on any error. Where another thread or
+  // process writes and it may not wait, returns false with nothing done.
   template <typename Work>
-  void write(const char* consequence, const Work& work);
+  bool write(const char* consequence, bool may_wait, const Work& work);
+  bool append_all(const NewEvent* events, int64_t n, bool may_wait, Appended* appended);
   void check_in_place(const SqliteConnection& connection, const char* consequence);
   std::unique_ptr<SqliteConnection> take();
   void give_back(std::unique_ptr<SqliteConnection> connection);

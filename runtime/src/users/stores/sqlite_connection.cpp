@@ -78,6 +78,16 @@ void SqliteConnection::wait_for_others(double seconds) const {
   check(handle_.database, sqlite3_busy_timeout(handle_.database, static_cast<int>(std::max(seconds, 0.0) * 1000)));
 }
 
+bool SqliteConnection::begin_to_write() {
+  try {
+    SqliteStatement::Run(*this, &begin_).step();
+  } catch (const SqliteError& error) {
+    if (error.code() != SQLITE_BUSY) throw;
+    return false;
+  }
+  return true;
+}
+
 void SqliteConnection::roll_back() const {
   // On some errors SQLite has ended the transaction by itself.
   if (sqlite3_get_autocommit(handle_.database) == 0) {

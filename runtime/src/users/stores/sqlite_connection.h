@@ -77,6 +77,8 @@ class SqliteConnection {
   void execute(const char* sql) const;
   int64_t value(const char* sql) const;  // of the first column of the first row
   void wait_for_others(double seconds) const;
+  // Begins a transaction that may write; false where another connection's lasts longer than this one waits.
+  bool begin_to_write();
   void roll_back() const;     // where this fails, closing the connection undoes all
   int64_t n_changed() const;  // rows that the latest statement changed
   // Whether the file was removed, renamed or replaced since it was opened.
@@ -91,10 +93,11 @@ class SqliteConnection {
   SqliteStatement trim{"DELETE FROM events WHERE user = ? AND seq < ?"};
   SqliteStatement read{"SELECT seq, stamp, items FROM events WHERE user = ? AND seq >= ? ORDER BY seq"};
   SqliteStatement forget{"DELETE FROM events WHERE user = ?"};
-  SqliteStatement begin{"BEGIN IMMEDIATE"};
   SqliteStatement commit{"COMMIT"};
 
  private:
+  SqliteStatement begin_{"BEGIN IMMEDIATE"};
+
   friend class SqliteStatement::Run;
 };
 

@@ -74,6 +74,10 @@ class Store {
   // user. One whose event_id the user's history holds already changes nothing. Writes `appended` [n].
   virtual void append(const NewEvent* events, int64_t n, Appended* appended) = 0;
 
+  // The same where nothing but the disk is to be waited for: nobody else writes, and no other machine is asked. Else
+  // returns false, and nothing was stored.
+  virtual bool append_now(const NewEvent* /*events*/, int64_t /*n*/, Appended* /*appended*/) { return false; }
+
   // Reads n users' kept events: those after places[b], if that event is still kept with this stamp, or else all. Writes
   // logs [n].
   virtual void read(const std::string_view* users, const Place* places, int64_t n, Log* logs) = 0;

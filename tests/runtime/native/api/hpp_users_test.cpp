@@ -77,6 +77,8 @@ TEST_F(HppUsersTest, HistoriesDecide) {
   EXPECT_TRUE(users.add_events("ann", {10, 20}, 5));
   EXPECT_FALSE(users.add_events("ann", {10, 20}, 5));
   EXPECT_FALSE(users.add_events("ann", {}));
+  EXPECT_EQ(users.add_events_now({{"ann", {10, 20}, 5}}), std::vector<bool>{false});
+  EXPECT_EQ(users.add_events_now({{"eve", std::vector<Id>(1001, 10)}}), std::nullopt);
   EXPECT_EQ(best(users, "ann"), expected({10, 20}));
   RankOptions one;
   one.k = 1;

@@ -88,6 +88,14 @@ class UsersApiTest : public ApiTest {
     recblr_events_free(events_);
     ApiTest::TearDown();
   }
+  // In memory, and in a folder where this build keeps histories in files.
+  static std::vector<const char*> stores([[maybe_unused]] const TemporaryFolder& folder) {
+#ifdef RECBLR_WITH_SQLITE
+    return {"", folder.path().c_str()};
+#else
+    return {""};
+#endif
+  }
   void join() { ASSERT_OK(recblr_recommender_create(engine_, store_, nullptr, &recommender_)); }
 
   bool add(const recblr_id& user, const std::vector<recblr_id>& items, const recblr_id* event_id = nullptr) {
@@ -174,7 +182,7 @@ TEST_F(UsersApiTest, CachedUsersAreAnsweredNowWhereNothingIsWaitedFor) {
   };
   const TemporaryFolder folder;
   for (const bool batches : {true, false}) {
-    for (const char* where : {"", folder.path().c_str()}) {
+    for (const char* where : stores(folder)) {
       recblr_recommender_free(recommender_);
       recblr_store_free(store_);
       recblr_batching batching{};
@@ -191,10 +199,14 @@ TEST_F(UsersApiTest, CachedUsersAreAnsweredNowWhereNothingIsWaitedFor) {
       const std::vector<int64_t> items = recommend(ann);
       const bool can_be = batches && *where == '\0';
       ASSERT_EQ(is_answered_now(), can_be);
-      if (can_be) EXPECT_EQ(ids(0), items);
+      if (can_be) {
+        EXPECT_EQ(ids(0), items);
+      }
       add(ann, {id(30)});
       ASSERT_EQ(is_answered_now(), can_be);
-      if (can_be) EXPECT_EQ(ids(0), recommend(ann));
+      if (can_be) {
+        EXPECT_EQ(ids(0), recommend(ann));
+      }
       add(ann, std::vector<recblr_id>(17, id(40)));
       EXPECT_FALSE(is_answered_now());  // too much is to be fed
     }
@@ -207,6 +219,47 @@ TEST_F(UsersApiTest, CachedUsersAreAnsweredNowWhereNothingIsWaitedFor) {
                RECBLR_INVALID_ARGUMENT, "timeout is -1.0: give seconds above 0");
   expect_error(recblr_recommender_recommend(recommender_, &ann, 0, &hurried, result_), RECBLR_INVALID_ARGUMENT,
                "timeout is -1.0: give seconds above 0");
+}
+
+TEST_F(UsersApiTest, FewEventsAreAddedNowWhereNothingButTheDiskIsWaitedFor) {
+  const std::vector<recblr_id> many(501, id(20));
+  const recblr_event few[] = {{id(7), many.data(), 2, nullptr}, {id(8), nullptr, 0, nullptr}};
+  const recblr_event long_ones[] = {{id(7), many.data(), 501, nullptr}, {id(7), many.data(), 500, nullptr}};
+  const TemporaryFolder folder;
+  Histories histories;
+  std::vector<const char*> places = stores(folder);
+  places.push_back("callbacks");
+  for (const char* where : places) {
+    recblr_recommender_free(recommender_);
+    recblr_store_free(store_);
+    const bool is_own = std::string(where) != "callbacks";
+    recblr_store_callbacks callbacks{sizeof callbacks,  &histories,       Histories::append,  Histories::read,
+                                     Histories::forget, Histories::close, Histories::release, 0};
+    ASSERT_OK(is_own ? recblr_store_open(where, nullptr, &store_) : recblr_store_create(&callbacks, &store_));
+    join();
+    uint8_t added[] = {9, 9};
+    int32_t is_done = -1;
+    EXPECT_OK(recblr_recommender_add_events_now(recommender_, few, 2, added, &is_done));
+    EXPECT_EQ(is_done, is_own);
+    EXPECT_EQ(history(id(7)), is_own ? "20 20 " : "");
+    if (is_own) {
+      EXPECT_EQ(added[0] + 10 * added[1], 1);
+    }
+    EXPECT_EQ(recommend(id(7)), expected(is_own ? std::vector<int64_t>{20, 20} : std::vector<int64_t>{}));
+    EXPECT_OK(recblr_recommender_add_events_now(recommender_, long_ones, 2, added, &is_done));
+    EXPECT_EQ(is_done, 0);
+    EXPECT_EQ(history(id(7)), is_own ? "20 20 " : "");
+    EXPECT_OK(recblr_recommender_add_events_now(recommender_, few, 0, nullptr, &is_done));
+    EXPECT_EQ(is_done, 1);
+    expect_error(recblr_recommender_add_events_now(recommender_, few, 1, added, nullptr), RECBLR_INVALID_ARGUMENT,
+                 "is_done is NULL");
+  }
+  int32_t is_done = -1;
+  uint8_t added = 0;
+  EXPECT_OK(recblr_recommender_close(recommender_));
+  expect_error(recblr_recommender_add_events_now(recommender_, few, 1, &added, &is_done), RECBLR_CLOSED,
+               "the Recommender is closed");
+  EXPECT_EQ(is_done, 0);
 }
 
 TEST_F(UsersApiTest, StoresAreUsedByThemselves) {

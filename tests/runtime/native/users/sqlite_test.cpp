@@ -202,6 +202,34 @@ TEST(Sqlite, WritersThatWaitForAnotherProcessWaitAtOnce) {
   EXPECT_EQ(n_stored, 4);
 }
 
+TEST(Sqlite, WhatMayNotWaitForOthersIsStoredAtOnceOrNotAtAll) {
+  const TemporaryFolder folder;
+  SqliteStore store(folder.path(), std::nullopt, Synchronous::kNormal);
+  const NewEvent of_one = event(kUser, {Id::of(1)}), of_two = event(kUser, {Id::of(2)});
+  Appended appended;
+  EXPECT_TRUE(store.append_now(&of_one, 1, &appended));
+  EXPECT_EQ(appended.place.seq, 1);
+  Other other(folder.path());
+  other.run("BEGIN IMMEDIATE");
+  EXPECT_FALSE(store.append_now(&of_two, 1, &appended));
+  // A thread that waits does so in the process's place: the other process may be done before it knows.
+  std::thread writer([&] { EXPECT_TRUE(append(store, event(kUser, {Id::of(3)}))); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_FALSE(store.append_now(&of_two, 1, &appended));
+  other.run("COMMIT");
+  writer.join();
+  EXPECT_EQ(items_of(store, kUser), "[1][3]");
+  EXPECT_TRUE(store.append_now(&of_two, 1, &appended));
+  EXPECT_EQ(appended.place.seq, 3);
+  // The connection waits again as long as ever.
+  other.run("BEGIN IMMEDIATE");
+  std::thread late([&] { EXPECT_TRUE(append(store, event(kUser, {Id::of(4)}))); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  other.run("COMMIT");
+  late.join();
+  EXPECT_EQ(items_of(store, kUser), "[1][3][2][4]");
+}
+
 TEST(Sqlite, ABatchIsStoredWholeOrNotAtAll) {
   const TemporaryFolder folder;
   SqliteStore store(folder.path(), std::nullopt, Synchronous::kNormal);

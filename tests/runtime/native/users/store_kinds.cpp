@@ -23,14 +23,21 @@ const char* RedisServer::program() {
   return program == nullptr || *program == '\0' ? nullptr : program;
 }
 
+RedisServer::~RedisServer() { kill(); }
+
+void RedisServer::kill() {
+  if (process_ == 0) return;
+  ::kill(process_, SIGKILL);
+  waitpid(process_, nullptr, 0);
+  process_ = 0;
+}
+
 #ifdef RECBLR_WITH_REDIS
 
 RedisServer::RedisServer(const std::vector<std::string>& options, const std::string& sentinel)
     : options_(options), sentinel_(sentinel) {
   start();
 }
-
-RedisServer::~RedisServer() { kill(); }
 
 void RedisServer::start() {
   std::vector<std::string> words{program()};
@@ -53,13 +60,6 @@ void RedisServer::start() {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   throw std::runtime_error("the Redis server does not answer");
-}
-
-void RedisServer::kill() {
-  if (process_ == 0) return;
-  ::kill(process_, SIGKILL);
-  waitpid(process_, nullptr, 0);
-  process_ = 0;
 }
 
 int free_port() {
