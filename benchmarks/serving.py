@@ -38,18 +38,37 @@ K = 10
 HISTORY_LENGTHS = (10, 100, 200, 1_000, 10_000)
 AUTHORS_HISTORY_LENGTH = 200  # what they use for ML-1M; the scan pads it to 256
 AUTHORS_USERS = 32
+WARM_UP = 3  # calls
+PAUSE = 0.05  # seconds; PyTorch's threads wait actively for a while after a run
 
 
 def interleaved(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Median milliseconds of each function, called in turn so that the machine's drift meets all alike."""
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for repeat in range(repeats + 3):
+    for repeat in range(repeats + WARM_UP):
         for name, function in functions.items():
-            started = time.perf_counter()
-            function()
-            if repeat >= 3:  # the first calls warm up
-                times[name].append((time.perf_counter() - started) * 1e3)
+            times[name] += milliseconds(function, 1)[repeat < WARM_UP :]
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def in_turns(functions: dict[str, Callable[[], object]], repeats: int, turns: int = 5) -> dict[str, float]:
+    """The same with some calls of a function in a row, and pauses in which its threads fall asleep."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(turns):
+        for name, function in functions.items():
+            time.sleep(PAUSE)
+            times[name] += milliseconds(function, WARM_UP + repeats // turns)[WARM_UP:]
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def milliseconds(function: Callable[[], object], calls: int) -> list[float]:
+    """What each call takes."""
+    times = []
+    for _ in range(calls):
+        started = time.perf_counter()
+        function()
+        times.append((time.perf_counter() - started) * 1e3)
+    return times
 
 
 def history_lengths(data: Path | None, rows: int, generator: np.random.Generator) -> tuple[np.ndarray, str]:
@@ -134,7 +153,7 @@ def engine_against_pytorch(engine: Any, model: RecBLR, data: Path | None) -> tup
             query, _ = model.query(items, offsets)
             return model.scores(query).topk(K)
 
-        medians = interleaved({"engine": engine_run, "pytorch": pytorch_run}, 40)
+        medians = in_turns({"engine": engine_run, "pytorch": pytorch_run}, 40)
         rows_measured.append({"users": users, "ms": medians, "ratio": medians["pytorch"] / medians["engine"]})
     return rows_measured, source
 
