@@ -168,12 +168,13 @@ template <typename Work>
 bool SqliteStore::write(const char* consequence, bool may_wait, const Work& work) {
   check_process();
   const auto deadline = Clock::now() + kWait;  // for both the other threads and the other processes
-  const SqliteError locked(SQLITE_BUSY, "database is locked");
+  const auto fail_locked = [&] { fail(SqliteError(SQLITE_BUSY, "database is locked"), consequence); };
   {
     std::unique_lock<std::mutex> lock(mutex_);
-    if (is_writing_ && !may_wait) return false;
+    const bool would_connect = idle_.empty() && !is_closed_;  // which may wait for other processes, too
+    if (!may_wait && (is_writing_ || would_connect)) return false;
     if (!written_.wait_until(lock, deadline, [this] { return !is_writing_; })) {
-      fail(locked, consequence);
+      fail_locked();
     }
     is_writing_ = true;
   }
@@ -204,7 +205,7 @@ bool SqliteStore::write(const char* consequence, bool may_wait, const Work& work
       is_trace_left_.store(false, std::memory_order_relaxed);
     }
   });
-  if (!is_begun && may_wait) fail(locked, consequence);
+  if (!is_begun && may_wait) fail_locked();
   return is_begun;
 }
 

@@ -212,7 +212,7 @@ TEST(Sqlite, WhatMayNotWaitForOthersIsStoredAtOnceOrNotAtAll) {
   Other other(folder.path());
   other.run("BEGIN IMMEDIATE");
   EXPECT_FALSE(store.append_now(&of_two, 1, &appended));
-  // A thread that waits does so in the process's place: the other process may be done before it knows.
+  // Nor where a thread of this process writes, or waits to.
   std::thread writer([&] { EXPECT_TRUE(append(store, event(kUser, {Id::of(3)}))); });
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   EXPECT_FALSE(store.append_now(&of_two, 1, &appended));
